@@ -6,7 +6,7 @@
 #ifndef VHX_UAPI_ENDIAN_H
 #define VHX_UAPI_ENDIAN_H
 
-#ifdef __KERNEL__
+#ifdef __KERNEL__ /* the kernel has its own words for these */
 
 #include <linux/types.h>
 
