@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Unix sockets by path, SOCK_STREAM or SOCK_SEQPACKET. All descriptors are non-blocking and close-on-exec.
+ */
+#ifndef VHX_UTIL_UNIX_SOCKET_H
+#define VHX_UTIL_UNIX_SOCKET_H
+
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "util/base.h"
+#include "util/error.h"
+
+/* With its NUL; what connect(2) of every other program takes as well. */
+#define VHX_UNIX_PATH_MAX sizeof(((struct sockaddr_un *)0)->sun_path)
+
+struct vhx_unix_listener {
+	int fd; /* -1: closed */
+	char path[VHX_UNIX_PATH_MAX];
+	dev_t dev; /* of the file that bind made; 0 when the socket was inherited */
+	ino_t ino;
+	bool owned; /* this process made the file and removes it */
+};
+
+/*
+ * Listens on @path. The file has @mode (less the umask) from the moment it exists. A socket that is there
+ * but answers no longer is replaced; one that answers, or anything else of that name, is left alone. A
+ * socket that systemd passed for this very path (LISTEN_FDS) is used as it is.
+ *
+ * 0; -EADDRINUSE with "... in use by pid N", -EEXIST (no socket), -ENAMETOOLONG, -EACCES, ...
+ */
+int vhx_unix_listen(struct vhx_unix_listener *l, const char *path, int type, mode_t mode,
+		    struct vhx_error *err);
+
+/* Closes, and removes the file if it still is the one that this listener made. May be repeated. */
+void vhx_unix_unlisten(struct vhx_unix_listener *l);
+
+/*
+ * Hands the descriptor over to somebody who closes it; the file is still removed by vhx_unix_unlisten().
+ */
+int vhx_unix_listener_steal(struct vhx_unix_listener *l);
+
+/* The next connection, or -EAGAIN and what accept(2) says. */
+int vhx_unix_accept(int listen_fd);
+
+/*
+ * A connected descriptor. Never waits: -EAGAIN when the backlog is full, -ENOENT or -ECONNREFUSED when
+ * nobody is there: all three are worth another try later.
+ */
+int vhx_unix_connect(const char *path, int type, struct vhx_error *err);
+
+/*
+ * The inherited listening socket of @type bound to @path, from LISTEN_PID and LISTEN_FDS (sd_listen_fds(3)),
+ * or -ENOENT. The variables stay as they are; a socket is found again until it is closed.
+ */
+int vhx_unix_inherited(const char *path, int type);
+
+#endif
