@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Addresses of endpoints: `unix:PATH`. The prefix leaves room for other providers.
+ */
+#ifndef VHX_CONFIG_ADDRESS_H
+#define VHX_CONFIG_ADDRESS_H
+
+#include "util/base.h"
+#include "util/error.h"
+#include "util/unix_socket.h"
+
+struct vhx_address {
+	char path[VHX_UNIX_PATH_MAX];
+};
+
+/* 0, -EINVAL, -ENAMETOOLONG. The path is taken literally: commas in it are not special. */
+int vhx_address_parse(const char *text, struct vhx_address *address, struct vhx_error *err);
+
+#endif

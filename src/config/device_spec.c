@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "config/device_spec.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool is_letter_or_digit(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+/* Ids appear in logs, JSON and option values: nothing in them ever needs quoting. */
+static int id_check(const char *id, struct vhx_error *err)
+{
+	const char *p;
+
+	for (p = id; *p; p++) {
+		if (is_letter_or_digit(*p) || (p > id && strchr("-_.", *p)))
+			continue;
+		vhx_error_set(err, "'%s' may have letters, digits and, after the first, any of -_.",
+			      id);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* GET_ID hands the serial to the guest as text. */
+static int serial_check(const char *serial, struct vhx_error *err)
+{
+	const char *p;
+
+	for (p = serial; *p; p++) {
+		if (*p >= 0x20 && *p < 0x7f)
+			continue;
+		vhx_error_set(err, "'%s' is not printable ASCII", serial);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+#define FIELD(member) offsetof(struct vhx_device_spec, member)
+
+static const struct vhx_key blk_keys[] = {
+	{ "id", VHX_KEY_TEXT, FIELD(id), .text_max = VHX_SPEC_ID_MAX, .check = id_check },
+	{ "file", VHX_KEY_TEXT, FIELD(blk.file), .text_max = VHX_VALUE_MAX },
+	{ "fd", VHX_KEY_FD, FIELD(blk.fd) },
+	{ "readonly", VHX_KEY_FLAG, FIELD(blk.readonly) },
+	{ "direct", VHX_KEY_FLAG, FIELD(blk.direct) },
+	{ "discard", VHX_KEY_SWITCH, FIELD(blk.discard) },
+	{ "serial", VHX_KEY_TEXT, FIELD(blk.serial), .text_max = VHX_SPEC_SERIAL_MAX,
+	  .check = serial_check },
+	{ "num-queues", VHX_KEY_NUMBER, FIELD(blk.num_queues),
+	  .bounds = { 1, VHX_SPEC_QUEUES_MAX } },
+	{ "queue-size", VHX_KEY_NUMBER, FIELD(blk.queue_size),
+	  .bounds = { VHX_SPEC_QUEUE_SIZE_MIN, VHX_SPEC_QUEUE_SIZE_MAX, true } },
+};
+
+static void blk_defaults(struct vhx_device_spec *spec)
+{
+	spec->blk.fd = -1;
+	spec->blk.discard = true;
+	spec->blk.num_queues = 1;
+	spec->blk.queue_size = VHX_SPEC_QUEUE_SIZE_DEFAULT;
+}
+
+static int blk_check(const struct vhx_device_spec *spec, struct vhx_error *err)
+{
+	bool file = spec->blk.file[0], fd = spec->blk.fd >= 0;
+
+	if (file != fd)
+		return 0;
+	vhx_error_set(err, file ? "file and fd exclude each other" : "key 'file' is missing");
+	return -EINVAL;
+}
+
+static const struct vhx_device_type types[] = {
+	{ "blk", blk_keys, VHX_ARRAY_SIZE(blk_keys), blk_defaults, blk_check },
+};
+
+static const struct vhx_device_type *type_find(const char *name, struct vhx_error *err)
+{
+	char list[128] = "";
+	unsigned int i;
+
+	for (i = 0; i < VHX_ARRAY_SIZE(types); i++) {
+		size_t len = strlen(list);
+
+		if (!strcmp(types[i].name, name))
+			return &types[i];
+		snprintf(list + len, sizeof(list) - len, "%s%s", len ? ", " : "", types[i].name);
+	}
+	vhx_error_set(err, "unknown device type '%s'; known: %s", name, list);
+	return NULL;
+}
+
+int vhx_device_spec_parse(const char *text, struct vhx_device_spec *spec, struct vhx_error *err)
+{
+	struct vhx_fields fields = { text };
+	const struct vhx_device_type *type;
+	char name[VHX_VALUE_MAX];
+	int ret;
+
+	ret = vhx_fields_next(&fields, name, err);
+	if (ret < 0)
+		return ret;
+	type = type_find(name, err);
+	if (!type)
+		return -EINVAL;
+	memset(spec, 0, sizeof(*spec));
+	spec->type = type;
+	snprintf(spec->id, sizeof(spec->id), "%s", type->name);
+	type->defaults(spec);
+	ret = vhx_keys_parse(&fields, type->keys, type->keys_cnt, spec, err);
+	if (!ret)
+		ret = type->check(spec, err);
+	if (ret)
+		vhx_error_prefix(err, "%s", type->name);
+	return ret;
+}
+
+int vhx_device_specs_check(const struct vhx_device_spec *specs, unsigned int cnt,
+			   struct vhx_error *err)
+{
+	unsigned int i, j;
+
+	for (i = 0; i < cnt; i++) {
+		for (j = 0; j < i; j++) {
+			if (strcmp(specs[i].id, specs[j].id))
+				continue;
+			vhx_error_set(err, "two devices have the id '%s'", specs[i].id);
+			return -EEXIST;
+		}
+	}
+	return 0;
+}
+
+static const struct vhx_key vhost_user_keys[] = {
+	{ "id", VHX_KEY_TEXT, offsetof(struct vhx_vhost_user_spec, id), .text_max = VHX_SPEC_ID_MAX,
+	  .check = id_check },
+};
+
+static int socket_path_copy(char path[VHX_UNIX_PATH_MAX], const char *text, struct vhx_error *err)
+{
+	size_t len = strlen(text);
+
+	if (!len) {
+		vhx_error_set(err, "the path of the socket is missing");
+		return -EINVAL;
+	}
+	if (len >= VHX_UNIX_PATH_MAX) {
+		vhx_error_set(err, "the path of a socket is at most %zu bytes long, not %zu",
+			      VHX_UNIX_PATH_MAX - 1, len);
+		return -ENAMETOOLONG;
+	}
+	memcpy(path, text, len + 1);
+	return 0;
+}
+
+int vhx_vhost_user_spec_parse(const char *text, struct vhx_vhost_user_spec *spec,
+			      struct vhx_error *err)
+{
+	struct vhx_fields fields = { text };
+	char path[VHX_VALUE_MAX];
+	int ret;
+
+	memset(spec, 0, sizeof(*spec));
+	ret = vhx_fields_next(&fields, path, err);
+	if (ret < 0)
+		return ret;
+	ret = socket_path_copy(spec->path, path, err);
+	if (ret)
+		return ret;
+	return vhx_keys_parse(&fields, vhost_user_keys, VHX_ARRAY_SIZE(vhost_user_keys), spec, err);
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the operator says of a device, as plain structs:
+ *
+ *   --device blk,id=disk0,file=/srv/a.img,readonly,serial=S,num-queues=4    -> struct vhx_device_spec
+ *   --vhost-user /run/vm1.sock,id=disk0                                      -> struct vhx_vhost_user_spec
+ *
+ * These check what can be told from the text alone; whether a file is there is for who opens it.
+ */
+#ifndef VHX_CONFIG_DEVICE_SPEC_H
+#define VHX_CONFIG_DEVICE_SPEC_H
+
+#include "config/address.h"
+#include "config/keyval.h"
+#include "util/base.h"
+#include "util/error.h"
+
+#define VHX_SPEC_ID_MAX 64u /* with its NUL; struct vhx_device has the same room */
+#define VHX_SPEC_SERIAL_MAX 21u /* VirtIO 5.2.6: GET_ID answers 20 bytes; and a NUL */
+#define VHX_SPEC_QUEUES_MAX 64u /* what a frontend keeps tables for */
+#define VHX_SPEC_QUEUE_SIZE_MIN 4u /* a request of header, data and status, and one to spare */
+#define VHX_SPEC_QUEUE_SIZE_MAX 1024u /* bounds the tables of requests in flight */
+#define VHX_SPEC_QUEUE_SIZE_DEFAULT 256u
+
+struct vhx_blk_spec {
+	char file[VHX_VALUE_MAX]; /* empty when fd is given */
+	int fd; /* inherited descriptor of the image; -1 when file is given */
+	bool readonly;
+	bool direct; /* O_DIRECT */
+	bool discard; /* offer DISCARD where the image can; default true */
+	char serial[VHX_SPEC_SERIAL_MAX]; /* empty: none */
+	uint32_t num_queues; /* default 1 */
+	uint32_t queue_size; /* default VHX_SPEC_QUEUE_SIZE_DEFAULT; a power of two */
+};
+
+struct vhx_device_type;
+
+struct vhx_device_spec {
+	const struct vhx_device_type *type;
+	char id[VHX_SPEC_ID_MAX]; /* default: the name of the type */
+	union {
+		struct vhx_blk_spec blk;
+	};
+};
+
+/* One row per device type that can be asked for. */
+struct vhx_device_type {
+	const char *name; /* "blk" */
+	const struct vhx_key *keys; /* into struct vhx_device_spec */
+	unsigned int keys_cnt;
+	void (*defaults)(struct vhx_device_spec *spec);
+	/* Rules between keys. 0 or negative with a text. */
+	int (*check)(const struct vhx_device_spec *spec, struct vhx_error *err);
+};
+
+/*
+ * 0; -EINVAL, -ERANGE, -ENAMETOOLONG with one line that names what is wrong. @spec is to be used after success
+ * only; it is large (a path), so not for a small stack.
+ */
+int vhx_device_spec_parse(const char *text, struct vhx_device_spec *spec, struct vhx_error *err);
+
+/* -EEXIST when two of @specs have one id: a frontend could not say which of them it wants. */
+int vhx_device_specs_check(const struct vhx_device_spec *specs, unsigned int cnt,
+			   struct vhx_error *err);
+
+struct vhx_vhost_user_spec {
+	char path[VHX_UNIX_PATH_MAX];
+	char id[VHX_SPEC_ID_MAX]; /* empty: the only device of the backend */
+};
+
+/* `SOCKET[,id=ID]`. Errors as above. */
+int vhx_vhost_user_spec_parse(const char *text, struct vhx_vhost_user_spec *spec,
+			      struct vhx_error *err);
+
+#endif

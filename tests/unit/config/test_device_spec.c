@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Device and socket specifications: every key, every default, every mistake by its line. */
+#include "config/device_spec.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct vhx_device_spec spec;
+static struct vhx_error error;
+
+static void test_blk_defaults(void **state)
+{
+	assert_int_equal(vhx_device_spec_parse("blk,file=/x", &spec, &error), 0);
+	assert_string_equal(spec.type->name, "blk");
+	assert_string_equal(spec.id, "blk");
+	assert_string_equal(spec.blk.file, "/x");
+	assert_string_equal(spec.blk.serial, "");
+	assert_int_equal(spec.blk.fd, -1);
+	assert_false(spec.blk.readonly);
+	assert_false(spec.blk.direct);
+	assert_true(spec.blk.discard);
+	assert_int_equal(spec.blk.num_queues, 1);
+	assert_int_equal(spec.blk.queue_size, 256);
+}
+
+static void test_blk_every_key(void **state)
+{
+	static const char text[] = "blk,id=disk0,file=/x,readonly,direct=on,serial=S 1,"
+				   "num-queues=4,queue-size=64,discard=off";
+
+	assert_int_equal(vhx_device_spec_parse(text, &spec, &error), 0);
+	assert_string_equal(spec.id, "disk0");
+	assert_true(spec.blk.readonly);
+	assert_true(spec.blk.direct);
+	assert_false(spec.blk.discard);
+	assert_string_equal(spec.blk.serial, "S 1");
+	assert_int_equal(spec.blk.num_queues, 4);
+	assert_int_equal(spec.blk.queue_size, 64);
+}
+
+static void test_blk_inherited_descriptor(void **state)
+{
+	assert_int_equal(vhx_device_spec_parse("blk,fd=0", &spec, &error), 0);
+	assert_int_equal(spec.blk.fd, 0);
+	assert_string_equal(spec.blk.file, "");
+}
+
+static void test_doubled_comma_is_one_comma(void **state)
+{
+	assert_int_equal(vhx_device_spec_parse("blk,file=/a,,b,,,,c,readonly", &spec, &error), 0);
+	assert_string_equal(spec.blk.file, "/a,b,,c");
+	assert_true(spec.blk.readonly);
+}
+
+static void test_value_may_hold_equals(void **state)
+{
+	assert_int_equal(vhx_device_spec_parse("blk,file=/a=b", &spec, &error), 0);
+	assert_string_equal(spec.blk.file, "/a=b");
+}
+
+static void test_flag_can_be_switched_off(void **state)
+{
+	assert_int_equal(vhx_device_spec_parse("blk,file=/a,readonly=off", &spec, &error), 0);
+	assert_false(spec.blk.readonly);
+}
+
+static const struct fault {
+	const char *spec;
+	int ret;
+	const char *text;
+} faults[] = {
+	{ "", -EINVAL, "unknown device type ''; known: blk" },
+	{ "disk,file=/x", -EINVAL, "unknown device type 'disk'; known: blk" },
+	{ "blk=1,file=/x", -EINVAL, "unknown device type 'blk=1'; known: blk" },
+	{ "blk", -EINVAL, "blk: key 'file' is missing" },
+	{ "blk,file=/x,fd=3", -EINVAL, "blk: file and fd exclude each other" },
+	{ "blk,", -EINVAL, "blk: empty key" },
+	{ "blk,file=/x,", -EINVAL, "blk: empty key" },
+	{ "blk,=x", -EINVAL, "blk: empty key" },
+	{ "blk,file=/x,wibble=1", -EINVAL, "blk: unknown key 'wibble'" },
+	{ "blk,file=/x,num-queue=1", -EINVAL,
+	  "blk: unknown key 'num-queue'; did you mean 'num-queues'?" },
+	{ "blk,file=/x,file=/y", -EINVAL, "blk: key 'file' is given twice" },
+	{ "blk,file=/x,readonly,readonly=off", -EINVAL, "blk: key 'readonly' is given twice" },
+	{ "blk,file", -EINVAL, "blk: key 'file' needs a value" },
+	{ "blk,file=", -EINVAL, "blk: key 'file' needs a value" },
+	{ "blk,file=/x,discard", -EINVAL, "blk: key 'discard' needs a value" },
+	{ "blk,file=/x,discard=yes", -EINVAL, "blk: discard: 'yes' is neither on nor off" },
+	{ "blk,file=/x,readonly=1", -EINVAL, "blk: readonly: '1' is neither on nor off" },
+	{ "blk,file=/x,num-queues=four", -EINVAL, "blk: num-queues: 'four' is not a number" },
+	{ "blk,file=/x,num-queues=+4", -EINVAL, "blk: num-queues: '+4' is not a number" },
+	{ "blk,file=/x,num-queues=0x4", -EINVAL, "blk: num-queues: '0x4' is not a number" },
+	{ "blk,file=/x,num-queues=0", -ERANGE, "blk: num-queues: must be at least 1" },
+	{ "blk,file=/x,num-queues=65", -ERANGE, "blk: num-queues: must be at most 64" },
+	{ "blk,file=/x,num-queues=4294967297", -ERANGE, "blk: num-queues: must be at most 64" },
+	{ "blk,file=/x,queue-size=100", -EINVAL, "blk: queue-size: must be a power of two" },
+	{ "blk,file=/x,queue-size=2", -ERANGE, "blk: queue-size: must be at least 4" },
+	{ "blk,file=/x,queue-size=2048", -ERANGE, "blk: queue-size: must be at most 1024" },
+	{ "blk,fd=-1", -EINVAL, "blk: fd: '-1' is not a number" },
+	{ "blk,fd=2147483648", -ERANGE, "blk: fd: must be at most 2147483647" },
+	{ "blk,file=/x,serial=123456789012345678901", -ENAMETOOLONG,
+	  "blk: serial: longer than 20 bytes" },
+	{ "blk,file=/x,serial=a\tb", -EINVAL, "blk: serial: 'a?b' is not printable ASCII" },
+	{ "blk,file=/x,id=a/b", -EINVAL,
+	  "blk: id: 'a/b' may have letters, digits and, after the first, any of -_." },
+	{ "blk,file=/x,id=-a", -EINVAL,
+	  "blk: id: '-a' may have letters, digits and, after the first, any of -_." },
+};
+
+static void test_every_fault_has_its_line(void **state)
+{
+	size_t i;
+
+	for (i = 0; i < VHX_ARRAY_SIZE(faults); i++) {
+		error.text[0] = '\0';
+		assert_int_equal(vhx_device_spec_parse(faults[i].spec, &spec, &error),
+				 faults[i].ret);
+		assert_string_equal(error.text, faults[i].text);
+	}
+}
+
+/* "<head><len letters>", to be freed. */
+static char *long_text(const char *head, size_t len)
+{
+	char *text = malloc(strlen(head) + len + 1);
+
+	assert_non_null(text);
+	strcpy(text, head);
+	memset(text + strlen(head), 'x', len);
+	text[strlen(head) + len] = '\0';
+	return text;
+}
+
+static int parse_long(const char *head, size_t len)
+{
+	char *text = long_text(head, len);
+	int ret = vhx_device_spec_parse(text, &spec, &error);
+
+	free(text);
+	return ret;
+}
+
+static void test_lengths_at_their_limit(void **state)
+{
+	assert_int_equal(parse_long("blk,file=/x,id=", VHX_SPEC_ID_MAX - 1), 0);
+	assert_int_equal(parse_long("blk,file=/x,id=", VHX_SPEC_ID_MAX), -ENAMETOOLONG);
+	assert_string_equal(error.text, "blk: id: longer than 63 bytes");
+	assert_int_equal(parse_long("blk,file=", VHX_VALUE_MAX - 6), 0);
+	assert_int_equal(parse_long("blk,file=", VHX_VALUE_MAX - 5), -ENAMETOOLONG);
+	assert_string_equal(error.text, "blk: a value is longer than 4095 bytes");
+	assert_int_equal(parse_long("", 1 << 20), -ENAMETOOLONG);
+}
+
+static void test_two_devices_of_one_id(void **state)
+{
+	struct vhx_device_spec *specs = calloc(3, sizeof(*specs));
+
+	assert_non_null(specs);
+	strcpy(specs[0].id, "disk0");
+	strcpy(specs[1].id, "disk1");
+	strcpy(specs[2].id, "disk0");
+	assert_int_equal(vhx_device_specs_check(specs, 2, &error), 0);
+	assert_int_equal(vhx_device_specs_check(specs, 3, &error), -EEXIST);
+	assert_string_equal(error.text, "two devices have the id 'disk0'");
+	free(specs);
+}
+
+static void test_vhost_user_spec(void **state)
+{
+	struct vhx_vhost_user_spec v;
+
+	assert_int_equal(vhx_vhost_user_spec_parse("/run/a,,b.sock,id=disk0", &v, &error), 0);
+	assert_string_equal(v.path, "/run/a,b.sock");
+	assert_string_equal(v.id, "disk0");
+	assert_int_equal(vhx_vhost_user_spec_parse("a", &v, &error), 0);
+	assert_string_equal(v.id, "");
+	assert_int_equal(vhx_vhost_user_spec_parse("", &v, &error), -EINVAL);
+	assert_int_equal(vhx_vhost_user_spec_parse(",id=disk0", &v, &error), -EINVAL);
+	assert_string_equal(error.text, "the path of the socket is missing");
+	assert_int_equal(vhx_vhost_user_spec_parse("/s,file=/x", &v, &error), -EINVAL);
+	assert_string_equal(error.text, "unknown key 'file'");
+}
+
+static void test_vhost_user_path_too_long(void **state)
+{
+	struct vhx_vhost_user_spec v;
+	char *fits = long_text("/", 106), *over = long_text("/", 107);
+
+	assert_int_equal(vhx_vhost_user_spec_parse(fits, &v, &error), 0);
+	assert_int_equal(vhx_vhost_user_spec_parse(over, &v, &error), -ENAMETOOLONG);
+	assert_string_equal(error.text, "the path of a socket is at most 107 bytes long, not 108");
+	free(fits);
+	free(over);
+}
+
+static void test_address(void **state)
+{
+	struct vhx_address a;
+	char *over = long_text("unix:/", 107);
+
+	assert_int_equal(vhx_address_parse("unix:/run/a,b", &a, &error), 0);
+	assert_string_equal(a.path, "/run/a,b");
+	assert_int_equal(vhx_address_parse("/run/a", &a, &error), -EINVAL);
+	assert_string_equal(error.text, "'/run/a' is not an address; it looks like unix:PATH");
+	assert_int_equal(vhx_address_parse("tcp:1.2.3.4", &a, &error), -EINVAL);
+	assert_int_equal(vhx_address_parse("unix", &a, &error), -EINVAL);
+	assert_int_equal(vhx_address_parse("", &a, &error), -EINVAL);
+	assert_int_equal(vhx_address_parse("unix:", &a, &error), -EINVAL);
+	assert_string_equal(error.text, "'unix:' lacks the path");
+	assert_int_equal(vhx_address_parse(over, &a, &error), -ENAMETOOLONG);
+	free(over);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_blk_defaults),
+		cmocka_unit_test(test_blk_every_key),
+		cmocka_unit_test(test_blk_inherited_descriptor),
+		cmocka_unit_test(test_doubled_comma_is_one_comma),
+		cmocka_unit_test(test_value_may_hold_equals),
+		cmocka_unit_test(test_flag_can_be_switched_off),
+		cmocka_unit_test(test_every_fault_has_its_line),
+		cmocka_unit_test(test_lengths_at_their_limit),
+		cmocka_unit_test(test_two_devices_of_one_id),
+		cmocka_unit_test(test_vhost_user_spec),
+		cmocka_unit_test(test_vhost_user_path_too_long),
+		cmocka_unit_test(test_address),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
