@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The control socket of a program: one question, one JSON object, goodbye.
+ *
+ *   -> {"command":"stats"}\n   or the plain word   stats\n
+ *   <- {"program":"vhx-frontend", ...}\n           or   {"error":"..."}\n
+ *
+ * For operators and monitoring on the same machine, with the rights that the mode of the socket gives
+ * (0600). Everything a client can make the program do or keep is bounded below.
+ */
+#ifndef VHX_MEDIATOR_CONTROL_H
+#define VHX_MEDIATOR_CONTROL_H
+
+#include "loop/loop.h"
+#include "util/base.h"
+#include "util/error.h"
+#include "util/log.h"
+
+#define VHX_CONTROL_CLIENTS_MAX 8u /* at once; further ones wait in the backlog */
+#define VHX_CONTROL_REQUEST_MAX 4096u /* bytes of one request with its newline */
+#define VHX_CONTROL_REPLY_MAX \
+	(1u << 20) /* bytes of one answer: all channels and devices fit many times */
+#define VHX_CONTROL_TIMEOUT_NS 5000000000ull /* from accept to the last byte of the answer */
+
+struct json_object;
+struct vhx_control;
+
+struct vhx_control_command {
+	const char *name;
+	/*
+	 * Puts the answer into the empty object @into, from the loop's thread, without waiting. 0, or a
+	 * negative errno, which becomes {"error":"<name>: <reason>"}.
+	 */
+	int (*run)(void *ctx, struct json_object *into);
+};
+
+struct vhx_control_config {
+	const char *path;
+	const struct vhx_control_command *commands; /* stays valid while the socket is open */
+	unsigned int commands_cnt;
+	void *ctx; /* for the commands */
+	const struct vhx_log *log;
+	uint64_t timeout_ns; /* 0: VHX_CONTROL_TIMEOUT_NS */
+};
+
+/* 0, or a negative errno with a text: see vhx_unix_listen(). */
+int vhx_control_open(struct vhx_loop *loop, const struct vhx_control_config *cfg,
+		     struct vhx_control **control, struct vhx_error *err);
+
+/* Drops all clients and removes the socket. May be called on NULL, but not from a command. */
+void vhx_control_close(struct vhx_control *control);
+
+#endif
