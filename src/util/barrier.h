@@ -13,6 +13,7 @@
 #define vhx_store_relaxed(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
 #define vhx_load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define vhx_store_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+#define vhx_fetch_or_release(p, v) __atomic_fetch_or((p), (v), __ATOMIC_RELEASE)
 
 /*
  * Orders an earlier store before a later load of another word (store-load), which neither acquire nor

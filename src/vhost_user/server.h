@@ -85,7 +85,10 @@ struct vhx_vu_config {
 	uint32_t ring_features; /* enum vhx_ring_feature to offer */
 };
 
-/* @listen_fd: a listening SOCK_STREAM unix socket, taken over. */
+/*
+ * @listen_fd: a listening SOCK_STREAM unix socket, taken over on success (and made non-blocking). Calls
+ * watch at once. The program ignores SIGPIPE: call descriptors may be pipes.
+ */
 int vhx_vu_server_new(const struct vhx_vu_config *cfg, int listen_fd, struct vhx_vu_server **server);
 void vhx_vu_server_free(struct vhx_vu_server *s);
 
@@ -125,6 +128,12 @@ void vhx_vu_queue_flush(struct vhx_vu_queue *q);
  * of this process left in flight; the owner walks each with vhx_vring_rewalk(). 1 and *@id, or 0.
  */
 int vhx_vu_queue_resubmit(struct vhx_vu_queue *q, uint16_t *id);
+
+/*
+ * The kick descriptor is readable: takes the notification. Never blocks, whatever the VMM did to the
+ * descriptor's flags or counter. True: there was one. Pop after this, not before.
+ */
+bool vhx_vu_queue_kicked(struct vhx_vu_queue *q);
 
 /* Signals the driver (call descriptor). Never blocks. */
 void vhx_vu_queue_call(struct vhx_vu_queue *q);
