@@ -5,11 +5,22 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Length of the control character at @p: C0, DEL, or C1 as UTF-8, which terminals obey as well. 0: none. */
+static unsigned int control_len(const unsigned char *p)
+{
+	if (*p < 0x20 || *p == 0x7f)
+		return 1;
+	return *p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0 ? 2 : 0;
+}
+
 void vhx_text_sanitise(char *text)
 {
-	for (; *text; text++)
-		if ((unsigned char)*text < 0x20 || *text == 0x7f)
-			*text = '?';
+	while (*text) {
+		unsigned int len = control_len((const unsigned char *)text);
+
+		memset(text, '?', len);
+		text += len ? len : 1;
+	}
 }
 
 void vhx_error_set(struct vhx_error *err, const char *fmt, ...)
