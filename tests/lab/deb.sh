@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Sourced: unpack a Debian package into the cache without installing it. Package lists come from
+# the system; where they lack the package, private lists under the cache are used, so that
+# neither /etc nor the system's apt state changes and no root is needed.
+# shellcheck shell=bash
+
+deb_apt_options=()
+
+# The private state shares the system's sources and nothing else.
+deb_use_private_lists() {
+	local dir=$1/apt
+	mkdir -p "$dir/lists/partial" "$dir/archives/partial"
+	deb_apt_options=(-o "Dir::State::Lists=$dir/lists" -o "Dir::Cache=$dir"
+		-o APT::Sandbox::User=root)
+	apt-get -q "${deb_apt_options[@]}" update >"$dir/update.log" 2>&1
+}
+
+# deb_version PACKAGE: the version apt would fetch; nothing where apt does not know it.
+deb_version() {
+	apt-cache "${deb_apt_options[@]}" show --no-all-versions "$1" 2>/dev/null |
+		sed -n 's/^Version: //p' | head -n 1
+}
+
+# deb_concrete PACKAGE: the package that a meta package such as linux-image-amd64 stands for.
+deb_concrete() {
+	apt-cache "${deb_apt_options[@]}" depends --important "$1" 2>/dev/null |
+		sed -n 's/^ *Depends: //p' | head -n 1
+}
+
+# deb_unpack PACKAGE VERSION DIR: DIR appears complete or not at all.
+deb_unpack() {
+	local pkg=$1 version=$2 dir=$3 tmp
+	[ -d "$dir" ] && return 0
+	tmp=$dir.tmp.$$
+	mkdir -p "$tmp/root"
+	if (cd "$tmp" && apt-get -q "${deb_apt_options[@]}" -o APT::Sandbox::User=root \
+		download "$pkg=$version" >apt.log 2>&1 && dpkg -x ./*.deb root); then
+		rm -f "$tmp"/*.deb "$tmp/apt.log"
+		mv -T "$tmp" "$dir" && return 0
+	fi
+	tail -n 3 "$tmp/apt.log" >&2
+	rm -rf "$tmp"
+	return 1
+}
+
+# deb_fetch CACHE PACKAGE PREFIX: prints the directory with the unpacked package. Offline, or when
+# apt knows nothing, the newest cached one serves. PACKAGE "meta:NAME" is resolved first.
+deb_fetch() {
+	local cache=$1 pkg=$2 prefix=$3 name version round dir
+	for round in system private; do
+		[ $round = private ] && ! deb_use_private_lists "$cache" && break
+		name=$pkg
+		case $pkg in meta:*) name=$(deb_concrete "${pkg#meta:}") ;; esac
+		[ -n "$name" ] || continue
+		version=$(deb_version "$name")
+		[ -n "$version" ] || continue
+		dir=$cache/$prefix-${version//[^A-Za-z0-9.+~-]/_}
+		if deb_unpack "$name" "$version" "$dir"; then
+			echo "$dir"
+			return 0
+		fi
+	done
+	dir=$(find "$cache" -maxdepth 1 -type d -name "$prefix-[0-9]*" ! -name '*.tmp.*' 2>/dev/null |
+		sort -V | tail -n 1)
+	[ -n "$dir" ] && echo "$dir"
+}

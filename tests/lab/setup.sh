@@ -1,0 +1,117 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# setup.sh [GROUP...]: the packages that building and testing need, by name and with the reason, in
+# one place. As root it installs what is missing and says so; anyone else gets the list.
+#   groups: build test guest bench sanitize style (default: all)
+#   --list prints the table, --missing prints the missing names only and installs nothing.
+# Exit status: 0 nothing is missing (any more), 1 something is, 2 usage.
+set -u
+
+# package | a file that shows it is there | group | reason
+packages() {
+	cat <<-'TABLE'
+	gcc | /usr/bin/gcc | build | the compiler
+	libc6-dev | /usr/include/stdio.h | build | C library headers
+	linux-libc-dev | /usr/include/linux/virtio_blk.h | build | kernel headers for user space
+	meson | /usr/bin/meson | build | the build system
+	ninja-build | /usr/bin/ninja | build | runs the build
+	pkg-config | /usr/bin/pkg-config | build | finds the libraries
+	liburing-dev | /usr/include/liburing.h | build | storage I/O through io_uring
+	libjson-c-dev | /usr/include/json-c/json.h | build | counters and the control socket
+	libcmocka-dev | /usr/include/cmocka.h | test | the unit test runner
+	python3 | /usr/bin/python3 | test | style tests, test results
+	e2fsprogs | /sbin/mkfs.ext4 | guest | makes, checks and reads the disk images
+	busybox-static | /bin/busybox | guest | user space of the lab guests
+	cpio | /usr/bin/cpio | guest | packs their initramfs
+	kmod | /sbin/depmod | guest | module order of the lab guests
+	xz-utils | /usr/bin/xz | guest | unpacks packages and modules
+	fio | /usr/bin/fio | guest | verify load in the guests
+	qemu-system-x86 | /usr/bin/qemu-system-x86_64 | guest | the stock Debian guest
+	qemu-utils | /usr/bin/qemu-io | guest | a second program that locks images
+	qemu-system-common | /usr/bin/qemu-storage-daemon | bench | the shared-memory backend to compare with
+	libnbd-dev | /usr/include/libnbd.h | bench | the NBD client to compare with
+	nbdkit | /usr/sbin/nbdkit | bench | the NBD server to compare with
+	clang | /usr/bin/clang | sanitize | the second compiler, and libFuzzer
+	libclang-rt-14-dev | /usr/lib/llvm-14/lib/clang | sanitize | its sanitizer run time
+	clang-format | /usr/bin/clang-format | style | the format test
+	clang-tidy | /usr/bin/clang-tidy | style | static checks
+	shellcheck | /usr/bin/shellcheck | style | static checks of the scripts
+	TABLE
+}
+
+trim() { sed 's/^[[:space:]]*//; s/[[:space:]]*$//'; }
+
+want=() list=no only_missing=no
+for a in "$@"; do
+	case $a in
+	--list) list=yes ;;
+	--missing) only_missing=yes ;;
+	build|test|guest|bench|sanitize|style) want+=("$a") ;;
+	*) echo "setup.sh: unknown argument '$a'" >&2; exit 2 ;;
+	esac
+done
+
+# The dpkg database decides where there is one; the file stands in for it elsewhere.
+is_there() {
+	if command -v dpkg-query >/dev/null; then
+		[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ] && return 0
+	fi
+	[ -e "$2" ]
+}
+
+missing=() reasons=()
+while IFS='|' read -r pkg file group reason; do
+	pkg=$(trim <<<"$pkg") file=$(trim <<<"$file") group=$(trim <<<"$group")
+	reason=$(trim <<<"$reason")
+	case " ${want[*]-} " in
+	'  ') ;;
+	*" $group "*) ;;
+	*) continue ;;
+	esac
+	if [ $list = yes ]; then
+		printf '%-20s %-9s %s\n' "$pkg" "$group" "$reason"
+	elif ! is_there "$pkg" "$file"; then
+		missing+=("$pkg") reasons+=("$reason")
+	fi
+done < <(packages)
+
+[ $list = yes ] && exit 0
+[ ${#missing[@]} -eq 0 ] && exit 0
+if [ $only_missing = yes ]; then
+	echo "${missing[*]}"
+	exit 1
+fi
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+	echo "setup: missing packages (not root, so nothing is installed):"
+	for i in "${!missing[@]}"; do
+		printf '  %-20s %s\n' "${missing[$i]}" "${reasons[$i]}"
+	done
+	echo "  as root: apt-get install --no-install-recommends ${missing[*]}"
+	exit 1
+fi
+
+echo "setup: installing with apt:"
+for i in "${!missing[@]}"; do
+	printf '  %-20s %s\n' "${missing[$i]}" "${reasons[$i]}"
+done
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+export DEBIAN_FRONTEND=noninteractive
+install_missing() {
+	apt-get install -y -q --no-install-recommends -o Dpkg::Use-Pty=0 \
+		-o DPkg::Lock::Timeout=120 "${missing[@]}" >"$log" 2>&1
+}
+
+# The lists of a fresh machine are empty or stale; only then is an update worth its time.
+if ! install_missing; then
+	echo "setup: apt-get update"
+	apt-get update -q >"$log" 2>&1 || { tail -n 5 "$log"; echo "setup: apt-get update failed"; }
+	if ! install_missing; then
+		tail -n 20 "$log"
+		echo "setup: could not install: ${missing[*]}"
+		exit 1
+	fi
+fi
+echo "setup: installed ${#missing[@]} packages"

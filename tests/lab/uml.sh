@@ -1,0 +1,46 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# uml.sh: boots Debian's User-Mode Linux with disks on vhost-user sockets and runs a script in it.
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=guest.sh
+. "$here/guest.sh"
+
+# UML keeps guest memory in a file that it maps executable: not every /dev/shm allows that, and in
+# a container it may be smaller than the guest.
+memory_dir() {
+	local dir opts free
+	for dir in ${VHX_UML_TMP:-} /dev/shm "${TMPDIR:-/tmp}" /var/tmp; do
+		[ -w "$dir" ] || continue
+		opts=$(findmnt -n -o OPTIONS -T "$dir" 2>/dev/null)
+		case ,$opts, in *,noexec,*) continue ;; esac
+		free=$(df -Pm "$dir" | awk 'NR == 2 { print $4 }')
+		[ "$free" -ge $((${guest_mem%M} + 16)) ] && { echo "$dir"; return; }
+	done
+	echo "uml.sh: no directory for guest memory allows execution and has $guest_mem free" >&2
+	return 1
+}
+
+while [ $# -gt 0 ]; do
+	guest_option "$1" "${2-}"
+	if [ "$guest_shift" -eq 0 ]; then
+		echo "usage: uml.sh [OPTION]..."
+		guest_usage
+		[ "$1" = --help ]
+		exit $((2 * $?))
+	fi
+	shift "$guest_shift"
+done
+
+dir=$("$here/guest-uml.sh") || exit 77
+TMPDIR=$(memory_dir) || exit 77
+guest_prepare "$dir"
+export TMPDIR
+devices=()
+for d in ${guest_disks[@]+"${guest_disks[@]}"}; do
+	devices+=("virtio_uml.device=$d:2")
+done
+# shellcheck disable=SC2086 # the words of guest_append are words of the command line
+guest_run "$dir/linux.uml" "mem=$guest_mem" "initrd=$guest_tmp/initrd" \
+	${devices[@]+"${devices[@]}"} con0=fd:0,fd:1 con=null ssl=null \
+	"uml_dir=$guest_tmp/" "umid=guest" selinux=0 quiet loglevel=2 $guest_append
