@@ -29,6 +29,8 @@
  * Reading. vhx_port_peek() describes the next message without touching its bytes, vhx_port_read()
  * copies bytes out, vhx_port_consume() releases it. The bytes are the peer's, who may still change them:
  * fetch each one once and check the copy. The description (type and length) is already a private copy.
+ * What was consumed before a send is room for the peer by the time that message arrives; without one, at
+ * the latest when peek finds nothing more or before the wait.
  *
  * In place. Where caps has VHX_PORT_RESERVE, vhx_port_reserve() hands out @len contiguous bytes of the
  * next slot, to be filled by the sender without a copy. One reservation at a time; commit or cancel it

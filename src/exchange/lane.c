@@ -11,17 +11,17 @@
  * rounded up to slots. Indices run freely, their difference is what the ring holds. One slot stays
  * free. The double mapping makes every message contiguous. tx_idx moves once per message, after its last
  * byte; rx_idx may lag behind: it moves when a quarter of the ring has been consumed, when the reader
- * finds nothing more, and before it sleeps.
+ * finds nothing more, with every message that it sends itself, and before it sleeps.
  *
  * Order, by word (publisher -> reader):
  *   tx_idx      release in lane_publish_tx() -> acquire in lane_refresh_avail(): the message's bytes come
  *               with the index.
- *   rx_idx      release in lane_publish_rx() -> acquire in lane_refresh_done(): the reader's loads are
+ *   rx_idx      release in lane_store_rx() -> acquire in lane_refresh_done(): the reader's loads are
  *               over before the sender writes there again.
  *   data_word   stored before the full fence of vhx_lane_prepare_wait(), tx_idx loaded after it; its
  *               partner is lane_publish_tx(), which stores tx_idx, fences, and loads the word. At least
  *               one of the two sees the other's store, so either the sleeper stays up or it is woken.
- *   space_word  the same between vhx_lane_prepare_wait() and lane_publish_rx(), with rx_idx.
+ *   space_word  the same between vhx_lane_prepare_wait() and whoever calls lane_store_rx(), with rx_idx.
  *
  * A word is odd while its owner sleeps and has a new value each time. The waker remembers the value that
  * it last woke for: one sleep costs at most one wake per word, however much is published meanwhile.
@@ -97,7 +97,7 @@ static uint32_t lane_free(const struct vhx_lane *l)
 /* Looks where the peer is in our ring. It may only have come closer to what we produced. */
 static int lane_refresh_done(struct vhx_lane *l)
 {
-	/* Acquire: pairs with the release in the peer's lane_publish_rx(). */
+	/* Acquire: pairs with the release in the peer's lane_store_rx(). */
 	uint32_t idx = vhx_load_acquire(&l->peer->rx_idx);
 
 	if (idx % VHX_SLOT || l->tx_idx - idx > l->tx_idx - l->tx_done_idx)
@@ -130,10 +130,30 @@ static uint8_t *tx_slot(const struct vhx_lane *l)
 	return l->tx_data + (l->tx_idx & (l->tx_ring_len - 1));
 }
 
+/* Stores rx_idx if it has moved: the caller fences, then asks the peer's space word. */
+static bool lane_store_rx(struct vhx_lane *l)
+{
+	if (l->rx_published_idx == l->rx_idx)
+		return false;
+	l->rx_published_idx = l->rx_idx;
+	/* Release: pairs with the acquire in the peer's lane_refresh_done(). */
+	vhx_store_release(&l->own->rx_idx, l->rx_idx);
+	return true;
+}
+
+static void lane_wake_for_space(struct vhx_lane *l)
+{
+	if (word_asks(vhx_load_relaxed(&l->peer->space_word), &l->space_woken))
+		l->wake_due = true;
+}
+
 static void lane_publish_tx(struct vhx_lane *l, uint32_t type, uint32_t len)
 {
 	struct slot_header header = { .len = len, .type = type };
+	bool moved;
 
+	/* First: a message that tells what was consumed must not arrive before the room is there. */
+	moved = lane_store_rx(l);
 	memcpy(tx_slot(l), &header, sizeof(header));
 	l->tx_idx += vhx_footprint(len);
 	/* Release: pairs with the acquire in the peer's lane_refresh_avail(). */
@@ -142,6 +162,8 @@ static void lane_publish_tx(struct vhx_lane *l, uint32_t type, uint32_t len)
 	vhx_fence_full();
 	if (word_asks(vhx_load_relaxed(&l->peer->data_word), &l->data_woken))
 		l->wake_due = true;
+	if (moved)
+		lane_wake_for_space(l);
 }
 
 static int iov_total(const struct iovec *iov, unsigned int cnt, uint32_t max, uint32_t *total)
@@ -213,15 +235,11 @@ void vhx_lane_cancel(struct vhx_lane *l)
 
 static void lane_publish_rx(struct vhx_lane *l)
 {
-	if (l->rx_published_idx == l->rx_idx)
+	if (!lane_store_rx(l))
 		return;
-	l->rx_published_idx = l->rx_idx;
-	/* Release: pairs with the acquire in the peer's lane_refresh_done(). */
-	vhx_store_release(&l->own->rx_idx, l->rx_idx);
 	/* Pairs with the fence in the peer's vhx_lane_prepare_wait(). */
 	vhx_fence_full();
-	if (word_asks(vhx_load_relaxed(&l->peer->space_word), &l->space_woken))
-		l->wake_due = true;
+	lane_wake_for_space(l);
 }
 
 /* Looks how far the peer has produced. Only called when all that was known of is consumed. */
