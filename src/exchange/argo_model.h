@@ -9,7 +9,13 @@
 
 #include "exchange/exchange.h"
 
-/* Two domains with one single-partner ring each of @ring_len bytes, and a port in each. */
+/*
+ * Two domains with one single-partner ring each of @ring_len bytes, and a port in each. At least 4 KiB, a
+ * multiple of 16, and not quite Argo's 16 MiB, which no page count reaches. 0, -EINVAL, -ENOMEM, -EMFILE.
+ */
 int vhx_argo_model_pair(uint32_t ring_len, struct vhx_port *ends[2]);
+
+/* Notify calls that this end has made for senders that found its ring full. */
+uint64_t vhx_argo_model_notifies(struct vhx_port *p);
 
 #endif
