@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "pairs.h"
+
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "exchange/argo_model.h"
+#include "exchange/local.h"
+#include "exchange/loopback.h"
+
+#define HANG_GUARD_MS 20000
+
+bool port_sleep(struct vhx_port *p)
+{
+	struct pollfd pfd = { .fd = p->fd, .events = POLLIN };
+
+	return poll(&pfd, 1, HANG_GUARD_MS) == 1;
+}
+
+static int local_unmet(uint32_t ring_len, struct vhx_port *ends[2])
+{
+	int socks[2];
+	int err;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socks))
+		return -errno;
+	err = vhx_local_open(socks[0], ring_len, &ends[0]);
+	return err ? err : vhx_local_open(socks[1], ring_len, &ends[1]);
+}
+
+static int local_pair(uint32_t ring_len, struct vhx_port *ends[2])
+{
+	int err = local_unmet(ring_len, ends);
+
+	for (int i = 0; i < 2 && !err; i++)
+		err = vhx_port_event(ends[i]);
+	return err;
+}
+
+static const struct provider providers[] = {
+	{ "loop", vhx_loopback_pair, NULL },
+	{ "local", local_pair, local_unmet },
+	{ "argo-model", vhx_argo_model_pair, NULL },
+};
+
+const struct provider *provider_find(const char *name)
+{
+	for (size_t i = 0; i < VHX_ARRAY_SIZE(providers); i++) {
+		if (!strcmp(providers[i].name, name))
+			return &providers[i];
+	}
+	return NULL;
+}
