@@ -17,6 +17,13 @@ void vhx_driver_init(struct vhx_driver *d, const char *name)
 	memcpy(d->name, name, len);
 }
 
+static void queue_closed(struct vhx_driver_queue *q)
+{
+	q->enabled = false;
+	q->open = false;
+	q->recycle = false;
+}
+
 void vhx_driver_lost(struct vhx_driver *d)
 {
 	uint32_t i;
@@ -30,10 +37,8 @@ void vhx_driver_lost(struct vhx_driver *d)
 	d->features_set = false;
 	d->reset_done = false;
 	d->waiting = false;
-	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++) {
-		d->queues[i].enabled = false;
-		d->queues[i].open = false;
-	}
+	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++)
+		queue_closed(&d->queues[i]);
 }
 
 static void *request_begin(struct vhx_driver *d, uint8_t msg_id, uint16_t payload_len)
@@ -167,7 +172,7 @@ static bool next_queue_close(struct vhx_driver *d)
 	uint32_t i;
 
 	for (i = 0; i < d->id.num_queues; i++) {
-		if (!d->queues[i].open || d->queues[i].wanted)
+		if (!d->queues[i].open || (d->queues[i].wanted && !d->queues[i].recycle))
 			continue;
 		d->event_queue = (uint16_t)i;
 		v = request_begin(d, VIRTIO_MSG_RESET_VQUEUE, sizeof(*v));
@@ -261,6 +266,9 @@ static int attach_response(struct vhx_driver *d, const struct vhx_control *resp,
 		return -EPROTO;
 	d->attached = true;
 	d->dev_num = vhx_le16_get(a->dev_num);
+	if (d->id.cache_known && memcmp(d->id.cache_id, a->cache_id, sizeof(d->id.cache_id)))
+		d->id.cache_changed = true;
+	d->id.cache_known = true;
 	memcpy(d->id.cache_id, a->cache_id, sizeof(d->id.cache_id));
 	memcpy(d->id.name, a->name, sizeof(d->id.name));
 	return 0;
@@ -360,10 +368,8 @@ static void reset_apply(struct vhx_driver *d)
 
 	d->reset_done = true;
 	d->features_set = false;
-	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++) {
-		d->queues[i].enabled = false;
-		d->queues[i].open = false;
-	}
+	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++)
+		queue_closed(&d->queues[i]);
 }
 
 static int status_response(struct vhx_driver *d, const struct vhx_control *resp,
@@ -429,8 +435,7 @@ static int queue_open_response(struct vhx_driver *d, const struct vhx_control *r
 static int reset_vqueue_response(struct vhx_driver *d, const struct vhx_control *resp,
 				 enum vhx_driver_event *event)
 {
-	d->queues[d->event_queue].open = false;
-	d->queues[d->event_queue].enabled = false;
+	queue_closed(&d->queues[d->event_queue]);
 	*event = VHX_DRIVER_QUEUE_CLOSED;
 	return 0;
 }

@@ -25,6 +25,7 @@
 struct vhx_driver_queue {
 	/* Wanted */
 	bool wanted;
+	bool recycle; /* close first, also if it is wanted again already */
 	uint16_t size;
 	/* Applied */
 	bool enabled; /* SET_VQUEUE was answered */
@@ -45,6 +46,7 @@ struct vhx_driver_identity {
 	uint32_t generation;
 	uint8_t cache_id[16];
 	bool cache_known;
+	bool cache_changed; /* since the caller last cleared it: unflushed writes may be lost */
 	char name[VHX_NAME_LEN];
 };
 
@@ -110,7 +112,7 @@ void vhx_driver_config_event(struct vhx_driver *d);
 
 static inline bool vhx_driver_queue_live(const struct vhx_driver *d, uint16_t index)
 {
-	return d->queues[index].open && d->queues[index].wanted &&
+	return d->queues[index].open && d->queues[index].wanted && !d->queues[index].recycle &&
 	       (d->status & VHX_STATUS_DRIVER_OK);
 }
 

@@ -1,0 +1,650 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Theory of operation
+ *
+ * Objects. A backend owns devices and channels, for its own life and for the life of the peer. A device
+ * is attached to at most one channel; its VirtIO state (core's vdev) and its queues live beside it and
+ * outlast the channel, because I/O in flight does: when a channel goes down, its devices are
+ *
+ *   FREE -> ATTACHED -> (channel lost) DRAINING -> FREE
+ *
+ * A device that drains is busy to everybody, so that no new driver can start before nothing of the old one
+ * can touch the medium.
+ *
+ * Resets of a device are resets of its open queues; the driver's answer goes when the last one is closed.
+ * They are counted in bdev->closing. A queue reset by the driver that a device reset overtakes is answered by
+ * the latter.
+ *
+ * Everything happens on the loop's thread. What a channel's peer can do ends at its own channel: all
+ * errors become vhx_link_fail().
+ */
+#include "backend/backend.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/queue.h"
+#include "core/vdev.h"
+#include "link/link.h"
+
+enum bdev_state {
+	BDEV_FREE,
+	BDEV_ATTACHED,
+	BDEV_DRAINING,
+	BDEV_STATE_CNT_,
+};
+
+static const char *const bdev_state_names[] = { "free", "attached", "draining" };
+
+_Static_assert(VHX_ARRAY_SIZE(bdev_state_names) == BDEV_STATE_CNT_, "a name per state");
+
+struct vhx_backend_device {
+	struct vhx_backend *backend;
+	struct vhx_device *dev;
+	uint16_t dev_num;
+	enum bdev_state state;
+	struct backend_channel *channel; /* while ATTACHED */
+	struct vhx_vdev vdev;
+	bool resetting; /* all queues close for a device reset or a lost channel */
+	uint32_t closing;
+	struct vhx_queue *queues;
+	struct vhx_backend_stats stats;
+};
+
+struct backend_channel {
+	struct vhx_backend *backend;
+	struct vhx_link link;
+	struct vhx_list node;
+	uint32_t next; /* device whose queues are pumped first: round-robin */
+};
+
+struct vhx_backend {
+	struct vhx_backend_config cfg;
+	struct vhx_backend_device *devices[VHX_BACKEND_DEVICES_MAX];
+	uint32_t device_cnt;
+	struct vhx_list channels;
+	uint32_t channel_cnt;
+	struct vhx_loop_hook reaper;
+	struct vhx_list dead; /* channels that went down in this pass */
+	void (*idle)(void *ctx);
+	void *idle_ctx;
+};
+
+/* What a queue asks for */
+
+struct vhx_link *vhx_backend_queue_link(struct vhx_queue *q)
+{
+	return q->bdev->channel ? &q->bdev->channel->link : NULL;
+}
+
+struct vhx_device *vhx_backend_queue_device(struct vhx_queue *q)
+{
+	return q->bdev->dev;
+}
+
+struct vhx_backend_stats *vhx_backend_queue_stats(struct vhx_queue *q)
+{
+	return &q->bdev->stats;
+}
+
+static void bdev_respond(struct vhx_backend_device *bdev, const struct vhx_control *resp)
+{
+	if (bdev->channel)
+		vhx_link_control(&bdev->channel->link, resp);
+}
+
+static void bdev_reset_done(struct vhx_backend_device *bdev)
+{
+	struct vhx_control resp;
+
+	bdev->resetting = false;
+	if (vhx_vdev_reset_done(&bdev->vdev, &resp))
+		bdev_respond(bdev, &resp);
+	if (bdev->state != BDEV_DRAINING)
+		return;
+	bdev->state = BDEV_FREE;
+	vhx_log(bdev->backend->cfg.log, VHX_LOG_DEBUG, "%s: free", bdev->dev->id);
+}
+
+void vhx_backend_queue_closed(struct vhx_queue *q)
+{
+	struct vhx_backend_device *bdev = q->bdev;
+	struct vhx_control resp;
+
+	assert(bdev->closing);
+	bdev->closing--;
+	if (vhx_vdev_queue_reset_done(&bdev->vdev, q->index, &resp))
+		bdev_respond(bdev, &resp);
+	if (bdev->resetting && !bdev->closing)
+		bdev_reset_done(bdev);
+}
+
+/* vdev's ops */
+
+static int bdev_set_features(void *ctx, uint64_t features)
+{
+	struct vhx_backend_device *bdev = ctx;
+
+	return bdev->dev->ops->set_features(bdev->dev, features & ~VHX_FEATURES_RING);
+}
+
+static int bdev_set_config(void *ctx, uint32_t off, const void *buf, uint32_t len)
+{
+	struct vhx_backend_device *bdev = ctx;
+
+	return bdev->dev->ops->set_config(bdev->dev, off, buf, len);
+}
+
+static uint32_t pages(uint32_t bytes)
+{
+	return (uint32_t)vhx_div_round_up_u64(bytes, VHX_PAGE);
+}
+
+static void bdev_queue_limits(const struct vhx_backend_device *bdev, struct vhx_queue_limits *limits)
+{
+	const struct vhx_device *dev = bdev->dev;
+	uint32_t share = bdev->backend->cfg.staging / dev->num_queues;
+	uint32_t head = dev->ops->head_len;
+	uint32_t out = dev->max_out > head ? dev->max_out - head : 0;
+
+	limits->max_out = dev->max_out;
+	limits->max_in = dev->max_in;
+	limits->head_len = head;
+	limits->out_pages = (uint32_t)vhx_max_u64(pages(share), pages(out));
+	limits->in_pages = (uint32_t)vhx_max_u64(pages(share), pages(dev->max_in));
+}
+
+static void bdev_queue_open(void *ctx, uint16_t index, uint16_t size, uint32_t epoch)
+{
+	struct vhx_backend_device *bdev = ctx;
+	struct vhx_queue_key key = { .dev = bdev->dev_num, .vq = index, .epoch = epoch };
+	struct vhx_queue_limits limits;
+
+	bdev_queue_limits(bdev, &limits);
+	if (vhx_queue_open(&bdev->queues[index], &key, size, &limits))
+		vhx_link_fail(&bdev->channel->link, -ENOMEM);
+}
+
+static void bdev_vdev_limits(void *ctx, uint16_t index, struct vhx_vdev_limits *out)
+{
+	struct vhx_queue_limits limits;
+
+	bdev_queue_limits(ctx, &limits);
+	*out = (struct vhx_vdev_limits){
+		.max_out = limits.max_out,
+		.max_in = limits.max_in,
+		.head_len = limits.head_len,
+		.window = limits.out_pages,
+	};
+}
+
+static void bdev_queue_reset(void *ctx, uint16_t index)
+{
+	struct vhx_backend_device *bdev = ctx;
+	struct vhx_queue *q = &bdev->queues[index];
+
+	bdev->closing++;
+	if (q->state == VHX_QUEUE_OPEN)
+		vhx_queue_reset(q);
+	else
+		vhx_backend_queue_closed(q);
+}
+
+static void bdev_device_reset(void *ctx)
+{
+	struct vhx_backend_device *bdev = ctx;
+	uint32_t i;
+
+	bdev->resetting = true;
+	/* One more than there are, so that none of the synchronous ones ends it early. */
+	bdev->closing++;
+	for (i = 0; i < bdev->dev->num_queues; i++) {
+		if (bdev->queues[i].state != VHX_QUEUE_OPEN)
+			continue;
+		bdev->closing++;
+		vhx_queue_reset(&bdev->queues[i]);
+	}
+	bdev->closing--;
+	if (!bdev->closing)
+		bdev_reset_done(bdev);
+}
+
+static const struct vhx_vdev_ops bdev_vdev_ops = {
+	.set_features = bdev_set_features,
+	.set_config = bdev_set_config,
+	.queue_open = bdev_queue_open,
+	.queue_reset = bdev_queue_reset,
+	.device_reset = bdev_device_reset,
+	.limits = bdev_vdev_limits,
+};
+
+/* The channel's control messages */
+
+static struct vhx_backend_device *device_by_num(struct backend_channel *ch, uint16_t dev_num)
+{
+	struct vhx_backend_device *bdev;
+
+	if (dev_num >= ch->backend->device_cnt)
+		return NULL;
+	bdev = ch->backend->devices[dev_num];
+	return bdev->state == BDEV_ATTACHED && bdev->channel == ch ? bdev : NULL;
+}
+
+static uint32_t device_by_name(struct vhx_backend *b, const char *name,
+			       struct vhx_backend_device **bdev)
+{
+	uint32_t i;
+
+	if (!name[0]) {
+		if (b->device_cnt != 1)
+			return b->device_cnt ? VHX_ATTACH_AMBIGUOUS : VHX_ATTACH_UNKNOWN;
+		*bdev = b->devices[0];
+		return VHX_ATTACH_OK;
+	}
+	for (i = 0; i < b->device_cnt; i++) {
+		if (!strcmp(b->devices[i]->dev->id, name)) {
+			*bdev = b->devices[i];
+			return VHX_ATTACH_OK;
+		}
+	}
+	return VHX_ATTACH_UNKNOWN;
+}
+
+static uint32_t bdev_take(struct vhx_backend_device *bdev, struct backend_channel *ch)
+{
+	const struct vhx_peer *peer = &ch->link.port->peer;
+	const struct vhx_log *log = ch->backend->cfg.log;
+
+	if (bdev->state == BDEV_ATTACHED && bdev->channel == ch)
+		return VHX_ATTACH_OK;
+	if (bdev->state != BDEV_FREE) {
+		vhx_log(log, VHX_LOG_WARNING, "%s: refused to %s: %s", bdev->dev->id, peer->text,
+			bdev->state == BDEV_ATTACHED ? "another channel has it" :
+						       "its last user's I/O is still ending");
+		return VHX_ATTACH_BUSY;
+	}
+	bdev->state = BDEV_ATTACHED;
+	bdev->channel = ch;
+	vhx_log(log, VHX_LOG_INFO, "%s: attached by %s", bdev->dev->id, peer->text);
+	return VHX_ATTACH_OK;
+}
+
+static void attach(struct backend_channel *ch, const struct vhx_control *req)
+{
+	const struct virtio_msg_vhx_attach *a = (const void *)req->payload;
+	struct vhx_backend_device *bdev = NULL;
+	struct virtio_msg_vhx_attach_resp *out;
+	struct vhx_control resp;
+	uint32_t error;
+
+	if (a->name[VHX_NAME_LEN - 1]) {
+		vhx_link_fail(&ch->link, -EPROTO);
+		return;
+	}
+	error = device_by_name(ch->backend, (const char *)a->name, &bdev);
+	if (!error)
+		error = bdev_take(bdev, ch);
+	out = vhx_control_response(&resp, req, sizeof(*out));
+	out->error = vhx_le32_of(error);
+	if (!error) {
+		out->dev_num = vhx_le16_of(bdev->dev_num);
+		memcpy(out->cache_id, bdev->dev->cache_id, sizeof(out->cache_id));
+		memcpy(out->name, bdev->dev->id, sizeof(out->name));
+	}
+	vhx_link_control(&ch->link, &resp);
+}
+
+/* Devices are numbered from 0 without gaps: the bitmap is ones. */
+static void get_devices(struct backend_channel *ch, const struct vhx_control *req)
+{
+	const struct virtio_msg_get_devices *g = (const void *)req->payload;
+	uint32_t off = vhx_le16_get(g->offset), cnt = vhx_le16_get(g->count), i;
+	struct virtio_msg_get_devices_resp *out;
+	struct vhx_control resp;
+	uint8_t *bitmap;
+
+	cnt = (uint32_t)vhx_min_u64(cnt & ~7u, VHX_BACKEND_DEVICES_MAX);
+	out = vhx_control_response(&resp, req, (uint16_t)(sizeof(*out) + cnt / 8));
+	out->offset = g->offset;
+	out->count = vhx_le16_of((uint16_t)cnt);
+	out->next_offset = vhx_le16_of(
+		off + cnt < ch->backend->device_cnt ? (uint16_t)(off + cnt) : (uint16_t)0);
+	bitmap = (uint8_t *)(out + 1);
+	for (i = 0; i < cnt; i++) {
+		if (off + i < ch->backend->device_cnt)
+			bitmap[i / 8] |= (uint8_t)(1u << (i % 8));
+	}
+	vhx_link_control(&ch->link, &resp);
+}
+
+static void ping(struct backend_channel *ch, const struct vhx_control *req)
+{
+	struct vhx_control resp;
+
+	memcpy(vhx_control_response(&resp, req, req->payload_len), req->payload, req->payload_len);
+	vhx_link_control(&ch->link, &resp);
+}
+
+static const struct {
+	uint8_t msg_id;
+	void (*handle)(struct backend_channel *ch, const struct vhx_control *req);
+} bus_handlers[] = {
+	{ VIRTIO_MSG_BUS_GET_DEVICES, get_devices },
+	{ VIRTIO_MSG_BUS_PING, ping },
+	{ VIRTIO_MSG_BUS_VHX_ATTACH, attach },
+};
+
+static void bus_request(struct backend_channel *ch, const struct vhx_control *req)
+{
+	size_t i;
+
+	for (i = 0; i < VHX_ARRAY_SIZE(bus_handlers); i++) {
+		if (bus_handlers[i].msg_id == req->msg_id)
+			bus_handlers[i].handle(ch, req);
+	}
+}
+
+static void channel_control(struct vhx_link *l, const struct vhx_control *req)
+{
+	struct backend_channel *ch = l->ctx;
+	struct vhx_backend_device *bdev;
+	struct vhx_control resp;
+
+	/* We ask nothing, so a response answers nothing. */
+	if (req->response)
+		return;
+	if (req->bus) {
+		bus_request(ch, req);
+		return;
+	}
+	bdev = device_by_num(ch, req->dev_num);
+	if (bdev && vhx_vdev_request(&bdev->vdev, req, &resp))
+		vhx_link_control(l, &resp);
+}
+
+static void channel_data(struct vhx_link *l, uint32_t type, const struct vhx_queue_key *key,
+			 uint32_t len)
+{
+	struct backend_channel *ch = l->ctx;
+	struct vhx_backend_device *bdev = device_by_num(ch, key->dev);
+	struct vhx_queue *q;
+
+	if (type != VHX_MSG_AVAIL || !bdev || key->vq >= bdev->dev->num_queues) {
+		vhx_link_fail(l, -EPROTO);
+		return;
+	}
+	q = &bdev->queues[key->vq];
+	/* What a driver sent before it heard of its own reset is normal, and stale. */
+	if (q->state != VHX_QUEUE_OPEN || q->key.epoch != key->epoch) {
+		bdev->stats.stale++;
+		return;
+	}
+	vhx_queue_receive(q, l, len);
+}
+
+static void bdev_pump(struct vhx_backend_device *bdev)
+{
+	uint32_t i;
+
+	for (i = 0; i < bdev->dev->num_queues; i++) {
+		if (bdev->queues[i].state == VHX_QUEUE_OPEN)
+			vhx_queue_pump(&bdev->queues[i]);
+	}
+	bdev->dev->ops->kick(bdev->dev);
+}
+
+static bool channel_pump(struct vhx_link *l)
+{
+	struct backend_channel *ch = l->ctx;
+	struct vhx_backend *b = ch->backend;
+	uint32_t i;
+
+	for (i = 0; i < b->device_cnt; i++) {
+		struct vhx_backend_device *bdev = b->devices[(ch->next + i) % b->device_cnt];
+
+		if (bdev->channel == ch)
+			bdev_pump(bdev);
+	}
+	ch->next++;
+	return false;
+}
+
+static void channel_up(struct vhx_link *l)
+{
+	struct backend_channel *ch = l->ctx;
+
+	vhx_log(ch->backend->cfg.log, VHX_LOG_INFO, "channel: up with %s", l->port->peer.text);
+}
+
+static void bdev_orphan(struct vhx_backend_device *bdev)
+{
+	bdev->channel = NULL;
+	bdev->state = BDEV_DRAINING;
+	/* A reset that runs already ends in bdev_reset_done() all the same. */
+	if (!bdev->resetting)
+		bdev_device_reset(bdev);
+}
+
+static void channel_down(struct vhx_link *l, int reason)
+{
+	struct backend_channel *ch = l->ctx;
+	struct vhx_backend *b = ch->backend;
+	bool normal = reason == -EPIPE;
+	uint32_t i;
+
+	vhx_log(b->cfg.log, normal ? VHX_LOG_INFO : VHX_LOG_WARNING, "channel: down: %s",
+		normal ? "the frontend left" : strerror(-reason));
+	for (i = 0; i < b->device_cnt; i++) {
+		if (b->devices[i]->channel == ch)
+			bdev_orphan(b->devices[i]);
+	}
+	vhx_list_del(&ch->node);
+	vhx_list_add_tail(&b->dead, &ch->node);
+	b->channel_cnt--;
+}
+
+static const struct vhx_link_ops channel_ops = {
+	.up = channel_up,
+	.control = channel_control,
+	.data = channel_data,
+	.pump = channel_pump,
+	.down = channel_down,
+};
+
+/* A link that went down is still on its caller's stack; its memory goes in the pass that follows. */
+static bool reaper_run(struct vhx_loop_hook *hook)
+{
+	struct vhx_backend *b = vhx_container_of(hook, struct vhx_backend, reaper);
+	struct backend_channel *ch;
+
+	if (vhx_list_empty(&b->dead))
+		return false;
+	while (!vhx_list_empty(&b->dead)) {
+		ch = vhx_list_first_entry(&b->dead, struct backend_channel, node);
+		vhx_list_del(&ch->node);
+		free(ch);
+	}
+	if (!b->channel_cnt && b->idle)
+		b->idle(b->idle_ctx);
+	return false;
+}
+
+static bool reaper_prepare(struct vhx_loop_hook *hook)
+{
+	struct vhx_backend *b = vhx_container_of(hook, struct vhx_backend, reaper);
+
+	return !vhx_list_empty(&b->dead);
+}
+
+void vhx_device_config_changed(struct vhx_device *dev)
+{
+	struct vhx_backend_device *bdev = dev->backend;
+	struct vhx_control event;
+
+	if (!bdev)
+		return;
+	vhx_vdev_config_event(&bdev->vdev, bdev->dev_num, &event);
+	bdev_respond(bdev, &event);
+}
+
+int vhx_backend_new(const struct vhx_backend_config *cfg, struct vhx_backend **backend)
+{
+	struct vhx_backend *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return -ENOMEM;
+	b->cfg = *cfg;
+	vhx_list_init(&b->channels);
+	vhx_list_init(&b->dead);
+	b->reaper = (struct vhx_loop_hook){ .run = reaper_run, .prepare = reaper_prepare };
+	vhx_list_init(&b->reaper.node);
+	vhx_loop_hook_add(cfg->loop, &b->reaper);
+	*backend = b;
+	return 0;
+}
+
+static void bdev_free(struct vhx_backend_device *bdev)
+{
+	uint32_t i;
+
+	bdev->dev->backend = NULL;
+	bdev->dev->ops->close(bdev->dev);
+	for (i = 0; i < bdev->vdev.num_queues; i++)
+		vhx_queue_close(&bdev->queues[i]);
+	free(bdev->queues);
+	free(bdev);
+}
+
+void vhx_backend_free(struct vhx_backend *b)
+{
+	struct backend_channel *ch;
+	uint32_t i;
+
+	if (!b)
+		return;
+	vhx_list_splice_tail(&b->dead, &b->channels);
+	while (!vhx_list_empty(&b->dead)) {
+		ch = vhx_list_first_entry(&b->dead, struct backend_channel, node);
+		vhx_list_del(&ch->node);
+		vhx_link_close(&ch->link);
+		free(ch);
+	}
+	for (i = 0; i < b->device_cnt; i++)
+		bdev_free(b->devices[i]);
+	vhx_loop_hook_del(b->cfg.loop, &b->reaper);
+	free(b);
+}
+
+static void bdev_init(struct vhx_backend_device *bdev, struct vhx_backend *b,
+		      struct vhx_device *dev)
+{
+	uint32_t i;
+
+	bdev->backend = b;
+	bdev->dev = dev;
+	bdev->dev_num = (uint16_t)b->device_cnt;
+	vhx_vdev_init(&bdev->vdev, &bdev_vdev_ops, bdev);
+	bdev->vdev.device_id = dev->ops->device_id;
+	memcpy(bdev->vdev.uuid, dev->uuid, sizeof(bdev->vdev.uuid));
+	bdev->vdev.features = (dev->features & ~VHX_FEATURES_RING) | VHX_FEATURES_CROSSING;
+	bdev->vdev.num_queues = dev->num_queues;
+	bdev->vdev.queue_size_max = dev->queue_size_max;
+	bdev->vdev.config = dev->config;
+	bdev->vdev.config_len = dev->config_len;
+	for (i = 0; i < dev->num_queues; i++) {
+		bdev->queues[i].bdev = bdev;
+		bdev->queues[i].index = (uint16_t)i;
+	}
+	dev->backend = bdev;
+}
+
+int vhx_backend_add_device(struct vhx_backend *b, struct vhx_device *dev)
+{
+	struct vhx_backend_device *bdev;
+
+	assert(dev->num_queues && dev->num_queues <= VHX_VDEV_QUEUES_MAX);
+	if (b->device_cnt == VHX_BACKEND_DEVICES_MAX)
+		return -ENOSPC;
+	if (dev->id[0] && device_by_name(b, dev->id, &bdev) == VHX_ATTACH_OK)
+		return -EEXIST;
+	bdev = calloc(1, sizeof(*bdev));
+	if (!bdev)
+		return -ENOMEM;
+	bdev->queues = calloc(dev->num_queues, sizeof(*bdev->queues));
+	if (!bdev->queues) {
+		free(bdev);
+		return -ENOMEM;
+	}
+	bdev_init(bdev, b, dev);
+	b->devices[b->device_cnt++] = bdev;
+	return 0;
+}
+
+int vhx_backend_add_port(struct vhx_backend *b, struct vhx_port *port)
+{
+	struct backend_channel *ch = NULL;
+	int ret = -ENOSPC;
+
+	if (b->channel_cnt < VHX_BACKEND_CHANNELS_MAX) {
+		ch = calloc(1, sizeof(*ch));
+		ret = -ENOMEM;
+	}
+	if (!ch) {
+		vhx_port_close(port);
+		return ret;
+	}
+	ch->backend = b;
+	vhx_list_init(&ch->node);
+	ret = vhx_link_open(&ch->link, b->cfg.loop, port, &channel_ops, ch);
+	if (ret) {
+		free(ch);
+		return ret;
+	}
+	vhx_list_add_tail(&b->channels, &ch->node);
+	b->channel_cnt++;
+	return 0;
+}
+
+uint32_t vhx_backend_channel_count(const struct vhx_backend *b)
+{
+	return b->channel_cnt;
+}
+
+void vhx_backend_on_idle(struct vhx_backend *b, void (*fn)(void *ctx), void *ctx)
+{
+	b->idle = fn;
+	b->idle_ctx = ctx;
+}
+
+void vhx_backend_visit(struct vhx_backend *b, const struct vhx_backend_visitor *v, void *ctx)
+{
+	struct vhx_list *pos;
+	uint32_t i;
+
+	vhx_list_for_each(pos, &b->channels) {
+		struct backend_channel *ch = vhx_list_entry(pos, struct backend_channel, node);
+		const struct vhx_link *l = &ch->link;
+
+		v->channel(ctx, l->port, vhx_channel_state_name(l->channel.state),
+			   l->stats.credits_sent);
+	}
+	for (i = 0; i < b->device_cnt; i++)
+		v->device(ctx, b->devices[i]->dev, bdev_state_names[b->devices[i]->state],
+			  &b->devices[i]->stats);
+}
+
+uint64_t vhx_backend_memory(const struct vhx_backend *b)
+{
+	const struct vhx_list *pos;
+	uint64_t memory = 0;
+	uint32_t i, j;
+
+	vhx_list_for_each(pos, &b->channels)
+		memory += vhx_list_entry(pos, struct backend_channel, node)->link.port->memory;
+	for (i = 0; i < b->device_cnt; i++) {
+		memory += b->devices[i]->dev->memory;
+		for (j = 0; j < b->devices[i]->dev->num_queues; j++)
+			memory += b->devices[i]->queues[j].memory;
+	}
+	return memory;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a frontend knows of device types: how a request ends that the backend will never answer, whether
+ * unfinished requests may be sent again to a replaced backend, and which requests make data durable. One
+ * row per type; a type without a row is not replayed and its requests are completed with nothing written.
+ */
+#ifndef VHX_CORE_DEVTYPE_H
+#define VHX_CORE_DEVTYPE_H
+
+#include "util/base.h"
+
+/* The out bytes that decide a request's kind lie within so many first ones. */
+#define VHX_DEVTYPE_PEEK 16u
+
+enum vhx_request_kind {
+	VHX_KIND_PLAIN,
+	VHX_KIND_WRITE, /* changes the medium; volatile until a flush that begins later has ended */
+	VHX_KIND_FLUSH,
+};
+
+struct vhx_devtype {
+	uint32_t device_id;
+	const char *name;
+	bool replay;
+	/* Status byte, the last device-writable one, for a request given up; and the one of success. */
+	bool has_status;
+	uint8_t status_error, status_ok;
+	enum vhx_request_kind (*kind)(const uint8_t *out, uint32_t len);
+};
+
+/* Never NULL. */
+const struct vhx_devtype *vhx_devtype_find(uint32_t device_id);
+
+#endif

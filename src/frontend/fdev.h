@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Devices and queues of a frontend. Private to src/frontend.
+ */
+#ifndef VHX_FRONTEND_FDEV_H
+#define VHX_FRONTEND_FDEV_H
+
+#include "core/devtype.h"
+#include "core/flight.h"
+#include "frontend/frontend.h"
+#include "link/link.h"
+
+/* A control request is answered within this, or the channel is given up. */
+#define VHX_FDEV_CONTROL_NS (5 * 1000000000ull)
+/* Pauses before asking for a device again that is still taken, or that a new backend does not have. */
+#define VHX_FDEV_BUSY_NS (100 * 1000000ull)
+#define VHX_FDEV_MISSING_NS (1000 * 1000000ull)
+
+/* Chunks up to this size pass through a private copy, so that a status in them can be looked at. */
+#define VHX_FQUEUE_LOOK_MAX 64u
+
+enum vhx_fqueue_state {
+	VHX_FQUEUE_STOPPED,
+	VHX_FQUEUE_RUNNING,
+	VHX_FQUEUE_DRAINING, /* takes nothing new */
+	VHX_FQUEUE_FENCING,  /* and sends nothing: the backend was asked to reset the queue */
+};
+
+struct vhx_fbuffer {
+	const struct iovec *in;
+	uint32_t in_cnt;
+	uint8_t status;	     /* last byte of a small answer's last chunk */
+	uint64_t flush_mark; /* FLUSH: writes that had completed when it was sent */
+};
+
+struct vhx_fqueue {
+	struct vhx_fdev *fdev;
+	uint16_t index;
+	uint16_t size;
+	enum vhx_fqueue_state state;
+	const struct vhx_fsource_ops *ops;
+	void *ctx;
+	struct vhx_flight flight;
+	struct vhx_flight_slot *slots;
+	struct vhx_fbuffer *buffers;
+	/* First slot of flight.order that is not sent whole; the list's head if there is none. */
+	struct vhx_list *cursor;
+	struct vhx_frequest current; /* the cursor's, where @have_current */
+	bool have_current;
+	uint8_t peek[VHX_DEVTYPE_PEEK]; /* its first out bytes, read once */
+	uint32_t peek_len;
+	bool kicked; /* the source may have something */
+	bool armed;
+	bool used_due; /* completions wait for ops->flush */
+	bool group_open; /* more completions belong to the same flush */
+	struct vhx_loop_timer timer; /* DRAINING, FENCING */
+};
+
+struct vhx_fdev {
+	struct vhx_frontend *fe;
+	const struct vhx_fdev_ops *ops;
+	void *ctx;
+	struct vhx_driver driver;
+	const struct vhx_devtype *type;
+	bool failed; /* requests end with an error from here on */
+	bool unusable;
+	bool reset_waits; /* reset_done is owed */
+	bool was_running;
+	bool needs_running; /* negotiation restarts: say "running" again */
+	struct vhx_loop_timer control_timer;
+	struct vhx_loop_timer retry_timer;
+	/* Durability: writes completed, how many of them the last good FLUSH covers, and a bad one. */
+	uint64_t writes_done, writes_flushed;
+	bool flush_failed;
+	struct vhx_fdev_stats stats;
+	uint64_t memory;
+	struct vhx_fqueue queues[VHX_VDEV_QUEUES_MAX];
+};
+
+/* fqueue.c */
+void vhx_fqueue_init(struct vhx_fqueue *q, struct vhx_fdev *fdev, uint16_t index);
+/* Sends what can be sent. */
+void vhx_fqueue_pump(struct vhx_fqueue *q);
+/* A USED message of its epoch. */
+void vhx_fqueue_receive(struct vhx_fqueue *q, struct vhx_link *l, uint32_t len);
+void vhx_fqueue_flush(struct vhx_fqueue *q);
+/* True: the source has something after all. */
+bool vhx_fqueue_arm(struct vhx_fqueue *q);
+/* The backend opened the queue: its limits are known. */
+void vhx_fqueue_opened(struct vhx_fqueue *q);
+/* The backend can do nothing more for what is in flight: @death of it, or a reset. */
+void vhx_fqueue_interrupted(struct vhx_fqueue *q, bool death);
+/* The backend answered the queue's reset. */
+void vhx_fqueue_closed(struct vhx_fqueue *q);
+/* Ends everything in flight with an error. */
+void vhx_fqueue_fail_all(struct vhx_fqueue *q);
+
+/* frontend.c */
+struct vhx_link *vhx_fdev_link(struct vhx_fdev *fdev); /* NULL: no usable channel */
+struct vhx_loop *vhx_fdev_loop(struct vhx_fdev *fdev);
+
+#endif

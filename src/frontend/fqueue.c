@@ -1,0 +1,589 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Theory of operation
+ *
+ * A queue pulls requests from its source and pushes answers back. core's flight table knows what is in
+ * flight, in order; here are the bytes.
+ *
+ *   STOPPED -> RUNNING -> DRAINING -> STOPPED
+ *                            |  (time is up)
+ *                            +-> FENCING -> STOPPED
+ *
+ * Sending. `cursor` separates flight.order into what was sent whole and what was not. It rests on the list's
+ * head until next() yields a request, which is appended and sent; if credit or the window ends in the
+ * middle, the cursor stays, and the next pass goes on. After the backend's death everything is unsent
+ * again: the cursor goes back to the first entry, and again() walks each chain afresh. Replay is not a
+ * mode, only a cursor that has gone back.
+ *
+ * Out bytes are copied from guest memory straight into the outgoing message, once; the first few, by which
+ * the request's kind is told, are copied to `peek` and sent from there, so that what was judged is what is
+ * sent. In bytes go from the message straight into the guest's buffer, after flight has checked where they
+ * belong; what a hostile backend writes after the check can change their values, never their place.
+ *
+ * Completions of one pass become visible at once (ops->flush), GROUPed ones never apart.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "frontend/fdev.h"
+
+void vhx_fqueue_init(struct vhx_fqueue *q, struct vhx_fdev *fdev, uint16_t index)
+{
+	*q = (struct vhx_fqueue){ .fdev = fdev, .index = index };
+	vhx_list_init(&q->timer.node);
+}
+
+static struct vhx_driver_queue *driver_queue(struct vhx_fqueue *q)
+{
+	return &q->fdev->driver.queues[q->index];
+}
+
+static struct vhx_flight_slot *cursor_slot(struct vhx_fqueue *q)
+{
+	return vhx_list_entry(q->cursor, struct vhx_flight_slot, node);
+}
+
+static bool cursor_at_end(const struct vhx_fqueue *q)
+{
+	return q->cursor == &q->flight.order;
+}
+
+static void cursor_advance(struct vhx_fqueue *q)
+{
+	q->cursor = q->cursor->next;
+	q->have_current = false;
+}
+
+/* Completion */
+
+static void request_finish(struct vhx_fqueue *q, uint16_t id, uint32_t used_len)
+{
+	vhx_flight_end(&q->flight, id);
+	q->fdev->stats.completed++;
+	q->ops->complete(q->ctx, id, used_len);
+	q->used_due = true;
+}
+
+/* Writes @len bytes of @src at @off of a request's device-writable bytes. */
+static void in_write(struct vhx_fqueue *q, const struct vhx_fbuffer *b, uint32_t off, const void *src,
+		     uint32_t len)
+{
+	const uint8_t *from = src;
+	uint32_t i;
+
+	for (i = 0; i < b->in_cnt && len; i++) {
+		uint32_t n;
+		uint8_t *to;
+
+		if (off >= b->in[i].iov_len) {
+			off -= (uint32_t)b->in[i].iov_len;
+			continue;
+		}
+		n = (uint32_t)vhx_min_u64(len, b->in[i].iov_len - off);
+		to = (uint8_t *)b->in[i].iov_base + off;
+		memcpy(to, from, n);
+		if (q->ops->written)
+			q->ops->written(q->ctx, to, n);
+		from += n;
+		len -= n;
+		off = 0;
+	}
+}
+
+/* Copies @len bytes at @msg_off of the message to @off of the device-writable bytes. */
+static void in_receive(struct vhx_fqueue *q, const struct vhx_fbuffer *b, uint32_t off,
+		       struct vhx_link *l, uint32_t msg_off, uint32_t len)
+{
+	uint32_t i;
+
+	for (i = 0; i < b->in_cnt && len; i++) {
+		uint32_t n;
+		uint8_t *to;
+
+		if (off >= b->in[i].iov_len) {
+			off -= (uint32_t)b->in[i].iov_len;
+			continue;
+		}
+		n = (uint32_t)vhx_min_u64(len, b->in[i].iov_len - off);
+		to = (uint8_t *)b->in[i].iov_base + off;
+		vhx_link_read(l, msg_off, to, n);
+		if (q->ops->written)
+			q->ops->written(q->ctx, to, n);
+		msg_off += n;
+		len -= n;
+		off = 0;
+	}
+}
+
+/* A request that no backend will answer: the type's table says how it ends. */
+static void request_fail(struct vhx_fqueue *q, uint16_t id)
+{
+	const struct vhx_devtype *type = q->fdev->type;
+	const struct vhx_flight_slot *s = &q->slots[id];
+
+	if (type->has_status && s->in_len)
+		in_write(q, &q->buffers[id], s->in_len - 1, &type->status_error, 1);
+	q->fdev->stats.errors++;
+	request_finish(q, id, 0);
+}
+
+void vhx_fqueue_fail_all(struct vhx_fqueue *q)
+{
+	struct vhx_flight_slot *s;
+
+	if (q->state == VHX_FQUEUE_STOPPED)
+		return;
+	q->cursor = &q->flight.order;
+	q->have_current = false;
+	while (!vhx_list_empty(&q->flight.order)) {
+		s = vhx_list_first_entry(&q->flight.order, struct vhx_flight_slot, node);
+		request_fail(q, vhx_flight_id(&q->flight, s));
+	}
+	q->group_open = false;
+	vhx_fqueue_flush(q);
+}
+
+void vhx_fqueue_flush(struct vhx_fqueue *q)
+{
+	if (q->state == VHX_FQUEUE_STOPPED || !q->used_due || q->group_open)
+		return;
+	q->used_due = false;
+	q->ops->flush(q->ctx);
+}
+
+/* Start and stop */
+
+int vhx_fqueue_start(struct vhx_fdev *fdev, uint16_t index, uint16_t size,
+		     const struct vhx_fsource_ops *ops, void *ctx, struct vhx_fqueue **out)
+{
+	struct vhx_driver_queue *dq;
+	struct vhx_fqueue *q;
+
+	if (index >= VHX_VDEV_QUEUES_MAX || !size ||
+	    (fdev->driver.id.known && index >= fdev->driver.id.num_queues))
+		return -EINVAL;
+	q = &fdev->queues[index];
+	if (q->state != VHX_FQUEUE_STOPPED)
+		return -EBUSY;
+	q->slots = calloc(size, sizeof(*q->slots));
+	q->buffers = calloc(size, sizeof(*q->buffers));
+	if (!q->slots || !q->buffers) {
+		free(q->slots);
+		free(q->buffers);
+		return -ENOMEM;
+	}
+	vhx_flight_init(&q->flight, q->slots, size);
+	fdev->memory += size * (sizeof(*q->slots) + sizeof(*q->buffers));
+	q->size = size;
+	q->ops = ops;
+	q->ctx = ctx;
+	q->cursor = &q->flight.order;
+	q->have_current = false;
+	q->kicked = true;
+	q->armed = false;
+	q->used_due = false;
+	q->group_open = false;
+	q->state = VHX_FQUEUE_RUNNING;
+	dq = driver_queue(q);
+	dq->wanted = true;
+	dq->size = size;
+	/* Still open from before: its epoch is over, whatever is on its way. */
+	dq->recycle = dq->open;
+	fdev->driver.active = true;
+	*out = q;
+	return 0;
+}
+
+static void queue_release(struct vhx_fqueue *q)
+{
+	vhx_loop_timer_cancel(vhx_fdev_loop(q->fdev), &q->timer);
+	q->fdev->memory -= q->size * (sizeof(*q->slots) + sizeof(*q->buffers));
+	free(q->slots);
+	free(q->buffers);
+	q->slots = NULL;
+	q->buffers = NULL;
+	driver_queue(q)->wanted = false;
+	q->state = VHX_FQUEUE_STOPPED;
+}
+
+static void queue_stopped(struct vhx_fqueue *q)
+{
+	vhx_fqueue_fail_all(q);
+	queue_release(q);
+	q->fdev->ops->queue_stopped(q->fdev->ctx, q->index);
+}
+
+static void queue_timeout(struct vhx_loop_timer *t)
+{
+	struct vhx_fqueue *q = vhx_container_of(t, struct vhx_fqueue, timer);
+	struct vhx_link *l = vhx_fdev_link(q->fdev);
+
+	if (q->state == VHX_FQUEUE_DRAINING && l && driver_queue(q)->open) {
+		driver_queue(q)->wanted = false;
+		q->state = VHX_FQUEUE_FENCING;
+		vhx_loop_timer_arm(vhx_fdev_loop(q->fdev), t, VHX_FQUEUE_DRAIN_NS);
+		return;
+	}
+	/* It does not even answer a reset: cut it off. Without a channel it can reach nobody. */
+	if (l)
+		vhx_link_fail(l, -ETIMEDOUT);
+	queue_stopped(q);
+}
+
+int vhx_fqueue_stop(struct vhx_fqueue *q)
+{
+	assert(q->state == VHX_FQUEUE_RUNNING);
+	if (!q->flight.count) {
+		vhx_fqueue_flush(q);
+		queue_release(q);
+		return 0;
+	}
+	q->state = VHX_FQUEUE_DRAINING;
+	q->timer.expired = queue_timeout;
+	vhx_loop_timer_arm(vhx_fdev_loop(q->fdev), &q->timer, VHX_FQUEUE_DRAIN_NS);
+	return -EINPROGRESS;
+}
+
+void vhx_fqueue_kill(struct vhx_fqueue *q)
+{
+	if (q->state != VHX_FQUEUE_STOPPED)
+		queue_release(q);
+}
+
+void vhx_fqueue_kick(struct vhx_fqueue *q)
+{
+	q->kicked = true;
+}
+
+uint32_t vhx_fqueue_in_flight(const struct vhx_fqueue *q)
+{
+	return q->state == VHX_FQUEUE_STOPPED ? 0 : q->flight.count;
+}
+
+void vhx_fqueue_opened(struct vhx_fqueue *q)
+{
+	const struct vhx_vdev_limits *l = &driver_queue(q)->limits;
+
+	if (q->state != VHX_FQUEUE_STOPPED)
+		vhx_flight_limits(&q->flight, l->window, l->head_len);
+}
+
+void vhx_fqueue_interrupted(struct vhx_fqueue *q, bool death)
+{
+	if (q->state == VHX_FQUEUE_STOPPED)
+		return;
+	q->group_open = false;
+	if (q->state == VHX_FQUEUE_FENCING) {
+		queue_stopped(q);
+		return;
+	}
+	if (!q->fdev->type->replay && death)
+		vhx_fqueue_fail_all(q);
+	vhx_flight_rewind(&q->flight, death);
+	q->cursor = q->flight.order.next;
+	q->have_current = false;
+	q->fdev->stats.replays += q->flight.count;
+	if (q->state == VHX_FQUEUE_DRAINING && !q->flight.count)
+		queue_stopped(q);
+}
+
+void vhx_fqueue_closed(struct vhx_fqueue *q)
+{
+	if (q->state == VHX_FQUEUE_FENCING)
+		queue_stopped(q);
+}
+
+/* Sending */
+
+static uint32_t out_gather(const struct vhx_frequest *r, uint32_t off, void *dst, uint32_t len)
+{
+	uint32_t done = 0, i;
+
+	for (i = 0; i < r->out_cnt && done < len; i++) {
+		uint32_t n;
+
+		if (off >= r->out[i].iov_len) {
+			off -= (uint32_t)r->out[i].iov_len;
+			continue;
+		}
+		n = (uint32_t)vhx_min_u64(len - done, r->out[i].iov_len - off);
+		memcpy((uint8_t *)dst + done, (const uint8_t *)r->out[i].iov_base + off, n);
+		done += n;
+		off = 0;
+	}
+	return done;
+}
+
+static void chunk_copy(struct vhx_fqueue *q, uint32_t off, uint8_t *dst, uint32_t len)
+{
+	uint32_t n = 0;
+
+	if (off < q->peek_len) {
+		n = (uint32_t)vhx_min_u64(len, q->peek_len - off);
+		memcpy(dst, q->peek + off, n);
+	}
+	if (n < len)
+		out_gather(&q->current, off + n, dst + n, len - n);
+	q->fdev->stats.bytes_copied += len;
+}
+
+static void current_set(struct vhx_fqueue *q, uint16_t id)
+{
+	struct vhx_flight_slot *s = &q->slots[id];
+	struct vhx_fbuffer *b = &q->buffers[id];
+
+	q->peek_len = out_gather(&q->current, 0, q->peek, sizeof(q->peek));
+	s->kind = (uint8_t)q->fdev->type->kind(q->peek, q->peek_len);
+	b->in = q->current.in;
+	b->in_cnt = q->current.in_cnt;
+	b->status = q->fdev->type->status_error;
+	b->flush_mark = q->fdev->writes_done;
+	q->have_current = true;
+}
+
+static void source_broken(struct vhx_fqueue *q, int reason)
+{
+	q->kicked = false;
+	q->ops->broken(q->ctx, reason);
+}
+
+/* True: the cursor is on a request of which all is known. */
+static bool next_take(struct vhx_fqueue *q)
+{
+	int ret;
+
+	if (q->state != VHX_FQUEUE_RUNNING || !q->kicked)
+		return false;
+	ret = q->ops->next(q->ctx, &q->current);
+	if (ret > 0 && vhx_flight_begin(&q->flight, q->current.id, q->current.out_len,
+					q->current.in_len))
+		ret = -EINVAL;
+	if (ret < 0)
+		source_broken(q, ret);
+	if (ret <= 0) {
+		q->kicked = false;
+		return false;
+	}
+	q->fdev->stats.requests++;
+	q->fdev->stats.bytes_out += q->current.out_len;
+	q->cursor = &q->slots[q->current.id].node;
+	current_set(q, q->current.id);
+	return true;
+}
+
+static bool again_take(struct vhx_fqueue *q)
+{
+	struct vhx_flight_slot *s = cursor_slot(q);
+	uint16_t id = vhx_flight_id(&q->flight, s);
+	int ret = q->ops->again(q->ctx, id, &q->current);
+
+	if (ret < 0) {
+		source_broken(q, ret);
+		return false;
+	}
+	s->out_len = q->current.out_len;
+	s->in_len = q->current.in_len;
+	current_set(q, id);
+	return true;
+}
+
+static int record_send(struct vhx_fqueue *q, struct vhx_link *l, struct vhx_avail *a, uint32_t off)
+{
+	struct vhx_queue_key key = {
+		.dev = q->fdev->driver.dev_num,
+		.vq = q->index,
+		.epoch = driver_queue(q)->epoch,
+	};
+	struct vhx_link_place place;
+	int ret = vhx_link_record(l, VHX_MSG_AVAIL, &key, a->chunk_len, &place);
+
+	if (ret)
+		return ret;
+	vhx_avail_encode(place.record, a);
+	chunk_copy(q, off, place.chunk, a->chunk_len);
+	vhx_link_record_end(l, a->chunk_len);
+	return 0;
+}
+
+static bool current_too_big(struct vhx_fqueue *q)
+{
+	const struct vhx_vdev_limits *limits = &driver_queue(q)->limits;
+
+	return q->current.out_len > limits->max_out || q->current.in_len > limits->max_in;
+}
+
+/* Sends the next record of the cursor's request. 0, -EAGAIN. */
+static int cursor_step(struct vhx_fqueue *q, struct vhx_link *l)
+{
+	struct vhx_flight_slot *s = cursor_slot(q);
+	bool too_big = current_too_big(q);
+	uint32_t max = too_big ? VHX_TOO_BIG_BYTES : vhx_link_chunk_max(l);
+	struct vhx_avail a = {
+		.id = vhx_flight_id(&q->flight, s),
+		.flags = (uint16_t)((s->begun ? 0 : VHX_AVAIL_FIRST) |
+				    (too_big ? VHX_AVAIL_TOO_BIG : 0)),
+		.out_len = s->out_len,
+		.in_len = s->in_len,
+		.chunk_len = (uint32_t)vhx_min_u64(s->out_len - s->sent, max),
+	};
+	uint32_t cost = vhx_flight_cost(&q->flight, too_big ? a.chunk_len : s->out_len);
+	int ret;
+
+	if (!s->begun && !s->window && !vhx_flight_window_take(&q->flight, a.id, cost))
+		return -EAGAIN;
+	ret = record_send(q, l, &a, s->sent);
+	if (ret)
+		return ret;
+	s->begun = true;
+	s->sent = too_big ? s->out_len : s->sent + a.chunk_len;
+	return 0;
+}
+
+static int cursor_send(struct vhx_fqueue *q, struct vhx_link *l)
+{
+	struct vhx_flight_slot *s = cursor_slot(q);
+	int ret;
+
+	do {
+		ret = cursor_step(q, l);
+		if (ret)
+			return ret;
+	} while (s->sent < s->out_len);
+	cursor_advance(q);
+	return 0;
+}
+
+/* A device that failed, or a request that outlived too many backends: an error, now. */
+static bool cursor_hopeless(struct vhx_fqueue *q)
+{
+	return q->fdev->failed || cursor_slot(q)->deaths >= VHX_FLIGHT_DEATHS_MAX;
+}
+
+static void cursor_fail(struct vhx_fqueue *q)
+{
+	uint16_t id = vhx_flight_id(&q->flight, cursor_slot(q));
+
+	cursor_advance(q);
+	request_fail(q, id);
+}
+
+void vhx_fqueue_pump(struct vhx_fqueue *q)
+{
+	struct vhx_link *l = vhx_fdev_link(q->fdev);
+	bool live = l && vhx_driver_queue_live(&q->fdev->driver, q->index);
+	uint32_t budget = q->size;
+
+	if (q->state != VHX_FQUEUE_RUNNING && q->state != VHX_FQUEUE_DRAINING)
+		return;
+	if (!live && !q->fdev->failed)
+		return;
+	if (q->armed) {
+		q->armed = false;
+		q->ops->disarm(q->ctx);
+	}
+	while (budget-- && q->state != VHX_FQUEUE_STOPPED) {
+		if (cursor_at_end(q) && !next_take(q))
+			break;
+		if (!q->have_current && !again_take(q))
+			break;
+		if (cursor_hopeless(q))
+			cursor_fail(q);
+		else if (!live || cursor_send(q, l))
+			break;
+	}
+	vhx_fqueue_flush(q);
+	if (q->state == VHX_FQUEUE_DRAINING && !q->flight.count)
+		queue_stopped(q);
+}
+
+bool vhx_fqueue_arm(struct vhx_fqueue *q)
+{
+	/* A queue that cannot send now is woken by credit, or by its channel; not by the driver. */
+	if (q->state != VHX_FQUEUE_RUNNING || !cursor_at_end(q) || q->armed)
+		return false;
+	if (!q->fdev->failed && !(vhx_fdev_link(q->fdev) &&
+				  vhx_driver_queue_live(&q->fdev->driver, q->index)))
+		return false;
+	if (q->kicked)
+		return true;
+	if (q->ops->arm(q->ctx)) {
+		q->kicked = true;
+		return true;
+	}
+	q->armed = true;
+	return false;
+}
+
+/* Receiving */
+
+static void chunk_receive(struct vhx_fqueue *q, struct vhx_link *l, const struct vhx_used *u,
+			  uint32_t msg_off)
+{
+	struct vhx_fbuffer *b = &q->buffers[u->id];
+	uint8_t look[VHX_FQUEUE_LOOK_MAX];
+
+	q->fdev->stats.bytes_copied += u->chunk_len;
+	q->fdev->stats.bytes_in += u->chunk_len;
+	if (u->chunk_len > sizeof(look)) {
+		in_receive(q, b, u->in_off, l, msg_off, u->chunk_len);
+		return;
+	}
+	vhx_link_read(l, msg_off, look, u->chunk_len);
+	if (u->in_off + u->chunk_len == q->slots[u->id].in_len)
+		b->status = look[u->chunk_len - 1];
+	in_write(q, b, u->in_off, look, u->chunk_len);
+}
+
+/* Keeps account of what is on stable storage. */
+static void durability_note(struct vhx_fqueue *q, uint16_t id)
+{
+	struct vhx_fdev *fdev = q->fdev;
+
+	if (q->slots[id].kind == VHX_KIND_WRITE)
+		fdev->writes_done++;
+	if (q->slots[id].kind != VHX_KIND_FLUSH)
+		return;
+	if (q->buffers[id].status == fdev->type->status_ok)
+		fdev->writes_flushed =
+			vhx_max_u64(fdev->writes_flushed, q->buffers[id].flush_mark);
+	else
+		fdev->flush_failed = true;
+}
+
+static int record_receive(struct vhx_fqueue *q, struct vhx_link *l, const struct vhx_used *u,
+			  uint32_t msg_off)
+{
+	int ret = vhx_flight_used(&q->flight, u);
+
+	if (ret)
+		return ret;
+	if (u->chunk_len)
+		chunk_receive(q, l, u, msg_off);
+	if (!(u->flags & VHX_USED_COMPLETE))
+		return 0;
+	durability_note(q, u->id);
+	q->group_open = u->flags & VHX_USED_GROUP;
+	request_finish(q, u->id, u->used_len);
+	return 0;
+}
+
+void vhx_fqueue_receive(struct vhx_fqueue *q, struct vhx_link *l, uint32_t len)
+{
+	uint32_t off = VHX_DATA_HEADER_LEN;
+	struct vhx_used_record wire;
+	struct vhx_used u;
+
+	while (off < len) {
+		if (len - off < sizeof(wire))
+			goto breach;
+		vhx_link_read(l, off, &wire, sizeof(wire));
+		off += (uint32_t)sizeof(wire);
+		if (vhx_used_decode(&wire, len - off, &u) || record_receive(q, l, &u, off))
+			goto breach;
+		off += vhx_chunk_padded(u.chunk_len);
+	}
+	return;
+
+breach:
+	vhx_link_fail(l, -EPROTO);
+}

@@ -1,0 +1,594 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Theory of operation
+ *
+ * Objects. A frontend owns one link at a time and the devices on it. Devices and their queues outlive the
+ * link: what the guest asked for and what it still waits for is theirs, what the backend knows of it
+ * dies with the channel.
+ *
+ *   WAITING     no channel: the next attempt is armed, with back-off
+ *   CONNECTING  a port exists, HELLO is under way
+ *   UP          devices are negotiated (core's driver walks towards what is wanted), data flows
+ *
+ * Control. Each device has at most one request outstanding, sent by the pass that finds it due and timed. No
+ * answer in time, or a wrong one, ends the channel: the next backend may do better.
+ *
+ * Return of a backend. The driver's walk starts from nothing; identity is compared on the way. Then the
+ * question is whether what completed before its death survived it: if its cache identity changed and writes
+ * have completed since the last good FLUSH, or a FLUSH failed before, then replay would hide a loss. The
+ * device fails instead: every request, present and future, ends with an error.
+ *
+ * Order of a pass: link messages -> control -> queues, round-robin -> the link sends. A pass follows every
+ * callback of the loop, so that the API only notes what is wanted.
+ */
+#include "frontend/frontend.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "frontend/fdev.h"
+
+#define RETRY_MIN_NS (10 * 1000000ull)
+#define RETRY_MAX_NS (1000 * 1000000ull)
+
+struct vhx_frontend {
+	struct vhx_frontend_config cfg;
+	struct vhx_link link;
+	bool linked;	/* a port exists */
+	bool said_waiting;
+	uint64_t retry_ns;
+	struct vhx_loop_timer retry;
+	struct vhx_loop_hook hook;
+	struct vhx_fdev *devices[VHX_FRONTEND_DEVICES_MAX];
+	uint32_t device_cnt;
+	uint32_t next; /* device that is served first in the next pass */
+};
+
+struct vhx_link *vhx_fdev_link(struct vhx_fdev *fdev)
+{
+	struct vhx_frontend *fe = fdev->fe;
+
+	return fe->linked && vhx_link_usable(&fe->link) ? &fe->link : NULL;
+}
+
+struct vhx_loop *vhx_fdev_loop(struct vhx_fdev *fdev)
+{
+	return fdev->fe->cfg.loop;
+}
+
+static const struct vhx_log *fdev_log(const struct vhx_fdev *fdev)
+{
+	return fdev->fe->cfg.log;
+}
+
+/* The name for people: the backend's, once it told. */
+static const char *fdev_name(const struct vhx_fdev *fdev)
+{
+	if (fdev->driver.id.name[0])
+		return fdev->driver.id.name;
+	return fdev->driver.name[0] ? fdev->driver.name : "device";
+}
+
+/* Control */
+
+static void control_next(struct vhx_fdev *fdev)
+{
+	const struct vhx_control *req;
+
+	if (fdev->unusable || fdev->retry_timer.due_ns || !vhx_driver_next(&fdev->driver, &req))
+		return;
+	vhx_loop_timer_arm(fdev->fe->cfg.loop, &fdev->control_timer, VHX_FDEV_CONTROL_NS);
+	vhx_link_control(&fdev->fe->link, req);
+}
+
+static void control_expired(struct vhx_loop_timer *t)
+{
+	struct vhx_fdev *fdev = vhx_container_of(t, struct vhx_fdev, control_timer);
+
+	vhx_log(fdev_log(fdev), VHX_LOG_WARNING, "%s: the backend does not answer",
+		fdev_name(fdev));
+	if (vhx_fdev_link(fdev))
+		vhx_link_fail(&fdev->fe->link, -ETIMEDOUT);
+}
+
+static void retry_expired(struct vhx_loop_timer *t)
+{
+	/* Nothing to do: the pass that follows finds the attach due. */
+}
+
+static void fdev_fail(struct vhx_fdev *fdev, const char *why)
+{
+	vhx_log(fdev_log(fdev), VHX_LOG_ERROR, "%s: failed: %s", fdev_name(fdev), why);
+	fdev->failed = true;
+}
+
+static void event_known(struct vhx_fdev *fdev)
+{
+	const struct vhx_driver_identity *id = &fdev->driver.id;
+
+	fdev->type = vhx_devtype_find(id->device_id);
+	vhx_log(fdev_log(fdev), VHX_LOG_INFO, "%s: %s device, %u queue%s", fdev_name(fdev),
+		fdev->type->name, id->num_queues, id->num_queues == 1 ? "" : "s");
+	fdev->ops->known(fdev->ctx);
+}
+
+static void event_config(struct vhx_fdev *fdev)
+{
+	vhx_log(fdev_log(fdev), VHX_LOG_INFO, "%s: config changed", fdev_name(fdev));
+	fdev->ops->config_changed(fdev->ctx);
+}
+
+static void event_config_written(struct vhx_fdev *fdev)
+{
+	fdev->ops->config_written(fdev->ctx, fdev->driver.config_refused);
+}
+
+static void event_queue_open(struct vhx_fdev *fdev)
+{
+	vhx_fqueue_opened(&fdev->queues[fdev->driver.event_queue]);
+}
+
+static void event_queue_closed(struct vhx_fdev *fdev)
+{
+	vhx_fqueue_closed(&fdev->queues[fdev->driver.event_queue]);
+}
+
+static void event_running(struct vhx_fdev *fdev)
+{
+	struct vhx_driver_identity *id = &fdev->driver.id;
+	bool volatile_writes = fdev->writes_done != fdev->writes_flushed;
+
+	if (fdev->was_running && id->cache_changed && volatile_writes)
+		fdev_fail(fdev, "the backend came back without writes that had completed");
+	else if (fdev->was_running && fdev->flush_failed)
+		fdev_fail(fdev, "a flush failed before the backend came back");
+	id->cache_changed = false;
+	if (!fdev->failed)
+		vhx_log(fdev_log(fdev), VHX_LOG_INFO, "%s: running%s", fdev_name(fdev),
+			fdev->needs_running ? " again" : "");
+	fdev->was_running = true;
+	fdev->needs_running = false;
+}
+
+static void event_stopped(struct vhx_fdev *fdev)
+{
+	uint32_t i;
+
+	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++)
+		vhx_fqueue_interrupted(&fdev->queues[i], false);
+	if (!fdev->reset_waits)
+		return;
+	fdev->reset_waits = false;
+	fdev->ops->reset_done(fdev->ctx);
+}
+
+static void (*const events[])(struct vhx_fdev *fdev) = {
+	[VHX_DRIVER_KNOWN] = event_known,
+	[VHX_DRIVER_CONFIG] = event_config,
+	[VHX_DRIVER_QUEUE_OPEN] = event_queue_open,
+	[VHX_DRIVER_QUEUE_CLOSED] = event_queue_closed,
+	[VHX_DRIVER_RUNNING] = event_running,
+	[VHX_DRIVER_STOPPED] = event_stopped,
+	[VHX_DRIVER_CONFIG_WRITTEN] = event_config_written,
+};
+
+static void fdev_unusable(struct vhx_fdev *fdev, int reason, const char *why)
+{
+	vhx_log(fdev_log(fdev), VHX_LOG_ERROR, "%s: %s", fdev_name(fdev), why);
+	fdev->unusable = true;
+	fdev->failed = true;
+	fdev->ops->unusable(fdev->ctx, reason);
+}
+
+/* A refusal of ATTACH. Before the device was ever known it is final, unless time can heal it. */
+static void attach_refused(struct vhx_fdev *fdev, int error)
+{
+	struct vhx_loop *loop = fdev->fe->cfg.loop;
+
+	if (error == -EBUSY && fdev->driver.id.known) {
+		vhx_loop_timer_arm(loop, &fdev->retry_timer, VHX_FDEV_BUSY_NS);
+		return;
+	}
+	if (error == -EBUSY)
+		fdev_unusable(fdev, error, "the backend says it is taken");
+	else if (error == -ENOTUNIQ)
+		fdev_unusable(fdev, error, "the backend has several devices: name one with id=");
+	else if (!fdev->driver.id.known)
+		fdev_unusable(fdev, error, "the backend has no such device");
+	else
+		vhx_loop_timer_arm(loop, &fdev->retry_timer, VHX_FDEV_MISSING_NS);
+}
+
+static void control_response(struct vhx_fdev *fdev, const struct vhx_control *resp)
+{
+	enum vhx_driver_event event;
+	int ret = vhx_driver_response(&fdev->driver, resp, &event);
+
+	if (!fdev->driver.waiting)
+		vhx_loop_timer_cancel(fdev->fe->cfg.loop, &fdev->control_timer);
+	if (ret == -EBUSY || ret == -ENODEV || ret == -ENOTUNIQ)
+		attach_refused(fdev, ret);
+	else if (ret == -ESTALE)
+		fdev_unusable(fdev, ret, "the backend came back with another device");
+	else if (ret < 0)
+		vhx_link_fail(&fdev->fe->link, ret);
+	else if (event != VHX_DRIVER_NONE)
+		events[event](fdev);
+}
+
+/* The link's ops */
+
+static void frontend_up(struct vhx_link *l)
+{
+	struct vhx_frontend *fe = l->ctx;
+
+	vhx_log(fe->cfg.log, VHX_LOG_INFO, "channel: up with %s (%s)", fe->cfg.peer,
+		l->port->peer.text);
+	fe->retry_ns = RETRY_MIN_NS;
+	fe->said_waiting = false;
+}
+
+static struct vhx_fdev *fdev_by_num(struct vhx_frontend *fe, uint16_t dev_num)
+{
+	uint32_t i;
+
+	for (i = 0; i < fe->device_cnt; i++) {
+		if (fe->devices[i]->driver.attached && fe->devices[i]->driver.dev_num == dev_num)
+			return fe->devices[i];
+	}
+	return NULL;
+}
+
+static void bus_message(struct vhx_frontend *fe, const struct vhx_control *c)
+{
+	struct vhx_control resp;
+	uint32_t i;
+
+	if (c->response) {
+		/* Tokens are per device; the driver that waits for this one knows it. */
+		for (i = 0; i < fe->device_cnt; i++) {
+			const struct vhx_driver *d = &fe->devices[i]->driver;
+
+			if (d->waiting && d->request.bus && d->token == c->token) {
+				control_response(fe->devices[i], c);
+				return;
+			}
+		}
+		return;
+	}
+	if (c->msg_id != VIRTIO_MSG_BUS_PING)
+		return;
+	memcpy(vhx_control_response(&resp, c, c->payload_len), c->payload, c->payload_len);
+	vhx_link_control(&fe->link, &resp);
+}
+
+static void frontend_control(struct vhx_link *l, const struct vhx_control *c)
+{
+	struct vhx_frontend *fe = l->ctx;
+	struct vhx_fdev *fdev;
+
+	if (c->bus) {
+		bus_message(fe, c);
+		return;
+	}
+	fdev = fdev_by_num(fe, c->dev_num);
+	if (!fdev)
+		return;
+	if (c->response)
+		control_response(fdev, c);
+	else if (c->msg_id == VIRTIO_MSG_EVENT_CONFIG)
+		vhx_driver_config_event(&fdev->driver);
+}
+
+static void frontend_data(struct vhx_link *l, uint32_t type, const struct vhx_queue_key *key,
+			  uint32_t len)
+{
+	struct vhx_frontend *fe = l->ctx;
+	struct vhx_fdev *fdev = fdev_by_num(fe, key->dev);
+	struct vhx_driver_queue *dq;
+
+	if (type != VHX_MSG_USED || !fdev || key->vq >= fdev->driver.id.num_queues) {
+		vhx_link_fail(l, -EPROTO);
+		return;
+	}
+	dq = &fdev->driver.queues[key->vq];
+	/* Answers to a life of the queue that is over. */
+	if (!dq->open || dq->recycle || dq->epoch != key->epoch ||
+	    fdev->queues[key->vq].state == VHX_FQUEUE_STOPPED) {
+		fdev->stats.stale++;
+		return;
+	}
+	vhx_fqueue_receive(&fdev->queues[key->vq], l, len);
+}
+
+static void fdev_pump(struct vhx_fdev *fdev)
+{
+	uint32_t i;
+
+	if (vhx_fdev_link(fdev))
+		control_next(fdev);
+	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++) {
+		if (fdev->queues[i].state == VHX_FQUEUE_STOPPED)
+			continue;
+		vhx_fqueue_flush(&fdev->queues[i]);
+		vhx_fqueue_pump(&fdev->queues[i]);
+	}
+}
+
+static void frontend_pass(struct vhx_frontend *fe)
+{
+	uint32_t i;
+
+	for (i = 0; i < fe->device_cnt; i++)
+		fdev_pump(fe->devices[(fe->next + i) % fe->device_cnt]);
+	fe->next++;
+}
+
+static bool frontend_pump(struct vhx_link *l)
+{
+	frontend_pass(l->ctx);
+	return false;
+}
+
+static void fdev_lost(struct vhx_fdev *fdev)
+{
+	struct vhx_loop *loop = fdev->fe->cfg.loop;
+	uint32_t i;
+
+	vhx_loop_timer_cancel(loop, &fdev->control_timer);
+	vhx_loop_timer_cancel(loop, &fdev->retry_timer);
+	if (fdev->driver.status & VHX_STATUS_DRIVER_OK)
+		fdev->needs_running = true;
+	vhx_driver_lost(&fdev->driver);
+	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++)
+		vhx_fqueue_interrupted(&fdev->queues[i], true);
+	if (fdev->driver.config_write.pending) {
+		fdev->driver.config_write.pending = false;
+		fdev->ops->config_written(fdev->ctx, true);
+	}
+	if (fdev->reset_waits) {
+		fdev->reset_waits = false;
+		fdev->ops->reset_done(fdev->ctx);
+	}
+}
+
+static void retry_arm(struct vhx_frontend *fe)
+{
+	vhx_loop_timer_arm(fe->cfg.loop, &fe->retry, fe->retry_ns);
+	fe->retry_ns = vhx_min_u64(2 * fe->retry_ns, RETRY_MAX_NS);
+}
+
+static void frontend_down(struct vhx_link *l, int reason)
+{
+	struct vhx_frontend *fe = l->ctx;
+	uint32_t i;
+
+	vhx_log(fe->cfg.log, VHX_LOG_WARNING, "channel: down: %s",
+		reason == -EPIPE ? "the backend left" : strerror(-reason));
+	fe->linked = false;
+	for (i = 0; i < fe->device_cnt; i++)
+		fdev_lost(fe->devices[i]);
+	retry_arm(fe);
+}
+
+static const struct vhx_link_ops frontend_link_ops = {
+	.up = frontend_up,
+	.control = frontend_control,
+	.data = frontend_data,
+	.pump = frontend_pump,
+	.down = frontend_down,
+};
+
+static void connect_try(struct vhx_loop_timer *t)
+{
+	struct vhx_frontend *fe = vhx_container_of(t, struct vhx_frontend, retry);
+	struct vhx_port *port;
+	int ret = fe->cfg.connect(fe->cfg.ctx, &port);
+
+	if (!ret)
+		ret = vhx_link_open(&fe->link, fe->cfg.loop, port, &frontend_link_ops, fe);
+	if (!ret) {
+		fe->linked = true;
+		return;
+	}
+	if (!fe->said_waiting)
+		vhx_log(fe->cfg.log, VHX_LOG_NOTICE, "channel: waiting for %s: %s", fe->cfg.peer,
+			strerror(-ret));
+	fe->said_waiting = true;
+	retry_arm(fe);
+}
+
+/* Without a channel there is no pump; a failed device still has answers to give. */
+static bool frontend_run(struct vhx_loop_hook *hook)
+{
+	struct vhx_frontend *fe = vhx_container_of(hook, struct vhx_frontend, hook);
+
+	if (!fe->linked || !fe->link.up)
+		frontend_pass(fe);
+	return false;
+}
+
+static bool frontend_prepare(struct vhx_loop_hook *hook)
+{
+	struct vhx_frontend *fe = vhx_container_of(hook, struct vhx_frontend, hook);
+	bool work = false;
+	uint32_t i, j;
+
+	for (i = 0; i < fe->device_cnt; i++) {
+		for (j = 0; j < VHX_VDEV_QUEUES_MAX; j++)
+			work |= vhx_fqueue_arm(&fe->devices[i]->queues[j]);
+	}
+	return work;
+}
+
+int vhx_frontend_new(const struct vhx_frontend_config *cfg, struct vhx_frontend **out)
+{
+	struct vhx_frontend *fe = calloc(1, sizeof(*fe));
+
+	if (!fe)
+		return -ENOMEM;
+	fe->cfg = *cfg;
+	fe->retry_ns = RETRY_MIN_NS;
+	fe->retry.expired = connect_try;
+	vhx_list_init(&fe->retry.node);
+	fe->hook = (struct vhx_loop_hook){ .run = frontend_run, .prepare = frontend_prepare };
+	vhx_list_init(&fe->hook.node);
+	vhx_loop_hook_add(cfg->loop, &fe->hook);
+	*out = fe;
+	return 0;
+}
+
+void vhx_frontend_start(struct vhx_frontend *fe)
+{
+	connect_try(&fe->retry);
+}
+
+static void fdev_free(struct vhx_fdev *fdev)
+{
+	struct vhx_loop *loop = fdev->fe->cfg.loop;
+	uint32_t i;
+
+	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++)
+		vhx_fqueue_kill(&fdev->queues[i]);
+	vhx_loop_timer_cancel(loop, &fdev->control_timer);
+	vhx_loop_timer_cancel(loop, &fdev->retry_timer);
+	free(fdev);
+}
+
+void vhx_frontend_free(struct vhx_frontend *fe)
+{
+	uint32_t i;
+
+	if (!fe)
+		return;
+	if (fe->linked)
+		vhx_link_close(&fe->link);
+	for (i = 0; i < fe->device_cnt; i++)
+		fdev_free(fe->devices[i]);
+	vhx_loop_timer_cancel(fe->cfg.loop, &fe->retry);
+	vhx_loop_hook_del(fe->cfg.loop, &fe->hook);
+	free(fe);
+}
+
+int vhx_fdev_new(struct vhx_frontend *fe, const char *name, const struct vhx_fdev_ops *ops, void *ctx,
+		 struct vhx_fdev **out)
+{
+	struct vhx_fdev *fdev;
+	uint32_t i;
+
+	if (strlen(name) >= VHX_NAME_LEN)
+		return -ENAMETOOLONG;
+	if (fe->device_cnt == VHX_FRONTEND_DEVICES_MAX)
+		return -ENOSPC;
+	fdev = calloc(1, sizeof(*fdev));
+	if (!fdev)
+		return -ENOMEM;
+	fdev->fe = fe;
+	fdev->ops = ops;
+	fdev->ctx = ctx;
+	fdev->type = vhx_devtype_find(0);
+	vhx_driver_init(&fdev->driver, name);
+	/* Tokens tell the devices of a channel apart while they have no numbers yet. */
+	fdev->driver.token = (uint16_t)(fe->device_cnt << 10);
+	fdev->control_timer.expired = control_expired;
+	fdev->retry_timer.expired = retry_expired;
+	vhx_list_init(&fdev->control_timer.node);
+	vhx_list_init(&fdev->retry_timer.node);
+	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++)
+		vhx_fqueue_init(&fdev->queues[i], fdev, (uint16_t)i);
+	fe->devices[fe->device_cnt++] = fdev;
+	*out = fdev;
+	return 0;
+}
+
+const struct vhx_driver_identity *vhx_fdev_identity(const struct vhx_fdev *fdev)
+{
+	return &fdev->driver.id;
+}
+
+bool vhx_fdev_known(const struct vhx_fdev *fdev)
+{
+	return fdev->driver.id.known;
+}
+
+int vhx_fdev_set_features(struct vhx_fdev *fdev, uint64_t features)
+{
+	features = (features & ~VHX_FEATURES_RING) | VHX_FEATURES_CROSSING;
+	if (features & ~(fdev->driver.id.features | VHX_FEATURES_CROSSING))
+		return -EINVAL;
+	fdev->driver.features = features;
+	return 0;
+}
+
+int vhx_fdev_write_config(struct vhx_fdev *fdev, uint32_t off, const void *buf, uint32_t len)
+{
+	struct vhx_driver *d = &fdev->driver;
+
+	if (!len || !vhx_range_within(off, len, d->id.config_len) || len > VHX_CONTROL_CONFIG_MAX)
+		return -EINVAL;
+	if (d->config_write.pending)
+		return -EBUSY;
+	if (!vhx_fdev_link(fdev))
+		return -ENOTCONN;
+	d->config_write.off = off;
+	d->config_write.len = len;
+	memcpy(d->config_write.bytes, buf, len);
+	d->config_write.pending = true;
+	return 0;
+}
+
+int vhx_fdev_reset(struct vhx_fdev *fdev)
+{
+	uint32_t i;
+
+	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++)
+		vhx_fqueue_kill(&fdev->queues[i]);
+	fdev->driver.active = false;
+	if (!vhx_fdev_link(fdev) || !fdev->driver.status)
+		return 0;
+	fdev->reset_waits = true;
+	return -EINPROGRESS;
+}
+
+const struct vhx_fdev_stats *vhx_fdev_stats(const struct vhx_fdev *fdev)
+{
+	return &fdev->stats;
+}
+
+const char *vhx_fdev_state(const struct vhx_fdev *fdev)
+{
+	if (fdev->failed)
+		return "failed";
+	if (!fdev->driver.attached)
+		return "waiting";
+	if (fdev->driver.status & VHX_STATUS_DRIVER_OK)
+		return "running";
+	return fdev->driver.active ? "negotiating" : "attached";
+}
+
+const struct vhx_port *vhx_frontend_port(const struct vhx_frontend *fe)
+{
+	return fe->linked ? fe->link.port : NULL;
+}
+
+const char *vhx_frontend_state(const struct vhx_frontend *fe)
+{
+	if (!fe->linked)
+		return "waiting";
+	return fe->link.up ? "established" : "connecting";
+}
+
+uint64_t vhx_frontend_credits_sent(const struct vhx_frontend *fe)
+{
+	return fe->linked ? fe->link.stats.credits_sent : 0;
+}
+
+uint64_t vhx_frontend_memory(const struct vhx_frontend *fe)
+{
+	uint64_t memory = fe->linked ? fe->link.port->memory : 0;
+	uint32_t i;
+
+	for (i = 0; i < fe->device_cnt; i++)
+		memory += fe->devices[i]->memory;
+	return memory;
+}
