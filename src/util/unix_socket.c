@@ -4,14 +4,14 @@
  *
  * bind(2) fails when the name exists, and a server that was killed leaves its name behind. So a name that
  * is taken is tried: whoever accepts, or is merely too busy to (EAGAIN), or may not be asked (EACCES), is alive.
- * Only ECONNREFUSED on a file that is a socket means dead.
+ * Only ECONNREFUSED on a file that is a socket means dead, and then the file is removed.
  *
- * Between that verdict and the unlink another process may have done the same and put its own, live socket
- * there. Therefore the file is first renamed to a private name, which takes exactly one file whoever
- * made it; if that one is not the file that was judged, or answers now, it goes back. A socket is
- * dead to others between its bind and its listen: whoever finds after listen() that its file went away
- * starts over. So of any number of servers that start at once on one path, one is left and the others hear
- * that it is in use.
+ * Two servers that start at once must not both find the same corpse, or one removes the socket that the other
+ * has just made; nor may one look between the other's bind and listen, when nobody answers yet. So all
+ * of this, from the first bind to listen, happens under a lock: a file beside the socket, mode 0600, held by
+ * flock(2), so that it ends with its holder. It is removed before it is let go, and whoever gets the lock
+ * checks that what he locked still has the name; so nothing is left behind.
+ * Programs that are not ours don't know the lock; they are safe once they listen.
  *
  * The mode. Linux gives the file of a bound socket the mode of the socket's own inode, which fchmod()
  * sets before: the file is never, not for a moment, more open than asked, and no process-wide umask is
@@ -24,13 +24,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Connections that wait to be accepted. */
 #define LISTEN_BACKLOG 64
-/* Others who start on the same path at the same time, each costing one try. */
-#define LISTEN_TRIES 8
+/* Others who start on the same path hold the lock for a few system calls; this long is given up on. */
+#define LOCK_TRIES 200
+#define LOCK_PAUSE_NS 10000000
+#define LOCK_NAME_MAX (VHX_UNIX_PATH_MAX + 8)
 /* sd_listen_fds(3): the first inherited descriptor. */
 #define INHERITED_FIRST 3
 /* More than any unit passes; a bound for a number that comes from the environment. */
@@ -115,19 +119,13 @@ static pid_t peer_pid(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) ? 0 : cred.pid;
 }
 
-/*
- * Does nobody listen any more on the socket file that @file_fd (O_PATH) holds? By descriptor, so that it is the
- * same file whatever its name is now. True, or false and who does, if that is known.
- */
-static bool is_dead(int file_fd, int type, pid_t *pid)
+/* Does nobody listen on the socket at @sun any more? True, or false and who does, if that is known. */
+static bool is_dead(const struct sockaddr_un *sun, int type, pid_t *pid)
 {
-	struct sockaddr_un sun = { .sun_family = AF_UNIX };
-	int fd;
+	int fd = socket_connect(sun, type);
 
-	snprintf(sun.sun_path, sizeof(sun.sun_path), "/proc/self/fd/%d", file_fd);
-	fd = socket_connect(&sun, type);
 	*pid = 0;
-	if (fd == -ECONNREFUSED)
+	if (fd == -ECONNREFUSED || fd == -ENOENT)
 		return true;
 	if (fd >= 0) {
 		*pid = peer_pid(fd);
@@ -136,77 +134,24 @@ static bool is_dead(int file_fd, int type, pid_t *pid)
 	return false;
 }
 
-static bool same_file(const struct stat *a, const struct stat *b)
+/* The name is taken: by whom? 0: it was stale and is gone, bind again. */
+static int stale_clear(const struct sockaddr_un *sun, int type, struct vhx_error *err)
 {
-	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
-}
-
-/* rename() that replaces nothing. File systems without the flag get the two-step form. */
-static int file_move(const char *from, const char *to)
-{
-	if (!renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE))
-		return 0;
-	if (errno != EINVAL)
-		return -errno;
-	if (link(from, to))
-		return -errno;
-	return unlink(from) ? -errno : 0;
-}
-
-/*
- * Removes @path if it still is the file that @file_fd holds, and still dead. 0: the name may be free now,
- * try again.
- */
-static int dead_remove(const char *path, int file_fd, int type)
-{
-	char aside[VHX_UNIX_PATH_MAX + 16];
-	struct stat judged, moved;
-	pid_t pid;
-	int ret;
-
-	snprintf(aside, sizeof(aside), "%s.%d~", path, (int)getpid());
-	ret = file_move(path, aside);
-	if (ret)
-		return ret == -ENOENT ? 0 : ret;
-	if (!fstat(file_fd, &judged) && !lstat(aside, &moved) && same_file(&judged, &moved) &&
-	    is_dead(file_fd, type, &pid))
-		return unlink(aside) ? -errno : 0;
-	return file_move(aside, path);
-}
-
-static int stale_clear_file(const char *path, int file_fd, int type, struct vhx_error *err)
-{
+	const char *path = sun->sun_path;
 	struct stat st;
 	pid_t pid;
 	int ret;
 
-	if (fstat(file_fd, &st) || !S_ISSOCK(st.st_mode)) {
+	if (!lstat(path, &st) && !S_ISSOCK(st.st_mode)) {
 		vhx_error_set(err, "%s: exists and is not a socket", path);
 		return -EEXIST;
 	}
-	if (!is_dead(file_fd, type, &pid))
+	if (!is_dead(sun, type, &pid))
 		return in_use(path, pid, err);
-	ret = dead_remove(path, file_fd, type);
-	if (ret)
-		vhx_error_set(err, "%s: cannot replace the stale socket: %s", path, strerror(-ret));
-	return ret;
-}
-
-/* The name is taken: by whom? 0: it was stale and is gone, bind again. */
-static int stale_clear(const char *path, int type, struct vhx_error *err)
-{
-	int file_fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	int ret;
-
-	if (file_fd < 0 && errno == ENOENT)
+	if (!unlink(path) || errno == ENOENT)
 		return 0;
-	if (file_fd < 0) {
-		ret = -errno;
-		vhx_error_set(err, "%s: %s", path, strerror(-ret));
-		return ret;
-	}
-	ret = stale_clear_file(path, file_fd, type, err);
-	close(file_fd);
+	ret = -errno;
+	vhx_error_set(err, "%s: cannot remove the stale socket: %s", path, strerror(-ret));
 	return ret;
 }
 
@@ -218,41 +163,120 @@ static bool file_is_ours(const struct vhx_unix_listener *l)
 	return !lstat(l->path, &st) && st.st_dev == l->dev && st.st_ino == l->ino;
 }
 
-/* bind and listen, with the file remembered. -EAGAIN: somebody took it for stale in between. */
-static int bind_and_listen(struct vhx_unix_listener *l, const struct sockaddr_un *sun)
+/* -EADDRINUSE or another negative errno; nothing is left behind. */
+static int bind_and_listen(struct vhx_unix_listener *l, const struct sockaddr_un *sun, mode_t mode)
 {
 	struct stat st;
+	int ret;
 
-	if (bind(l->fd, (const struct sockaddr *)sun, sizeof(*sun)))
+	if (fchmod(l->fd, mode) || bind(l->fd, (const struct sockaddr *)sun, sizeof(*sun)))
 		return -errno;
-	if (lstat(l->path, &st))
-		return errno == ENOENT ? -EAGAIN : -errno;
-	l->dev = st.st_dev;
-	l->ino = st.st_ino;
-	if (listen(l->fd, LISTEN_BACKLOG))
-		return -errno;
-	return file_is_ours(l) ? 0 : -EAGAIN;
+	if (!listen(l->fd, LISTEN_BACKLOG) && !lstat(l->path, &st)) {
+		l->dev = st.st_dev;
+		l->ino = st.st_ino;
+		l->owned = true;
+		return 0;
+	}
+	ret = -errno;
+	unlink(l->path);
+	return ret;
 }
 
-/* -EAGAIN: worth another try. The text in @err is set for everything else. */
-static int listen_try(struct vhx_unix_listener *l, const struct sockaddr_un *sun, int type,
+/* With the lock held. */
+static int listen_locked(struct vhx_unix_listener *l, const struct sockaddr_un *sun, mode_t mode,
+			 int type, struct vhx_error *err)
+{
+	int ret = bind_and_listen(l, sun, mode);
+
+	if (ret == -EADDRINUSE) {
+		ret = stale_clear(sun, type, err);
+		if (ret)
+			return ret;
+		ret = bind_and_listen(l, sun, mode);
+	}
+	if (ret)
+		vhx_error_set(err, "%s: cannot listen: %s", l->path, strerror(-ret));
+	return ret;
+}
+
+/* The name of the lock file of the socket at @path. */
+static void lock_name(const char *path, char name[LOCK_NAME_MAX])
+{
+	snprintf(name, LOCK_NAME_MAX, "%s.lock", path);
+}
+
+static bool same_file(int fd, const char *name)
+{
+	struct stat a, b;
+
+	return !fstat(fd, &a) && !lstat(name, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* One attempt: the descriptor that holds the lock, -EWOULDBLOCK, or a negative errno. */
+static int lock_try(const char *name)
+{
+	int fd = open(name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int ret;
+
+	if (fd < 0)
+		return -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB))
+		ret = -errno;
+	else if (same_file(fd, name))
+		return fd;
+	else
+		ret = -EWOULDBLOCK;
+	close(fd);
+	return ret;
+}
+
+static int lock_take(const char *path, struct vhx_error *err)
+{
+	static const struct timespec pause = { .tv_nsec = LOCK_PAUSE_NS };
+	char name[LOCK_NAME_MAX];
+	int tries = LOCK_TRIES;
+	int ret;
+
+	lock_name(path, name);
+	while ((ret = lock_try(name)) == -EWOULDBLOCK && --tries)
+		nanosleep(&pause, NULL);
+	if (ret == -EWOULDBLOCK)
+		return in_use(path, 0, err);
+	if (ret < 0)
+		vhx_error_set(err, "%s: cannot listen: %s", path, strerror(-ret));
+	return ret;
+}
+
+static void lock_release(const char *path, int fd)
+{
+	char name[LOCK_NAME_MAX];
+
+	lock_name(path, name);
+	unlink(name);
+	close(fd);
+}
+
+static int listen_new(struct vhx_unix_listener *l, const struct sockaddr_un *sun, int type,
 		      mode_t mode, struct vhx_error *err)
 {
-	int ret = socket_open(type);
+	int lock_fd, ret;
 
-	if (ret >= 0) {
-		l->fd = ret;
-		ret = fchmod(l->fd, mode) ? -errno : bind_and_listen(l, sun);
-		if (!ret)
-			return 0;
-		close(l->fd);
-		l->fd = -1;
+	lock_fd = lock_take(l->path, err);
+	if (lock_fd < 0)
+		return lock_fd;
+	l->fd = socket_open(type);
+	if (l->fd < 0) {
+		ret = l->fd;
+		vhx_error_set(err, "%s: %s", l->path, strerror(-ret));
+		goto out_unlock;
 	}
-	if (ret == -EADDRINUSE) {
-		ret = stale_clear(l->path, type, err);
-		return ret ? ret : -EAGAIN;
-	}
-	vhx_error_set(err, "%s: cannot listen: %s", l->path, strerror(-ret));
+	ret = listen_locked(l, sun, mode, type, err);
+	if (!ret)
+		goto out_unlock;
+	close(l->fd);
+	l->fd = -1;
+out_unlock:
+	lock_release(l->path, lock_fd);
 	return ret;
 }
 
@@ -260,7 +284,6 @@ int vhx_unix_listen(struct vhx_unix_listener *l, const char *path, int type, mod
 		    struct vhx_error *err)
 {
 	struct sockaddr_un sun;
-	int tries = LISTEN_TRIES;
 	int ret;
 
 	*l = (struct vhx_unix_listener){ .fd = -1 };
@@ -269,15 +292,7 @@ int vhx_unix_listen(struct vhx_unix_listener *l, const char *path, int type, mod
 		return ret;
 	memcpy(l->path, sun.sun_path, sizeof(l->path));
 	l->fd = vhx_unix_inherited(path, type);
-	if (l->fd >= 0)
-		return 0;
-	do
-		ret = listen_try(l, &sun, type, mode, err);
-	while (ret == -EAGAIN && --tries);
-	if (ret == -EAGAIN)
-		return in_use(path, 0, err);
-	l->owned = !ret;
-	return ret;
+	return l->fd >= 0 ? 0 : listen_new(l, &sun, type, mode, err);
 }
 
 int vhx_unix_listener_steal(struct vhx_unix_listener *l)

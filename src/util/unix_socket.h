@@ -36,7 +36,8 @@ int vhx_unix_listen(struct vhx_unix_listener *l, const char *path, int type, mod
 void vhx_unix_unlisten(struct vhx_unix_listener *l);
 
 /*
- * Hands the descriptor over to somebody who closes it; the file is still removed by vhx_unix_unlisten().
+ * Hands the descriptor over to somebody who closes it. The file is still removed by vhx_unix_unlisten(), which
+ * is best called first: once the descriptor is closed, a successor may take the path.
  */
 int vhx_unix_listener_steal(struct vhx_unix_listener *l);
 

@@ -30,6 +30,7 @@ static int setup(void **state)
 	return 0;
 }
 
+/* Fails if anything but the socket was left, a lock for example. */
 static int teardown(void **state)
 {
 	unlink(path);
@@ -217,6 +218,21 @@ static void test_stale_socket_on_longest_path(void **state)
 	assert_int_equal(access(text, F_OK), -1);
 }
 
+static void test_lock_of_a_dead_holder_is_taken_over(void **state)
+{
+	struct vhx_unix_listener l;
+	char lock[128];
+	int fd;
+
+	snprintf(lock, sizeof(lock), "%s.lock", path);
+	fd = open(lock, O_CREAT | O_WRONLY, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(vhx_unix_listen(&l, path, SOCK_STREAM, 0600, &error), 0);
+	assert_int_equal(access(lock, F_OK), -1);
+	vhx_unix_unlisten(&l);
+}
+
 static void test_successors_file_is_not_removed(void **state)
 {
 	struct vhx_unix_listener old, successor;
@@ -373,6 +389,7 @@ int main(void)
 		TEST(test_missing_directory),
 		TEST(test_path_too_long),
 		TEST(test_stale_socket_on_longest_path),
+		TEST(test_lock_of_a_dead_holder_is_taken_over),
 		TEST(test_successors_file_is_not_removed),
 		TEST(test_one_of_many_starters_wins),
 		TEST(test_inherited_socket_is_used_and_kept),
