@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# A thin front for meson and the test lab: every target is a line or two.
+#   PREFIX, DESTDIR, BUILD (build directory), GUEST=uml|qemu for the demo, MESON_ARGS
+BUILD ?= build
+PREFIX ?= /usr/local
+GUEST ?= uml
+MESON_ARGS ?=
+LAB := tests/lab
+
+.PHONY: all setup check check-quick demo bench torture install clean distclean help
+
+all: $(BUILD)/build.ninja
+	@ninja -C $(BUILD)
+
+$(BUILD)/build.ninja:
+	@$(LAB)/setup.sh build
+	@meson setup $(BUILD) --prefix '$(PREFIX)' $(MESON_ARGS)
+
+setup:
+	@$(LAB)/setup.sh
+
+check:
+	@$(LAB)/check.sh
+
+check-quick:
+	@$(LAB)/check.sh --quick
+
+torture:
+	@$(LAB)/check.sh --torture
+
+demo:
+	@GUEST=$(GUEST) $(LAB)/demo.sh
+
+bench:
+	@$(LAB)/bench.sh
+
+install: all
+	@meson configure $(BUILD) --prefix '$(PREFIX)'
+	@DESTDIR='$(DESTDIR)' meson install -C $(BUILD)
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-*
+
+# The downloaded guests and package lists as well.
+distclean: clean
+	rm -rf cache
+
+help:
+	@echo 'make              build into $(BUILD)/ (as root: installs missing packages first)'
+	@echo 'make demo         a real guest on a disk whose backend sees none of its memory;'
+	@echo '                  GUEST=qemu for a stock Debian kernel under QEMU'
+	@echo 'make check        set-up, then all tests; the last line counts them'
+	@echo 'make check-quick  build, unit, conformance and style tests, one guest'
+	@echo 'make torture      the long variants of the guest tests'
+	@echo 'make bench        side by side with shared-memory and NBD backends'
+	@echo 'make install      PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
+	@echo 'make clean        remove build directories; distclean: the cache too'

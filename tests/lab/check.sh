@@ -1,0 +1,220 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# check.sh [--quick | --torture] [TIER...]: set-up, then the tests in tiers, each with its time.
+#   tiers: build sanitize uml qemu fuzz (default: all)
+# Each test passes, fails or is skipped with its reason; output is kept in build/check-logs and shown
+# for failures. The last line is "N passed, N failed, N skipped". Exit status 1 when anything failed
+# or when nothing could run at all.
+set -u
+export LC_ALL=C
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+cd "$root" || exit 1
+PATH=$PATH:/usr/sbin:/sbin
+logs=$root/build/check-logs
+mode=full tiers=()
+for a in "$@"; do
+	case $a in
+	--quick) mode=quick ;;
+	--torture) mode=torture ;;
+	build|sanitize|uml|qemu|fuzz) tiers+=("$a") ;;
+	*) echo "usage: check.sh [--quick | --torture] [build|sanitize|uml|qemu|fuzz]..."; exit 2 ;;
+	esac
+done
+if [ ${#tiers[@]} -eq 0 ]; then
+	case $mode in
+	quick) tiers=(build uml) ;;
+	torture) tiers=(build uml qemu fuzz) ;;
+	*) tiers=(build sanitize uml qemu fuzz) ;;
+	esac
+fi
+
+passed=0 failed=0 skipped=0
+failures=() skips=()
+
+# verdict NAME STATUS SECONDS LOG: counts and reports one test.
+verdict() {
+	local why
+	case $2 in
+	0)
+		passed=$((passed + 1))
+		printf '  ok    %-34s %4s s\n' "$1" "$3"
+		;;
+	77)
+		skipped=$((skipped + 1))
+		why=$(grep -a . "$4" 2>/dev/null | tail -n 1 | sed 's/^SKIP: //')
+		skips+=("$1: ${why:-no reason given}")
+		printf '  skip  %-34s %s\n' "$1" "${why:-no reason given}"
+		;;
+	*)
+		failed=$((failed + 1))
+		failures+=("$1 (status $2, ${4#"$root"/})")
+		printf '  FAIL  %-34s %4s s  status %s\n' "$1" "$3" "$2"
+		tail -n 60 "$4" | sed 's/^/        | /'
+		;;
+	esac
+}
+
+# run NAME COMMAND...: one test of its own, bounded: a hang is a failure, not a hang of the whole.
+run() {
+	local name=$1 start=$SECONDS rc
+	shift
+	timeout --kill-after=30 "${run_limit:-900}" "$@" >"$logs/$name.log" 2>&1 </dev/null
+	rc=$?
+	[ $rc -ne 124 ] || echo "no end within ${run_limit:-900} s" >>"$logs/$name.log"
+	verdict "$name" $rc $((SECONDS - start)) "$logs/$name.log"
+	return $rc
+}
+
+skip_test() {
+	echo "SKIP: $2" >"$logs/$1.log"
+	verdict "$1" 77 0 "$logs/$1.log"
+}
+
+# suites DIR LABEL TIMEOUT_FACTOR SUITE...: meson's tests of these suites, counted one by one.
+suites() {
+	local dir=$1 label=$2 factor=$3 s args=() log json
+	shift 3
+	for s in "$@"; do
+		args+=(--suite "$s")
+	done
+	log=$logs/meson-$label.log
+	json=$dir/meson-logs/testlog.json
+	rm -f "$json"
+	timeout --kill-after=30 1500 meson test -C "$dir" --no-rebuild --timeout-multiplier "$factor" \
+		--print-errorlogs "${args[@]}" >"$log" 2>&1 </dev/null
+	if ! [ -s "$json" ]; then
+		verdict "$label" 1 0 "$log"
+		return
+	fi
+	while IFS=$'\t' read -r name status seconds; do
+		verdict "$label/$name" "$status" "$seconds" "$logs/$label-${name//\//_}.log"
+	done < <(python3 "$here/testlog.py" "$json" "$logs" "$label")
+}
+
+# build DIR LABEL ARG...: configures once, then builds; warnings are errors here.
+build() {
+	local dir=$1 label=$2
+	shift 2
+	if ! [ -e "$dir/build.ninja" ]; then
+		run "$label-configure" meson setup "$dir" -Dwerror=true "$@" || return 1
+	fi
+	run_limit=1500 run "$label" ninja -C "$dir"
+}
+
+lacking() {
+	"$here/setup.sh" --missing "$@" 2>/dev/null
+}
+
+tier_build() {
+	local lack
+	if ! lack=$(lacking build); then
+		skip_test build "packages are missing: $lack"
+		return
+	fi
+	# The directory of plain `make` may be configured without werror: the check has its own.
+	build build-check build || return
+	lack=$(lacking test) || skip_test unit "packages are missing: $lack"
+	suites build-check plain 4 style unit conformance
+	if command -v shellcheck >/dev/null; then
+		run shellcheck shellcheck -x "$here"/*.sh "$here"/guest/*.sh tests/e2e/*.sh
+	else
+		skip_test shellcheck "package shellcheck is missing"
+	fi
+	[ $mode = quick ] && return
+	if command -v clang-tidy >/dev/null; then
+		run clang-tidy "$here/tidy.sh" build-check
+	else
+		skip_test clang-tidy "package clang-tidy is missing"
+	fi
+}
+
+tier_sanitize() {
+	local lack
+	if ! lack=$(lacking build test); then
+		skip_test sanitize "packages are missing: $lack"
+		return
+	fi
+	build build-asan asan-gcc -Db_sanitize=address,undefined &&
+		suites build-asan asan-gcc 8 unit conformance
+	build build-tsan tsan-gcc -Db_sanitize=thread &&
+		suites build-tsan tsan-gcc 12 unit conformance
+	build build-release release-gcc --buildtype=release &&
+		suites build-release release-gcc 4 unit conformance
+	if lack=$(lacking sanitize); then
+		CC=clang build build-asan-clang asan-clang -Db_sanitize=address,undefined \
+			-Db_lundef=false && suites build-asan-clang asan-clang 8 unit conformance
+	else
+		skip_test asan-clang "packages are missing: $lack"
+	fi
+}
+
+# e2e PATTERN: the end-to-end tests of one kind; they find the programs in build-check.
+e2e() {
+	local t name
+	for t in $1; do
+		name=$(basename "$t" .sh)
+		VHX_BUILD=$root/build-check run "$name" bash "$t"
+	done
+}
+
+tier_uml() {
+	run guest-uml "$here/prepare.sh" uml || return
+	if [ $mode = quick ]; then
+		e2e tests/e2e/uml_disk.sh
+		return
+	fi
+	e2e 'tests/e2e/bad_*.sh'
+	e2e 'tests/e2e/uml_*.sh'
+	if [ -d build-asan/tools ]; then
+		VHX_BUILD=$root/build-asan run uml_disk-asan bash tests/e2e/uml_disk.sh
+	fi
+}
+
+tier_qemu() {
+	run guest-qemu "$here/prepare.sh" qemu || return
+	e2e 'tests/e2e/qemu_*.sh'
+}
+
+tier_fuzz() {
+	local dir=build-asan
+	[ -d build-asan-clang ] && dir=build-asan-clang
+	if ! [ -d $dir ]; then
+		if lacking build sanitize >/dev/null; then
+			dir=build-asan-clang
+			CC=clang build $dir asan-clang -Db_sanitize=address,undefined \
+				-Db_lundef=false || return
+		else
+			skip_test fuzz "packages are missing: $(lacking build sanitize)"
+			return
+		fi
+	fi
+	suites $dir fuzz 8 fuzz
+}
+
+rm -rf "$logs"
+mkdir -p "$logs"
+if [ $mode = torture ]; then
+	export VHX_TORTURE=1 VHX_GUEST_PATIENCE=1800
+	run_limit=2400
+fi
+began=$SECONDS
+"$here/setup.sh" || echo "check: going on with what is there"
+echo "set-up: $((SECONDS - began)) s"
+for tier in "${tiers[@]}"; do
+	tier_began=$SECONDS
+	echo "== $tier"
+	"tier_$tier"
+	echo "== $tier: $((SECONDS - tier_began)) s"
+done
+
+echo "total: $((SECONDS - began)) s"
+for s in ${skips[@]+"${skips[@]}"}; do
+	echo "skipped: $s"
+done
+for f in ${failures[@]+"${failures[@]}"}; do
+	echo "failed: $f"
+done
+[ $((passed + failed)) -gt 0 ] || echo "nothing could run"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed -eq 0 ] && [ $passed -gt 0 ]
