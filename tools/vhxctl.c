@@ -2,8 +2,9 @@
 /*
  * vhxctl: asks a running program through its control socket.
  *
- * The answer comes from a process that may be another user's or broken: its size and the time it takes are
- * bounded, its JSON is checked before any of it is shown, and control characters never reach a terminal.
+ * The answer comes from a process that may be another user's or broken: its size and the time it
+ * takes are bounded, its JSON is checked before any of it is shown, and control characters never
+ * reach a terminal.
  */
 #include "config/options.h"
 #include "util/unix_socket.h"

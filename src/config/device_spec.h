@@ -2,8 +2,8 @@
 /*
  * What the operator says of a device, as plain structs:
  *
- *   --device blk,id=disk0,file=/srv/a.img,readonly,serial=S,num-queues=4    -> struct vhx_device_spec
- *   --vhost-user /run/vm1.sock,id=disk0                                      -> struct vhx_vhost_user_spec
+ *   --device blk,id=disk0,file=/srv/a.img,readonly    -> struct vhx_device_spec
+ *   --vhost-user /run/vm1.sock,id=disk0               -> struct vhx_vhost_user_spec
  *
  * These check what can be told from the text alone; whether a file is there is for who opens it.
  */
@@ -54,8 +54,8 @@ struct vhx_device_type {
 };
 
 /*
- * 0; -EINVAL, -ERANGE, -ENAMETOOLONG with one line that names what is wrong. @spec is to be used after success
- * only; it is large (a path), so not for a small stack.
+ * 0; -EINVAL, -ERANGE, -ENAMETOOLONG with one line that names what is wrong. @spec is to be used
+ * after success only; it is large (a path), so not for a small stack.
  */
 int vhx_device_spec_parse(const char *text, struct vhx_device_spec *spec, struct vhx_error *err);
 

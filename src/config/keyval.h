@@ -45,8 +45,8 @@ struct vhx_fields {
 int vhx_fields_next(struct vhx_fields *f, char field[VHX_VALUE_MAX], struct vhx_error *err);
 
 /*
- * Reads all remaining fields of @f into the struct at @into. 0; -EINVAL, -ERANGE, -ENAMETOOLONG with one
- * line that names the key. On failure the struct is half filled.
+ * Reads all remaining fields of @f into the struct at @into. 0; -EINVAL, -ERANGE, -ENAMETOOLONG
+ * with one line that names the key. On failure the struct is half filled.
  */
 int vhx_keys_parse(struct vhx_fields *f, const struct vhx_key *keys, unsigned int keys_cnt,
 		   void *into, struct vhx_error *err);

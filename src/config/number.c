@@ -9,7 +9,7 @@
 
 static const char size_suffixes[] = "KMGT";
 
-/* Reads digits up to the first other byte. 0 and *@end, -EINVAL without a digit, -ERANGE past 64 bits. */
+/* Up to the first other byte, *@end. 0; -EINVAL without a digit, -ERANGE past 64 bits. */
 static int digits_parse(const char *text, uint64_t *value, const char **end)
 {
 	const char *p = text;

@@ -15,8 +15,8 @@ struct vhx_number_bounds {
 };
 
 /*
- * Decimal digits only: no sign, no space, no hexadecimal. 0 and *@value; -EINVAL or -ERANGE with a text
- * such as "'x' is not a number" or "must be at most 64".
+ * Decimal digits only: no sign, no space, no hexadecimal. 0 and *@value; -EINVAL or -ERANGE with a
+ * text such as "'x' is not a number" or "must be at most 64".
  */
 int vhx_number_parse(const char *text, const struct vhx_number_bounds *bounds, uint64_t *value,
 		     struct vhx_error *err);

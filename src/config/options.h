@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Command lines, driven by a table: one row per option says its name, what its value is, and where in
- * the program's own struct it goes. `--help` and `--version` belong to every program and need no row.
+ * Command lines, driven by a table: one row per option says its name, what its value is, and where
+ * in the program's own struct it goes. `--help` and `--version` belong to every program and need no
+ * row.
  *
  *   --name value   --name=value   --flag   --      the last ends the options
  *
- * Nothing is copied: strings point into argv. Defaults are what the struct held before. A value is stored
- * as soon as it is read, so after a failure the struct holds whatever came before the fault.
+ * Nothing is copied: strings point into argv. Defaults are what the struct held before. A value is
+ * stored as soon as it is read, so after a failure the struct holds whatever came before the fault.
  */
 #ifndef VHX_CONFIG_OPTIONS_H
 #define VHX_CONFIG_OPTIONS_H
@@ -17,7 +18,7 @@
 #include "util/base.h"
 #include "util/error.h"
 
-/* More devices, sockets or operands than one process is meant to serve; bounds the tables in config structs. */
+/* More devices, sockets or operands than one process is meant to serve. */
 #define VHX_OPTION_LIST_MAX 64u
 /* Rows of one table; "given twice" is remembered in a 64-bit map. */
 #define VHX_OPTION_ROWS_MAX 64u
@@ -68,9 +69,9 @@ enum vhx_options_result {
 };
 
 /*
- * Reads argv[1..argc) into the struct at @into. @operands collects what is no option, and may be NULL where
- * operands_max is 0. 0; one of the above, at once, whatever else is on the line behind it; or -EINVAL,
- * -ERANGE, -E2BIG with one line in @err.
+ * Reads argv[1..argc) into the struct at @into. @operands collects what is no option, and may be
+ * NULL where operands_max is 0. 0; one of the above, at once, whatever else is on the line behind
+ * it; or -EINVAL, -ERANGE, -E2BIG with one line in @err.
  */
 int vhx_options_parse(const struct vhx_options *options, int argc, char *const argv[], void *into,
 		      struct vhx_option_list *operands, struct vhx_error *err);

@@ -2,22 +2,24 @@
 /*
  * Theory of operation
  *
- * A vhx_control owns the listening socket and a fixed table of clients; all run in the thread of the loop. A
- * client slot is
+ * A vhx_control owns the listening socket and a fixed table of clients; all run in the thread of
+ * the loop. A client slot is
  *
  *   FREE      fd is -1
  *   READING   collects bytes up to a newline, the end of the stream, or a full buffer
  *   WRITING   the answer, made in one go, leaves as the client takes it
  *
- * and goes back to FREE from either when the answer is out, the client hangs up, or its time is over. The time
- * runs from accept, so a client that sends or reads a byte now and then gains nothing by it.
+ * and goes back to FREE from either when the answer is out, the client hangs up, or its time is
+ * over. The time runs from accept, so a client that sends or reads a byte now and then gains
+ * nothing by it.
  *
- * While the table is full, and for a while after accept() failed for want of descriptors, the listener is
- * not watched: a level-triggered event that cannot be served would spin the loop. Whoever connects then
- * waits in the kernel's backlog.
+ * While the table is full, and for a while after accept() failed for want of descriptors, the
+ * listener is not watched: a level-triggered event that cannot be served would spin the loop.
+ * Whoever connects then waits in the kernel's backlog.
  *
- * A hostile client (it had to pass the mode of the socket first) can hold a slot for the time-out, and
- * have a request of 4 KiB parsed; no answer is larger than VHX_CONTROL_REPLY_MAX. SIGPIPE is not raised.
+ * A hostile client (it had to pass the mode of the socket first) can hold a slot for the time-out,
+ * and have a request of 4 KiB parsed; no answer is larger than VHX_CONTROL_REPLY_MAX. SIGPIPE is
+ * not raised.
  */
 #include "mediator/control.h"
 
@@ -176,7 +178,7 @@ static void command_dispatch(struct client *cl, const char *name)
 	client_reply_error(cl, text.text);
 }
 
-/* The object of a request, or NULL: not JSON, nested too deep, something behind it, or no object. */
+/* The object of a request; NULL: not JSON, too deep, something behind it, or no object. */
 static struct json_object *request_parse(const char *text, size_t len)
 {
 	struct json_tokener *tok = json_tokener_new_ex(REQUEST_DEPTH_MAX);

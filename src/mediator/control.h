@@ -5,8 +5,8 @@
  *   -> {"command":"stats"}\n   or the plain word   stats\n
  *   <- {"program":"vhx-frontend", ...}\n           or   {"error":"..."}\n
  *
- * For operators and monitoring on the same machine, with the rights that the mode of the socket gives
- * (0600). Everything a client can make the program do or keep is bounded below.
+ * For operators and monitoring on the same machine, with the rights that the mode of the socket
+ * gives (0600). Everything a client can make the program do or keep is bounded below.
  */
 #ifndef VHX_MEDIATOR_CONTROL_H
 #define VHX_MEDIATOR_CONTROL_H
@@ -28,8 +28,8 @@ struct vhx_control;
 struct vhx_control_command {
 	const char *name;
 	/*
-	 * Puts the answer into the empty object @into, from the loop's thread, without waiting. 0, or a
-	 * negative errno, which becomes {"error":"<name>: <reason>"}.
+	 * Puts the answer into the empty object @into, from the loop's thread, without waiting. 0,
+	 * or a negative errno, which becomes {"error":"<name>: <reason>"}.
 	 */
 	int (*run)(void *ctx, struct json_object *into);
 };

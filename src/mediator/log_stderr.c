@@ -2,10 +2,11 @@
 /*
  * Theory of operation
  *
- * Each record is one write(2), so that lines of processes that share standard error do not mix. The data path
- * logs from its own thread, which must not stop because somebody paused a terminal or a pipe: the
- * descriptor is asked first, and a record that has no room is dropped and counted; the number is said with the
- * next one that passes. O_NONBLOCK is not an option, it would change the descriptor for its other owners.
+ * Each record is one write(2), so that lines of processes that share standard error do not mix. The
+ * data path logs from its own thread, which must not stop because somebody paused a terminal or a
+ * pipe: the descriptor is asked first, and a record that has no room is dropped and counted; the
+ * number is said with the next one that passes. O_NONBLOCK is not an option, it would change the
+ * descriptor for its other owners.
  */
 #include "mediator/log_stderr.h"
 
@@ -27,7 +28,7 @@ const struct vhx_choice vhx_log_levels[] = {
 	{ "info", VHX_LOG_INFO },   { "debug", VHX_LOG_DEBUG },	    { NULL, 0 },
 };
 
-/* JOURNAL_STREAM is "device:inode" of the journal's end; it stays set when standard error is redirected. */
+/* JOURNAL_STREAM is "device:inode" of the journal's end; it stays set when that is redirected. */
 static bool is_journal(int fd)
 {
 	const char *text = getenv("JOURNAL_STREAM");

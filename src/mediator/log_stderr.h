@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The log sink of the programs: one line per record on standard error, "vhx-backend: disk0: ...". Where standard
- * error is the journal's, each line starts with its priority instead, as in sd-daemon(3).
+ * The log sink of the programs: one line per record on standard error, "vhx-backend: disk0: ...".
+ * Where standard error is the journal's, each line starts with its priority instead, as in
+ * sd-daemon(3).
  */
 #ifndef VHX_MEDIATOR_LOG_STDERR_H
 #define VHX_MEDIATOR_LOG_STDERR_H

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Length of the control character at @p: C0, DEL, or C1 as UTF-8, which terminals obey as well. 0: none. */
+/* Length of the control character at @p: C0, DEL, or C1 as UTF-8, which terminals obey too. */
 static unsigned int control_len(const unsigned char *p)
 {
 	if (*p < 0x20 || *p == 0x7f)

@@ -2,20 +2,21 @@
 /*
  * Taking a path over.
  *
- * bind(2) fails when the name exists, and a server that was killed leaves its name behind. So a name that
- * is taken is tried: whoever accepts, or is merely too busy to (EAGAIN), or may not be asked (EACCES), is alive.
- * Only ECONNREFUSED on a file that is a socket means dead, and then the file is removed.
+ * bind(2) fails when the name exists, and a server that was killed leaves its name behind. So a
+ * name that is taken is tried: whoever accepts, or is merely too busy to (EAGAIN), or may not be
+ * asked (EACCES), is alive. Only ECONNREFUSED on a file that is a socket means dead, and then the
+ * file is removed.
  *
- * Two servers that start at once must not both find the same corpse, or one removes the socket that the other
- * has just made; nor may one look between the other's bind and listen, when nobody answers yet. So all
- * of this, from the first bind to listen, happens under a lock: a file beside the socket, mode 0600, held by
- * flock(2), so that it ends with its holder. It is removed before it is let go, and whoever gets the lock
- * checks that what he locked still has the name; so nothing is left behind.
- * Programs that are not ours don't know the lock; they are safe once they listen.
+ * Two servers that start at once must not both find the same corpse, or one removes the socket that
+ * the other has just made; nor may one look between the other's bind and listen, when nobody
+ * answers yet. So all of this, from the first bind to listen, happens under a lock: a file beside
+ * the socket, mode 0600, held by flock(2), so that it ends with its holder. It is removed before it
+ * is let go, and whoever gets the lock checks that what he locked still has the name; so nothing is
+ * left behind. Programs that are not ours don't know the lock; they are safe once they listen.
  *
- * The mode. Linux gives the file of a bound socket the mode of the socket's own inode, which fchmod()
- * sets before: the file is never, not for a moment, more open than asked, and no process-wide umask is
- * touched.
+ * The mode. Linux gives the file of a bound socket the mode of the socket's own inode, which
+ * fchmod() sets before: the file is never, not for a moment, more open than asked, and no
+ * process-wide umask is touched.
  */
 #include "util/unix_socket.h"
 
@@ -31,7 +32,7 @@
 
 /* Connections that wait to be accepted. */
 #define LISTEN_BACKLOG 64
-/* Others who start on the same path hold the lock for a few system calls; this long is given up on. */
+/* Others who start on the same path hold the lock for a few system calls, never for this long. */
 #define LOCK_TRIES 200
 #define LOCK_PAUSE_NS 10000000
 #define LOCK_NAME_MAX (VHX_UNIX_PATH_MAX + 8)
@@ -119,7 +120,7 @@ static pid_t peer_pid(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) ? 0 : cred.pid;
 }
 
-/* Does nobody listen on the socket at @sun any more? True, or false and who does, if that is known. */
+/* Does nobody listen on the socket at @sun any more? If somebody does, who, where known. */
 static bool is_dead(const struct sockaddr_un *sun, int type, pid_t *pid)
 {
 	int fd = socket_connect(sun, type);

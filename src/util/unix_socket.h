@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Unix sockets by path, SOCK_STREAM or SOCK_SEQPACKET. All descriptors are non-blocking and close-on-exec.
+ * Unix sockets by path, SOCK_STREAM or SOCK_SEQPACKET. All descriptors are non-blocking and
+ * close-on-exec.
  */
 #ifndef VHX_UTIL_UNIX_SOCKET_H
 #define VHX_UTIL_UNIX_SOCKET_H
@@ -23,9 +24,9 @@ struct vhx_unix_listener {
 };
 
 /*
- * Listens on @path. The file has @mode (less the umask) from the moment it exists. A socket that is there
- * but answers no longer is replaced; one that answers, or anything else of that name, is left alone. A
- * socket that systemd passed for this very path (LISTEN_FDS) is used as it is.
+ * Listens on @path. The file has @mode (less the umask) from the moment it exists. A socket that is
+ * there but answers no longer is replaced; one that answers, or anything else of that name, is left
+ * alone. A socket that systemd passed for this very path (LISTEN_FDS) is used as it is.
  *
  * 0; -EADDRINUSE with "... in use by pid N", -EEXIST (no socket), -ENAMETOOLONG, -EACCES, ...
  */
@@ -36,8 +37,9 @@ int vhx_unix_listen(struct vhx_unix_listener *l, const char *path, int type, mod
 void vhx_unix_unlisten(struct vhx_unix_listener *l);
 
 /*
- * Hands the descriptor over to somebody who closes it. The file is still removed by vhx_unix_unlisten(), which
- * is best called first: once the descriptor is closed, a successor may take the path.
+ * Hands the descriptor over to somebody who closes it. The file is still removed by
+ * vhx_unix_unlisten(), which is best called first: once the descriptor is closed, a successor may
+ * take the path.
  */
 int vhx_unix_listener_steal(struct vhx_unix_listener *l);
 
@@ -45,14 +47,15 @@ int vhx_unix_listener_steal(struct vhx_unix_listener *l);
 int vhx_unix_accept(int listen_fd);
 
 /*
- * A connected descriptor. Never waits: -EAGAIN when the backlog is full, -ENOENT or -ECONNREFUSED when
- * nobody is there: all three are worth another try later.
+ * A connected descriptor. Never waits: -EAGAIN when the backlog is full, -ENOENT or -ECONNREFUSED
+ * when nobody is there: all three are worth another try later.
  */
 int vhx_unix_connect(const char *path, int type, struct vhx_error *err);
 
 /*
- * The inherited listening socket of @type bound to @path, from LISTEN_PID and LISTEN_FDS (sd_listen_fds(3)),
- * or -ENOENT. The variables stay as they are; a socket is found again until it is closed.
+ * The inherited listening socket of @type bound to @path, from LISTEN_PID and LISTEN_FDS
+ * (sd_listen_fds(3)), or -ENOENT. The variables stay as they are; a socket is found again until it
+ * is closed.
  */
 int vhx_unix_inherited(const char *path, int type);
 

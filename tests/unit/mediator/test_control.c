@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* The control socket and those who misuse it. Client and server share this thread; the loop is stepped. */
+/* The control socket and those who misuse it. Both ends share this thread; the loop is stepped. */
 #include "mediator/control.h"
 
 #include "util/unix_socket.h"
