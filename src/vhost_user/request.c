@@ -293,6 +293,17 @@ static bool addr_same(const struct vhx_vu_vring_addr *a, const struct vhx_vu_vri
 	return a->desc == b->desc && a->used == b->used && a->avail == b->avail;
 }
 
+/* The ring adds offsets within the device area to the log address: the sums must not wrap. */
+static bool addr_flags_ok(const struct vhx_vu_vring_addr *a)
+{
+	uint64_t end;
+
+	if (!(a->flags & VHX_VU_VRING_ADDR_F_LOG))
+		return !a->flags;
+	return a->flags == VHX_VU_VRING_ADDR_F_LOG &&
+	       vhx_add_u64(a->log, vhx_ring_device_len(VHX_VU_QUEUE_SIZE_MAX, 0), &end);
+}
+
 static int set_vring_addr(struct vhx_vu_server *s, struct vhx_vu_message *m)
 {
 	const struct vhx_vu_vring_addr *addr = &m->payload.addr;
@@ -301,7 +312,7 @@ static int set_vring_addr(struct vhx_vu_server *s, struct vhx_vu_message *m)
 
 	if (ret)
 		return ret;
-	if (addr->flags & ~VHX_VU_VRING_ADDR_F_LOG)
+	if (!addr_flags_ok(addr))
 		return -EINVAL;
 	/* Migration sends the same addresses again, with or without the log flag. */
 	if (vq->pub.started && !addr_same(addr, &vq->addr))

@@ -241,6 +241,18 @@ static void test_ring_address_flags_unknown(void **state)
 	assert_int_not_equal(client_ack(e, VHX_VU_SET_VRING_ADDR, &a, sizeof(a), NULL, 0), 0);
 }
 
+static void test_ring_log_address_wraps(void **state)
+{
+	struct env *e = *state;
+	struct vhx_vu_vring_addr a = client_ring_addr(0);
+
+	client_negotiate(e, F_VERSION_1 | F_PROTOCOL);
+	a.log = UINT64_MAX - 8;
+	assert_int_equal(client_ack(e, VHX_VU_SET_VRING_ADDR, &a, sizeof(a), NULL, 0), 0);
+	a.flags = VHX_VU_VRING_ADDR_F_LOG;
+	assert_int_not_equal(client_ack(e, VHX_VU_SET_VRING_ADDR, &a, sizeof(a), NULL, 0), 0);
+}
+
 static void test_running_ring_cannot_move(void **state)
 {
 	struct env *e = *state;
@@ -644,6 +656,7 @@ int main(void)
 		T(test_ring_size_zero_or_too_large),
 		T(test_ring_outside_of_memory_or_misaligned),
 		T(test_ring_address_flags_unknown),
+		T(test_ring_log_address_wraps),
 		T(test_running_ring_cannot_move),
 		T(test_kick_word_and_descriptor_disagree),
 		T(test_queue_polls_when_there_is_no_kick),
