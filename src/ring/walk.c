@@ -10,8 +10,6 @@
  */
 #include "ring/vring.h"
 
-#include <string.h>
-
 /*
  * Regions that one table may lie over. Regions are at least a page, usually gigabytes; the longest
  * table is 512 KiB, a usual one below a page. More is taken for a table that is not guest memory.
