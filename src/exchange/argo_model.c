@@ -123,20 +123,14 @@ static int iov_convert(const struct iovec *iov, unsigned int cnt, uint32_t max,
 /* What the hypervisor's refusal means to the caller. */
 static int send_refused(struct argo_port *ap, int err)
 {
-	switch (err) {
-	case -EBUSY:
-	case -ENOMEM:
-		ap->retry = true;
-		/* fall through */
-	case -EAGAIN:
-		ap->port.stats.would_blocks++;
-		return -EAGAIN;
-	case -ESRCH:
-	case -ECONNREFUSED:
+	if (err == -ESRCH || err == -ECONNREFUSED)
 		return argo_fail(ap, -EPIPE);
-	default:
+	if (err != -EAGAIN && err != -EBUSY && err != -ENOMEM)
 		return err;
-	}
+	if (err != -EAGAIN)
+		ap->retry = true;
+	ap->port.stats.would_blocks++;
+	return -EAGAIN;
 }
 
 static int argo_send(struct vhx_port *p, uint32_t type, const struct iovec *iov, unsigned int cnt)
