@@ -99,7 +99,8 @@ build() {
 	if ! [ -e "$dir/build.ninja" ]; then
 		run "$label-configure" meson setup "$dir" -Dwerror=true "$@" || return 1
 	fi
-	run_limit=1500 run "$label" ninja -C "$dir"
+	# All errors of a broken build, not only the first.
+	run_limit=1500 run "$label" ninja -k 0 -C "$dir"
 }
 
 lacking() {

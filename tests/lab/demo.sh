@@ -12,7 +12,9 @@ uml|qemu) ;;
 *) echo "demo: GUEST is uml or qemu, not '$kind'" >&2; exit 2 ;;
 esac
 say_step "set-up"
-"$here/setup.sh" build guest || exit 1
+groups=(build guest)
+[ "$kind" = uml ] || groups+=(qemu)
+"$here/setup.sh" "${groups[@]}" || exit 1
 
 # shellcheck source=lib.sh
 . "$here/lib.sh"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # setup.sh [GROUP...]: the packages that building and testing need, by name and with the reason, in
 # one place. As root it installs what is missing and says so; anyone else gets the list.
-#   groups: build test guest bench sanitize style (default: all)
+#   groups: build test guest qemu load bench sanitize style (default: all)
 #   --list prints the table, --missing prints the missing names only and installs nothing.
 # Exit status: 0 nothing is missing (any more), 1 something is, 2 usage.
 set -u
@@ -19,15 +19,15 @@ packages() {
 	liburing-dev | /usr/include/liburing.h | build | storage I/O through io_uring
 	libjson-c-dev | /usr/include/json-c/json.h | build | counters and the control socket
 	libcmocka-dev | /usr/include/cmocka.h | test | the unit test runner
-	python3 | /usr/bin/python3 | test | style tests, test results
+	python3 | /usr/bin/python3 | build | meson; style tests, test results
 	e2fsprogs | /sbin/mkfs.ext4 | guest | makes, checks and reads the disk images
 	busybox-static | /bin/busybox | guest | user space of the lab guests
 	cpio | /usr/bin/cpio | guest | packs their initramfs
 	kmod | /sbin/depmod | guest | module order of the lab guests
 	xz-utils | /usr/bin/xz | guest | unpacks packages and modules
-	fio | /usr/bin/fio | guest | verify load in the guests
-	qemu-system-x86 | /usr/bin/qemu-system-x86_64 | guest | the stock Debian guest
-	qemu-utils | /usr/bin/qemu-io | guest | a second program that locks images
+	fio | /usr/bin/fio | load | verify load in the guests
+	qemu-system-x86 | /usr/bin/qemu-system-x86_64 | qemu | the stock Debian guest
+	qemu-utils | /usr/bin/qemu-io | qemu | a second program that locks images
 	qemu-system-common | /usr/bin/qemu-storage-daemon | bench | the shared-memory backend to compare with
 	libnbd-dev | /usr/include/libnbd.h | bench | the NBD client to compare with
 	nbdkit | /usr/sbin/nbdkit | bench | the NBD server to compare with
@@ -46,7 +46,7 @@ for a in "$@"; do
 	case $a in
 	--list) list=yes ;;
 	--missing) only_missing=yes ;;
-	build|test|guest|bench|sanitize|style) want+=("$a") ;;
+	build|test|guest|qemu|load|bench|sanitize|style) want+=("$a") ;;
 	*) echo "setup.sh: unknown argument '$a'" >&2; exit 2 ;;
 	esac
 done

@@ -3,7 +3,6 @@
 # tidy.sh BUILD: clang-tidy over the C files of the build, by the checks of .clang-tidy.
 set -u
 build=$1
-rm -f "$build/tidy.json"
 mapfile -t files < <(python3 - "$build" <<'PY'
 import json, os, sys
 build = sys.argv[1]
@@ -17,4 +16,5 @@ PY
 )
 [ ${#files[@]} -gt 0 ] || { echo "no source files"; exit 1; }
 printf '%s\0' "${files[@]}" |
-	xargs -0 -n 4 -P "$(nproc)" clang-tidy --quiet -p "$build" --warnings-as-errors='*'
+	xargs -0 -n 4 -P "$(nproc)" clang-tidy --quiet -p "$build" --warnings-as-errors='*' 2>&1 | grep -v ' warnings generated\.$'
+exit "${PIPESTATUS[1]}"
