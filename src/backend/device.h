@@ -50,7 +50,7 @@ struct vhx_request {
 	uint8_t head[VHX_REQUEST_HEAD_MAX];
 	const struct iovec *out;
 	unsigned int out_cnt;
-	/* For the device: a list of its own, and words for its own state. */
+	/* For the device: a list of its own, and words for its own state: zero when submit first sees them. */
 	struct vhx_list node;
 	uint64_t priv[4];
 	/* The staging that vhx_request_in_buffer() gave. */

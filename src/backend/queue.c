@@ -157,6 +157,7 @@ static void request_begin(struct vhx_queue *q, uint16_t id)
 	r->req.in_len = s->in_len;
 	r->req.in = NULL;
 	r->req.in_cnt = 0;
+	memset(r->req.priv, 0, sizeof(r->req.priv));
 	r->out.iov = NULL;
 	r->out.cnt = 0;
 	r->in.iov = NULL;

@@ -293,6 +293,30 @@ void vhx_fqueue_closed(struct vhx_fqueue *q)
 		queue_stopped(q);
 }
 
+int vhx_fqueue_refetch(struct vhx_fqueue *q)
+{
+	struct vhx_list *pos;
+	struct vhx_frequest req;
+	int ret;
+
+	if (q->state == VHX_FQUEUE_STOPPED)
+		return 0;
+	q->have_current = false;
+	vhx_list_for_each(pos, &q->flight.order) {
+		struct vhx_flight_slot *s = vhx_list_entry(pos, struct vhx_flight_slot, node);
+		uint16_t id = vhx_flight_id(&q->flight, s);
+
+		ret = q->ops->again(q->ctx, id, &req);
+		if (!ret && req.in_len != s->in_len)
+			ret = -EINVAL;
+		if (ret)
+			return ret;
+		q->buffers[id].in = req.in;
+		q->buffers[id].in_cnt = req.in_cnt;
+	}
+	return 0;
+}
+
 /* Sending */
 
 static uint32_t out_gather(const struct vhx_frequest *r, uint32_t off, void *dst, uint32_t len)
@@ -377,6 +401,10 @@ static bool again_take(struct vhx_fqueue *q)
 	uint16_t id = vhx_flight_id(&q->flight, s);
 	int ret = q->ops->again(q->ctx, id, &q->current);
 
+	/* Half of a request has gone already: the other half must belong to it. */
+	if (!ret && s->begun &&
+	    (s->out_len != q->current.out_len || s->in_len != q->current.in_len))
+		ret = -EINVAL;
 	if (ret < 0) {
 		source_broken(q, ret);
 		return false;

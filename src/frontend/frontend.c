@@ -550,6 +550,12 @@ int vhx_fdev_reset(struct vhx_fdev *fdev)
 	return -EINPROGRESS;
 }
 
+void vhx_fdev_abandon(struct vhx_fdev *fdev)
+{
+	vhx_fdev_reset(fdev);
+	fdev->reset_waits = false;
+}
+
 const struct vhx_fdev_stats *vhx_fdev_stats(const struct vhx_fdev *fdev)
 {
 	return &fdev->stats;

@@ -101,6 +101,8 @@ int vhx_fdev_set_features(struct vhx_fdev *fdev, uint64_t features);
 int vhx_fdev_write_config(struct vhx_fdev *fdev, uint32_t off, const void *buf, uint32_t len);
 /* Forgets all requests in flight and resets the device. 0: done; -EINPROGRESS: reset_done follows. */
 int vhx_fdev_reset(struct vhx_fdev *fdev);
+/* The same without anybody who waits for the end. */
+void vhx_fdev_abandon(struct vhx_fdev *fdev);
 const struct vhx_fdev_stats *vhx_fdev_stats(const struct vhx_fdev *fdev);
 const char *vhx_fdev_state(const struct vhx_fdev *fdev);
 
@@ -117,6 +119,11 @@ int vhx_fqueue_stop(struct vhx_fqueue *q);
 void vhx_fqueue_kill(struct vhx_fqueue *q);
 /* The source has something. */
 void vhx_fqueue_kick(struct vhx_fqueue *q);
+/*
+ * The source's memory moved: asks again() for every request in flight. 0; or the source's error, and
+ * the queue has to be killed.
+ */
+int vhx_fqueue_refetch(struct vhx_fqueue *q);
 uint32_t vhx_fqueue_in_flight(const struct vhx_fqueue *q);
 
 /* For the stats. @port is NULL while there is no channel. */

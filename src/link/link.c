@@ -148,10 +148,10 @@ static int message_open(struct vhx_link *l, uint32_t type, const struct vhx_queu
 		vhx_link_fail(l, ret == -EAGAIN ? -EPROTO : ret);
 		return -EAGAIN;
 	}
-	l->open_header = vhx_writer_space(&l->writer, VHX_DATA_HEADER_LEN);
+	l->open_header = vhx_writer_take(&l->writer, VHX_DATA_HEADER_LEN);
+	assert(l->open_header);
 	header = (void *)((char *)l->open_header + sizeof(struct vhx_msg_header));
 	vhx_queue_encode(header, key);
-	vhx_writer_advance(&l->writer, VHX_DATA_HEADER_LEN);
 	l->open = true;
 	l->open_type = type;
 	l->open_key = *key;

@@ -40,7 +40,7 @@
 #define ECHO_MAX 32
 
 struct client {
-	struct vhx_control *control;
+	struct vhx_control_socket *control;
 	struct vhx_loop_fd watch; /* fd -1: the slot is free */
 	struct vhx_loop_timer timer;
 	char request[VHX_CONTROL_REQUEST_MAX];
@@ -49,7 +49,7 @@ struct client {
 	size_t reply_len, reply_off;
 };
 
-struct vhx_control {
+struct vhx_control_socket {
 	struct vhx_loop *loop;
 	struct vhx_control_config cfg;
 	struct vhx_unix_listener listener;
@@ -58,7 +58,7 @@ struct vhx_control {
 	struct client clients[VHX_CONTROL_CLIENTS_MAX];
 };
 
-static void listener_resume(struct vhx_control *c)
+static void listener_resume(struct vhx_control_socket *c)
 {
 	if (c->watch.active || c->pause.due_ns)
 		return;
@@ -133,7 +133,7 @@ static void client_reply_error(struct client *cl, const char *text)
 	client_drop(cl);
 }
 
-static const struct vhx_control_command *command_find(const struct vhx_control *c, const char *name)
+static const struct vhx_control_command *command_find(const struct vhx_control_socket *c, const char *name)
 {
 	unsigned int i;
 
@@ -280,7 +280,7 @@ static void client_expired(struct vhx_loop_timer *t)
 	client_drop(cl);
 }
 
-static struct client *client_free_slot(struct vhx_control *c)
+static struct client *client_free_slot(struct vhx_control_socket *c)
 {
 	unsigned int i;
 
@@ -292,7 +292,7 @@ static struct client *client_free_slot(struct vhx_control *c)
 
 static void client_start(struct client *cl, int fd)
 {
-	struct vhx_control *c = cl->control;
+	struct vhx_control_socket *c = cl->control;
 
 	cl->watch.fd = fd;
 	cl->watch.events = EPOLLIN;
@@ -308,7 +308,7 @@ static void client_start(struct client *cl, int fd)
 /* One connection per event: the listener stays readable while there are more. */
 static void listener_ready(struct vhx_loop_fd *w, uint32_t events)
 {
-	struct vhx_control *c = vhx_container_of(w, struct vhx_control, watch);
+	struct vhx_control_socket *c = vhx_container_of(w, struct vhx_control_socket, watch);
 	struct client *cl = client_free_slot(c);
 	int fd = cl ? vhx_unix_accept(c->listener.fd) : -ENOSPC;
 
@@ -324,15 +324,15 @@ static void listener_ready(struct vhx_loop_fd *w, uint32_t events)
 
 static void pause_expired(struct vhx_loop_timer *t)
 {
-	struct vhx_control *c = vhx_container_of(t, struct vhx_control, pause);
+	struct vhx_control_socket *c = vhx_container_of(t, struct vhx_control_socket, pause);
 
 	if (client_free_slot(c))
 		listener_resume(c);
 }
 
-static struct vhx_control *control_new(struct vhx_loop *loop, const struct vhx_control_config *cfg)
+static struct vhx_control_socket *control_new(struct vhx_loop *loop, const struct vhx_control_config *cfg)
 {
-	struct vhx_control *c = calloc(1, sizeof(*c));
+	struct vhx_control_socket *c = calloc(1, sizeof(*c));
 	unsigned int i;
 
 	if (!c)
@@ -356,9 +356,9 @@ static struct vhx_control *control_new(struct vhx_loop *loop, const struct vhx_c
 }
 
 int vhx_control_open(struct vhx_loop *loop, const struct vhx_control_config *cfg,
-		     struct vhx_control **control, struct vhx_error *err)
+		     struct vhx_control_socket **control, struct vhx_error *err)
 {
-	struct vhx_control *c = control_new(loop, cfg);
+	struct vhx_control_socket *c = control_new(loop, cfg);
 	int ret;
 
 	if (!c) {
@@ -383,7 +383,7 @@ err_free:
 	return ret;
 }
 
-void vhx_control_close(struct vhx_control *control)
+void vhx_control_close(struct vhx_control_socket *control)
 {
 	unsigned int i;
 

@@ -23,7 +23,7 @@
 #define VHX_CONTROL_TIMEOUT_NS 5000000000ull /* from accept to the last byte of the answer */
 
 struct json_object;
-struct vhx_control;
+struct vhx_control_socket;
 
 struct vhx_control_command {
 	const char *name;
@@ -45,9 +45,9 @@ struct vhx_control_config {
 
 /* 0, or a negative errno with a text: see vhx_unix_listen(). */
 int vhx_control_open(struct vhx_loop *loop, const struct vhx_control_config *cfg,
-		     struct vhx_control **control, struct vhx_error *err);
+		     struct vhx_control_socket **control, struct vhx_error *err);
 
 /* Drops all clients and removes the socket. May be called on NULL, but not from a command. */
-void vhx_control_close(struct vhx_control *control);
+void vhx_control_close(struct vhx_control_socket *control);
 
 #endif

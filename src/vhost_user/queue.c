@@ -26,10 +26,14 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "ring/layout.h"
 #include "util/barrier.h"
 #include "util/checked.h"
 #include "vhost_user/notifier.h"
 #include "vhost_user/server_state.h"
+
+/* Index 0, wrap counter 1: where every packed ring begins (VirtIO 2.8.1). */
+#define PACKED_BASE_FRESH 0x8000u
 
 /* The three areas of a ring, found in a memory table. */
 struct vq_areas {
@@ -213,11 +217,29 @@ static bool packed_position_ok(const struct vhx_vu_vq *vq, uint16_t position)
 	return (position & 0x7fff) < vq->pub.size;
 }
 
+/*
+ * Linux' virtio_uml says base 0 for every ring, which for a packed one means "wrap counters 0". A ring that
+ * is truly there has gone round once, so all its descriptors were used, and used descriptors of the first round
+ * have their USED bit set, as have available ones of the second (VirtIO 2.8.1). Otherwise it is a fresh ring,
+ * whose counters are 1.
+ */
+static bool packed_base_forgotten(const struct vhx_vu_vq *vq, const void *desc)
+{
+	const struct vhx_packed_desc *first = desc;
+
+	return !vq->base && !(le16toh(vhx_load_relaxed(&first->flags.v)) & VIRTQ_DESC_F_USED);
+}
+
 /* Where the ring goes on, in the form that vhx_vring_init() takes. */
-static int positions(const struct vhx_vu_vq *vq, const void *device, uint16_t *avail,
-		     uint16_t *used)
+static int positions(const struct vhx_vu_vq *vq, const void *desc, const void *device,
+		     uint16_t *avail, uint16_t *used)
 {
 	*avail = (uint16_t)vq->base;
+	if (vq_packed(vq) && packed_base_forgotten(vq, desc)) {
+		*avail = PACKED_BASE_FRESH;
+		*used = PACKED_BASE_FRESH;
+		return 0;
+	}
 	if (vq_packed(vq)) {
 		*used = (uint16_t)(vq->base >> 16);
 		return packed_position_ok(vq, *avail) && packed_position_ok(vq, *used) ? 0
@@ -265,7 +287,7 @@ static int vq_open(struct vhx_vu_vq *vq)
 	if (!ret)
 		ret = slots_reserve(vq);
 	if (!ret)
-		ret = positions(vq, a.device, &avail, &used);
+		ret = positions(vq, a.desc, a.device, &avail, &used);
 	if (!ret)
 		ret = inflight_open(vq, used);
 	if (ret)

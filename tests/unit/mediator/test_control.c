@@ -24,7 +24,7 @@
 struct fixture {
 	char dir[64], path[96];
 	struct vhx_loop *loop;
-	struct vhx_control *control;
+	struct vhx_control_socket *control;
 	struct vhx_control_config cfg;
 	unsigned int runs;
 	char answer[BIG_LEN + 4096];
@@ -394,7 +394,7 @@ static void test_socket_is_the_owners_only(void **state)
 static void test_live_socket_is_not_taken(void **state)
 {
 	struct fixture *f = *state;
-	struct vhx_control *second;
+	struct vhx_control_socket *second;
 
 	assert_int_equal(vhx_control_open(f->loop, &f->cfg, &second, &error), -EADDRINUSE);
 	assert_non_null(strstr(error.text, "in use by pid"));

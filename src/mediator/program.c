@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "mediator/program.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#define NS_PER_US 1000ull
+
+/* For the signal handler, which gets no context. */
+static struct vhx_loop *signalled_loop;
+
+static void stop_handler(int sig)
+{
+	if (signalled_loop)
+		vhx_loop_stop(signalled_loop);
+}
+
+void vhx_program_defaults(struct vhx_program_settings *s)
+{
+	*s = (struct vhx_program_settings){
+		.ring_size = VHX_LOCAL_RING_DEFAULT,
+		.log_level = VHX_LOG_INFO,
+	};
+}
+
+bool vhx_program_options(const struct vhx_options *options, int argc, char **argv, void *into,
+			 int *exit_code)
+{
+	struct vhx_error err;
+	int ret = vhx_options_parse(options, argc, argv, into, NULL, &err);
+
+	if (!ret)
+		return true;
+	*exit_code = VHX_EXIT_OK;
+	if (ret == VHX_OPTIONS_HELP) {
+		vhx_options_help(options, stdout);
+	} else if (ret == VHX_OPTIONS_VERSION) {
+		vhx_options_version(options, stdout);
+	} else {
+		fprintf(stderr, "%s: %s\n", options->program, err.text);
+		*exit_code = VHX_EXIT_USAGE;
+	}
+	return false;
+}
+
+int vhx_program_init(struct vhx_program *p, const char *name, const struct vhx_program_settings *s)
+{
+	struct sigaction stop = { .sa_handler = stop_handler };
+	int ret;
+
+	*p = (struct vhx_program){ .exit_code = VHX_EXIT_OK };
+	vhx_log_stderr_init(&p->sink, name, (enum vhx_log_level)s->log_level);
+	p->log = &p->sink.log;
+	ret = vhx_loop_new(s->poll_us * NS_PER_US, &p->loop);
+	if (ret) {
+		vhx_log(p->log, VHX_LOG_ERROR, "cannot start: %s", strerror(-ret));
+		return ret;
+	}
+	signalled_loop = p->loop;
+	signal(SIGPIPE, SIG_IGN);
+	sigaction(SIGTERM, &stop, NULL);
+	sigaction(SIGINT, &stop, NULL);
+	return 0;
+}
+
+void vhx_program_fini(struct vhx_program *p)
+{
+	signalled_loop = NULL;
+	vhx_loop_free(p->loop);
+}
+
+void vhx_program_fail(struct vhx_program *p)
+{
+	p->exit_code = VHX_EXIT_FAILED;
+	vhx_loop_stop(p->loop);
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the long-running programs share: start-up, signals, common options.
+ */
+#ifndef VHX_MEDIATOR_PROGRAM_H
+#define VHX_MEDIATOR_PROGRAM_H
+
+#include "config/options.h"
+#include "exchange/local.h"
+#include "loop/loop.h"
+#include "mediator/log_stderr.h"
+
+enum vhx_exit {
+	VHX_EXIT_OK = 0,
+	VHX_EXIT_FAILED = 1, /* nothing can be served */
+	VHX_EXIT_USAGE = 2,
+};
+
+/* Embedded in a program's own settings; VHX_PROGRAM_OPTIONS() are its rows. */
+struct vhx_program_settings {
+	const char *control;
+	uint64_t ring_size;
+	uint64_t poll_us;
+	int log_level;
+};
+
+/* A second of spinning is more than anybody can want. */
+#define VHX_PROGRAM_POLL_US_MAX 1000000u
+
+#define VHX_PROGRAM_OPTIONS(type, member)                                                          \
+	{ .name = "control", .metavar = "PATH", .kind = VHX_OPTION_STRING,                         \
+	  .offset = offsetof(type, member.control),                                                \
+	  .help = "answer vhxctl on this unix socket" },                                           \
+	{ .name = "ring-size", .metavar = "SIZE", .kind = VHX_OPTION_SIZE,                         \
+	  .offset = offsetof(type, member.ring_size),                                              \
+	  .bounds = { VHX_LOCAL_RING_MIN, VHX_LOCAL_RING_MAX, true },                              \
+	  .help = "bytes of the section that this end sends in (default 1M);\n"                    \
+		  "smaller ones take less memory and lower the limits" },                          \
+	{ .name = "poll-us", .metavar = "N", .kind = VHX_OPTION_NUMBER,                            \
+	  .offset = offsetof(type, member.poll_us),                                                \
+	  .bounds = { 0, VHX_PROGRAM_POLL_US_MAX, false },                                         \
+	  .help = "look for work up to N microseconds before sleeping (default 0)" },              \
+	{ .name = "log-level", .metavar = "LEVEL", .kind = VHX_OPTION_CHOICE,                      \
+	  .offset = offsetof(type, member.log_level), .choices = vhx_log_levels,                   \
+	  .help = "error, warning, notice, info (default) or debug" }
+
+struct vhx_program {
+	struct vhx_log_stderr sink;
+	const struct vhx_log *log;
+	struct vhx_loop *loop;
+	int exit_code;
+};
+
+void vhx_program_defaults(struct vhx_program_settings *s);
+
+/*
+ * Reads the command line. True: go on. False: *@exit_code is what to exit with; help, version or the one
+ * line about what is wrong has been printed.
+ */
+bool vhx_program_options(const struct vhx_options *options, int argc, char **argv, void *into,
+			 int *exit_code);
+
+/*
+ * Log, loop, and signals: SIGTERM and SIGINT stop the loop, SIGPIPE is ignored. One program per process.
+ * 0 or negative.
+ */
+int vhx_program_init(struct vhx_program *p, const char *name, const struct vhx_program_settings *s);
+void vhx_program_fini(struct vhx_program *p);
+
+/* Ends the run with an error code. */
+void vhx_program_fail(struct vhx_program *p);
+
+#endif

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * vhx-backend: serves devices to frontends that meet it on unix sockets. It never sees guest memory: what it
+ * knows of a guest is the bytes of its requests.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "backend/backend.h"
+#include "config/address.h"
+#include "config/device_spec.h"
+#include "device/blk.h"
+#include "mediator/control.h"
+#include "mediator/program.h"
+#include "mediator/stats.h"
+#include "util/unix_socket.h"
+
+/* Staging follows the ring: a small one is asked for where memory is dear. */
+#define STAGING_MAX (2u << 20)
+/* No descriptor is inherited unless it is named. */
+#define NO_FD UINT64_MAX
+
+struct settings {
+	struct vhx_program_settings common;
+	struct vhx_option_list listen;
+	struct vhx_option_list devices;
+	uint64_t channel_fd;
+};
+
+static const struct vhx_option rows[] = {
+	{ .name = "listen", .metavar = "unix:PATH", .kind = VHX_OPTION_LIST,
+	  .offset = offsetof(struct settings, listen),
+	  .help = "meet frontends on this socket; may be repeated" },
+	{ .name = "channel-fd", .metavar = "N", .kind = VHX_OPTION_NUMBER,
+	  .offset = offsetof(struct settings, channel_fd), .bounds = { 0, INT32_MAX, false },
+	  .help = "serve one frontend on this inherited, connected descriptor, then exit" },
+	{ .name = "device", .metavar = "SPEC", .kind = VHX_OPTION_LIST,
+	  .offset = offsetof(struct settings, devices),
+	  .help = "blk,id=NAME,file=IMAGE[,readonly][,direct][,serial=S][,num-queues=N]\n"
+		  "[,queue-size=N][,discard=on|off]; may be repeated" },
+	VHX_PROGRAM_OPTIONS(struct settings, common),
+};
+
+static const struct vhx_options options = {
+	.program = "vhx-backend",
+	.usage = "--listen unix:PATH --device SPEC...",
+	.summary = "Serves VirtIO devices by message exchange, without access to guest memory.",
+	.rows = rows,
+	.rows_cnt = VHX_ARRAY_SIZE(rows),
+};
+
+struct listener {
+	struct server *server;
+	struct vhx_unix_listener sock;
+	struct vhx_loop_fd watch;
+};
+
+struct server {
+	struct vhx_program program;
+	const struct settings *settings;
+	struct vhx_backend *backend;
+	struct vhx_control_socket *control;
+	struct listener listeners[VHX_OPTION_LIST_MAX];
+	unsigned int listener_cnt;
+};
+
+static struct settings settings;
+static struct server server;
+
+/* Devices */
+
+static int blk_new(struct server *s, const struct vhx_device_spec *spec, struct vhx_device **dev,
+		   struct vhx_error *err)
+{
+	struct vhx_blk_config cfg = {
+		.id = spec->id,
+		.path = spec->blk.fd < 0 ? spec->blk.file : NULL,
+		.fd = spec->blk.fd,
+		.readonly = spec->blk.readonly,
+		.direct = spec->blk.direct,
+		.no_discard = !spec->blk.discard,
+		.serial = spec->blk.serial[0] ? spec->blk.serial : NULL,
+		.num_queues = (uint16_t)spec->blk.num_queues,
+		.queue_size = VHX_BLK_QUEUE_SIZE_MAX,
+		.max_request = (uint32_t)vhx_min_u64(s->settings->common.ring_size,
+						     VHX_BLK_DATA_DEFAULT),
+	};
+
+	return vhx_blk_new(s->program.loop, &cfg, s->program.log, dev, err);
+}
+
+static int device_add(struct server *s, const char *text)
+{
+	static struct vhx_device_spec spec; /* large */
+	struct vhx_device *dev = NULL;
+	struct vhx_error err;
+	int ret;
+
+	ret = vhx_device_spec_parse(text, &spec, &err);
+	if (ret)
+		goto report;
+	ret = blk_new(s, &spec, &dev, &err);
+	if (ret)
+		goto report;
+	ret = vhx_backend_add_device(s->backend, dev);
+	if (ret) {
+		vhx_error_set(&err, "%s: %s", spec.id,
+			      ret == -EEXIST ? "there are two devices of this id" : strerror(-ret));
+		dev->ops->close(dev);
+		goto report;
+	}
+	return 0;
+
+report:
+	vhx_log(s->program.log, VHX_LOG_ERROR, "%s", err.text);
+	return ret;
+}
+
+/* Channels */
+
+static void channel_add(struct server *s, int sock)
+{
+	struct vhx_port *port;
+	int ret = vhx_local_open(sock, (uint32_t)s->settings->common.ring_size, &port);
+
+	if (!ret)
+		ret = vhx_backend_add_port(s->backend, port);
+	if (ret)
+		vhx_log(s->program.log, VHX_LOG_WARNING, "channel: refused: %s", strerror(-ret));
+}
+
+static void listener_ready(struct vhx_loop_fd *w, uint32_t events)
+{
+	struct listener *l = vhx_container_of(w, struct listener, watch);
+	int sock = vhx_unix_accept(l->sock.fd);
+
+	if (sock >= 0)
+		channel_add(l->server, sock);
+}
+
+static int listener_add(struct server *s, const char *text)
+{
+	struct listener *l = &s->listeners[s->listener_cnt];
+	struct vhx_address address;
+	struct vhx_error err;
+	int ret;
+
+	ret = vhx_address_parse(text, &address, &err);
+	if (!ret)
+		ret = vhx_unix_listen(&l->sock, address.path, SOCK_SEQPACKET, 0600, &err);
+	if (ret) {
+		vhx_log(s->program.log, VHX_LOG_ERROR, "%s", err.text);
+		return ret;
+	}
+	s->listener_cnt++;
+	l->server = s;
+	l->watch = (struct vhx_loop_fd){
+		.fd = l->sock.fd, .events = EPOLLIN, .ready = listener_ready
+	};
+	return vhx_loop_fd_add(s->program.loop, &l->watch);
+}
+
+static void listeners_close(struct server *s)
+{
+	unsigned int i;
+
+	for (i = 0; i < s->listener_cnt; i++) {
+		vhx_loop_fd_del(s->program.loop, &s->listeners[i].watch);
+		vhx_unix_unlisten(&s->listeners[i].sock);
+	}
+}
+
+/* The only frontend left, and no other can come. */
+static void channel_over(void *ctx)
+{
+	struct server *s = ctx;
+
+	vhx_loop_stop(s->program.loop);
+}
+
+static int endpoints_open(struct server *s)
+{
+	const struct settings *set = s->settings;
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < set->listen.cnt; i++) {
+		ret = listener_add(s, set->listen.items[i]);
+		if (ret)
+			return ret;
+	}
+	if (set->channel_fd == NO_FD)
+		return 0;
+	channel_add(s, (int)set->channel_fd);
+	if (!vhx_backend_channel_count(s->backend))
+		return -ENOTCONN;
+	if (!set->listen.cnt)
+		vhx_backend_on_idle(s->backend, channel_over, s);
+	return 0;
+}
+
+/* Stats */
+
+struct stats_walk {
+	struct json_object *into;
+	int ret;
+};
+
+static void channel_stats(void *ctx, const struct vhx_port *port, const char *state,
+			  uint64_t credits_sent)
+{
+	struct stats_walk *w = ctx;
+	struct vhx_stats_channel channel = {
+		.state = state, .port = port, .credits_sent = credits_sent
+	};
+
+	w->ret = w->ret ?: vhx_stats_add_channel(w->into, &channel);
+}
+
+static void device_stats(void *ctx, const struct vhx_device *dev, const char *state,
+			 const struct vhx_backend_stats *stats)
+{
+	struct stats_walk *w = ctx;
+	struct vhx_stats_device device = {
+		.id = dev->id,
+		.type = dev->ops->name,
+		.state = state,
+		.requests = stats->requests,
+		.completed = stats->completed,
+		.bytes_out = stats->bytes_out,
+		.bytes_in = stats->bytes_in,
+		.bytes_copied = stats->bytes_copied,
+	};
+
+	w->ret = w->ret ?: vhx_stats_add_device(w->into, &device);
+}
+
+static const struct vhx_backend_visitor stats_visitor = {
+	.channel = channel_stats,
+	.device = device_stats,
+};
+
+static int stats_run(void *ctx, struct json_object *into)
+{
+	struct server *s = ctx;
+	struct stats_walk w = { .into = into };
+
+	w.ret = vhx_stats_begin(into, options.program, vhx_backend_memory(s->backend));
+	vhx_backend_visit(s->backend, &stats_visitor, &w);
+	return w.ret;
+}
+
+static const struct vhx_control_command commands[] = {
+	{ "stats", stats_run },
+};
+
+static int control_open(struct server *s)
+{
+	struct vhx_control_config cfg = {
+		.path = s->settings->common.control,
+		.commands = commands,
+		.commands_cnt = VHX_ARRAY_SIZE(commands),
+		.ctx = s,
+		.log = s->program.log,
+	};
+	struct vhx_error err;
+	int ret;
+
+	if (!cfg.path)
+		return 0;
+	ret = vhx_control_open(s->program.loop, &cfg, &s->control, &err);
+	if (ret)
+		vhx_log(s->program.log, VHX_LOG_ERROR, "%s", err.text);
+	return ret;
+}
+
+static int server_start(struct server *s)
+{
+	struct vhx_backend_config cfg = {
+		.loop = s->program.loop,
+		.log = s->program.log,
+		.staging = (uint32_t)vhx_min_u64(2 * s->settings->common.ring_size, STAGING_MAX),
+	};
+	unsigned int i;
+	int ret;
+
+	ret = vhx_backend_new(&cfg, &s->backend);
+	for (i = 0; !ret && i < s->settings->devices.cnt; i++)
+		ret = device_add(s, s->settings->devices.items[i]);
+	if (!ret)
+		ret = endpoints_open(s);
+	if (!ret)
+		ret = control_open(s);
+	return ret;
+}
+
+static void server_end(struct server *s)
+{
+	vhx_control_close(s->control);
+	listeners_close(s);
+	vhx_backend_free(s->backend);
+	vhx_program_fini(&s->program);
+}
+
+int main(int argc, char **argv)
+{
+	int code, ret;
+
+	vhx_program_defaults(&settings.common);
+	settings.channel_fd = NO_FD;
+	if (!vhx_program_options(&options, argc, argv, &settings, &code))
+		return code;
+	server.settings = &settings;
+	if (vhx_program_init(&server.program, options.program, &settings.common))
+		return VHX_EXIT_FAILED;
+	if (!settings.devices.cnt || (!settings.listen.cnt && settings.channel_fd == NO_FD)) {
+		vhx_log(server.program.log, VHX_LOG_ERROR,
+			"nothing to do: give --listen and --device (see --help)");
+		vhx_program_fini(&server.program);
+		return VHX_EXIT_USAGE;
+	}
+	ret = server_start(&server);
+	if (!ret) {
+		vhx_log(server.program.log, VHX_LOG_INFO, "ready");
+		ret = vhx_loop_run(server.program.loop);
+	}
+	server_end(&server);
+	return ret ? VHX_EXIT_FAILED : server.program.exit_code;
+}

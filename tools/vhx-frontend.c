@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * vhx-frontend: the trusted half. It holds the guest's memory map, which the VMM passed over vhost-user, and
+ * carries requests to a backend that gets none of it.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "config/address.h"
+#include "config/device_spec.h"
+#include "core/devtype.h"
+#include "frontend/frontend.h"
+#include "mediator/control.h"
+#include "mediator/guest.h"
+#include "mediator/program.h"
+#include "mediator/spawn.h"
+#include "mediator/stats.h"
+#include "util/unix_socket.h"
+
+struct settings {
+	struct vhx_program_settings common;
+	const char *connect;
+	const char *spawn;
+	struct vhx_option_list vhost_user;
+};
+
+static const struct vhx_option rows[] = {
+	{ .name = "connect", .metavar = "unix:PATH", .kind = VHX_OPTION_STRING,
+	  .offset = offsetof(struct settings, connect), .help = "the backend's socket" },
+	{ .name = "spawn", .metavar = "SPEC", .kind = VHX_OPTION_STRING,
+	  .offset = offsetof(struct settings, spawn),
+	  .help = "start an unprivileged backend for one device instead:\n"
+		  "blk,file=IMAGE[,...], see vhx-backend" },
+	{ .name = "vhost-user", .metavar = "SOCKET[,id=NAME]", .kind = VHX_OPTION_LIST,
+	  .offset = offsetof(struct settings, vhost_user),
+	  .help = "present the backend's device NAME (default: its only one) to\n"
+		  "a VMM on this socket; may be repeated" },
+	VHX_PROGRAM_OPTIONS(struct settings, common),
+};
+
+static const struct vhx_options options = {
+	.program = "vhx-frontend",
+	.usage = "--connect unix:PATH --vhost-user SOCKET[,id=NAME]...",
+	.summary = "Presents a backend's VirtIO devices to VMMs over vhost-user.",
+	.rows = rows,
+	.rows_cnt = VHX_ARRAY_SIZE(rows),
+};
+
+struct presented {
+	struct vhx_unix_listener sock;
+	struct vhx_guest *guest;
+	struct vhx_vhost_user_spec spec;
+};
+
+struct client {
+	struct vhx_program program;
+	const struct settings *settings;
+	struct vhx_address backend;
+	struct vhx_device_spec spawn_spec;
+	char backend_program[4096];
+	pid_t child;
+	unsigned int spawn_cnt;
+	struct vhx_frontend *frontend;
+	struct vhx_control_socket *control;
+	struct presented presented[VHX_OPTION_LIST_MAX];
+	unsigned int presented_cnt;
+};
+
+static struct settings settings;
+static struct client client;
+
+/* The way to the backend */
+
+static int port_open(struct client *c, int sock, struct vhx_port **port)
+{
+	return vhx_local_open(sock, (uint32_t)c->settings->common.ring_size, port);
+}
+
+static int connect_unix(void *ctx, struct vhx_port **port)
+{
+	struct client *c = ctx;
+	int sock = vhx_unix_connect(c->backend.path, SOCK_SEQPACKET, NULL);
+
+	return sock < 0 ? sock : port_open(c, sock, port);
+}
+
+static void child_reap(struct client *c, int flags)
+{
+	if (c->child > 0 && waitpid(c->child, NULL, flags) == c->child)
+		c->child = 0;
+}
+
+static int connect_spawn(void *ctx, struct vhx_port **port)
+{
+	struct client *c = ctx;
+	struct vhx_spawn_config cfg = {
+		.spec = &c->spawn_spec,
+		.settings = &c->settings->common,
+		.program = c->backend_program,
+	};
+	struct vhx_error err;
+	int sock, ret;
+
+	/* The last one has to be gone before the next may have the image. */
+	child_reap(c, WNOHANG);
+	if (c->child > 0)
+		return -EBUSY;
+	ret = vhx_spawn(&cfg, &sock, &c->child, &err);
+	if (ret) {
+		vhx_log(c->program.log, VHX_LOG_ERROR, "%s: %s", c->spawn_spec.id, err.text);
+		return ret;
+	}
+	c->spawn_cnt++;
+	return port_open(c, sock, port);
+}
+
+/* vhx-backend lies beside this program. */
+static int backend_program_find(struct client *c)
+{
+	ssize_t len = readlink("/proc/self/exe", c->backend_program,
+			       sizeof(c->backend_program) - sizeof("vhx-backend"));
+	char *slash;
+
+	if (len < 0)
+		return -errno;
+	c->backend_program[len] = '\0';
+	slash = strrchr(c->backend_program, '/');
+	if (!slash)
+		return -ENOENT;
+	strcpy(slash + 1, "vhx-backend");
+	return access(c->backend_program, X_OK) ? -errno : 0;
+}
+
+static int spawn_prepare(struct client *c, struct vhx_error *err)
+{
+	int ret = vhx_device_spec_parse(c->settings->spawn, &c->spawn_spec, err);
+
+	if (ret)
+		return ret;
+	if (!c->spawn_spec.blk.file[0]) {
+		vhx_error_set(err, "--spawn needs file=");
+		return -EINVAL;
+	}
+	ret = access(c->spawn_spec.blk.file, c->spawn_spec.blk.readonly ? R_OK : R_OK | W_OK);
+	if (ret) {
+		ret = -errno;
+		vhx_error_set(err, "%s: image %s: %s", c->spawn_spec.id, c->spawn_spec.blk.file,
+			      strerror(-ret));
+		return ret;
+	}
+	ret = backend_program_find(c);
+	if (ret)
+		vhx_error_set(err, "%s: %s", c->backend_program, strerror(-ret));
+	return ret;
+}
+
+static int frontend_open(struct client *c, struct vhx_error *err)
+{
+	struct vhx_frontend_config cfg = {
+		.loop = c->program.loop,
+		.log = c->program.log,
+		.ctx = c,
+	};
+	int ret;
+
+	if (c->settings->spawn) {
+		ret = spawn_prepare(c, err);
+		cfg.connect = connect_spawn;
+		cfg.peer = "its own backend";
+	} else {
+		ret = vhx_address_parse(c->settings->connect, &c->backend, err);
+		cfg.connect = connect_unix;
+		cfg.peer = c->backend.path;
+	}
+	if (ret)
+		return ret;
+	ret = vhx_frontend_new(&cfg, &c->frontend);
+	if (ret)
+		vhx_error_set(err, "%s", strerror(-ret));
+	return ret;
+}
+
+/* The way to VMMs */
+
+static void device_unusable(void *ctx, int reason)
+{
+	vhx_program_fail(&((struct client *)ctx)->program);
+}
+
+static int present(struct client *c, const char *text, struct vhx_error *err)
+{
+	struct presented *p = &c->presented[c->presented_cnt];
+	struct vhx_guest_config cfg = {
+		.loop = c->program.loop,
+		.log = c->program.log,
+		.frontend = c->frontend,
+		.device = p->spec.id,
+		.unusable = device_unusable,
+		.ctx = c,
+	};
+	int ret;
+
+	ret = vhx_vhost_user_spec_parse(text, &p->spec, err);
+	if (ret)
+		return ret;
+	ret = vhx_unix_listen(&p->sock, p->spec.path, SOCK_STREAM, 0600, err);
+	if (ret)
+		return ret;
+	c->presented_cnt++;
+	cfg.label = p->spec.id[0] ? p->spec.id : p->spec.path;
+	ret = vhx_guest_new(&cfg, vhx_unix_listener_steal(&p->sock), &p->guest);
+	if (ret)
+		vhx_error_set(err, "%s: %s", p->spec.path, strerror(-ret));
+	return ret;
+}
+
+static int presented_open(struct client *c, struct vhx_error *err)
+{
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < c->settings->vhost_user.cnt; i++) {
+		ret = present(c, c->settings->vhost_user.items[i], err);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/* Stats */
+
+static int device_stats(struct json_object *into, const struct vhx_fdev *fdev)
+{
+	const struct vhx_fdev_stats *stats = vhx_fdev_stats(fdev);
+	const struct vhx_driver_identity *id = vhx_fdev_identity(fdev);
+	struct vhx_stats_device device = {
+		.id = id->name,
+		.type = vhx_devtype_find(id->device_id)->name,
+		.state = vhx_fdev_state(fdev),
+		.requests = stats->requests,
+		.completed = stats->completed,
+		.errors = stats->errors,
+		.bytes_out = stats->bytes_out,
+		.bytes_in = stats->bytes_in,
+		.bytes_copied = stats->bytes_copied,
+		.replays = stats->replays,
+	};
+
+	return vhx_stats_add_device(into, &device);
+}
+
+static uint64_t client_memory(const struct client *c)
+{
+	uint64_t memory = vhx_frontend_memory(c->frontend);
+	unsigned int i;
+
+	for (i = 0; i < c->presented_cnt; i++)
+		memory += vhx_guest_memory(c->presented[i].guest);
+	return memory;
+}
+
+static int stats_run(void *ctx, struct json_object *into)
+{
+	struct client *c = ctx;
+	struct vhx_stats_channel channel = {
+		.state = vhx_frontend_state(c->frontend),
+		.port = vhx_frontend_port(c->frontend),
+		.credits_sent = vhx_frontend_credits_sent(c->frontend),
+	};
+	unsigned int i;
+	int ret;
+
+	ret = vhx_stats_begin(into, options.program, client_memory(c));
+	if (!ret)
+		ret = vhx_stats_add_channel(into, &channel);
+	for (i = 0; !ret && i < c->presented_cnt; i++)
+		ret = device_stats(into, vhx_guest_device(c->presented[i].guest));
+	return ret;
+}
+
+static const struct vhx_control_command commands[] = {
+	{ "stats", stats_run },
+};
+
+static int control_open(struct client *c, struct vhx_error *err)
+{
+	struct vhx_control_config cfg = {
+		.path = c->settings->common.control,
+		.commands = commands,
+		.commands_cnt = VHX_ARRAY_SIZE(commands),
+		.ctx = c,
+		.log = c->program.log,
+	};
+
+	return cfg.path ? vhx_control_open(c->program.loop, &cfg, &c->control, err) : 0;
+}
+
+static int client_start(struct client *c)
+{
+	struct vhx_error err;
+	int ret;
+
+	ret = frontend_open(c, &err);
+	if (!ret)
+		ret = presented_open(c, &err);
+	if (!ret)
+		ret = control_open(c, &err);
+	if (ret)
+		vhx_log(c->program.log, VHX_LOG_ERROR, "%s", err.text);
+	else
+		vhx_frontend_start(c->frontend);
+	return ret;
+}
+
+static void client_end(struct client *c)
+{
+	unsigned int i;
+
+	vhx_control_close(c->control);
+	for (i = 0; i < c->presented_cnt; i++) {
+		vhx_unix_unlisten(&c->presented[i].sock);
+		vhx_guest_free(c->presented[i].guest);
+	}
+	vhx_frontend_free(c->frontend);
+	/* Its channel is closed: the child ends by itself. */
+	child_reap(c, 0);
+	vhx_program_fini(&c->program);
+}
+
+static bool settings_complete(const struct settings *s)
+{
+	return s->vhost_user.cnt && !!s->connect != !!s->spawn;
+}
+
+int main(int argc, char **argv)
+{
+	int code, ret;
+
+	vhx_program_defaults(&settings.common);
+	if (!vhx_program_options(&options, argc, argv, &settings, &code))
+		return code;
+	client.settings = &settings;
+	if (vhx_program_init(&client.program, options.program, &settings.common))
+		return VHX_EXIT_FAILED;
+	if (!settings_complete(&settings)) {
+		vhx_log(client.program.log, VHX_LOG_ERROR,
+			"give --vhost-user and one of --connect and --spawn (see --help)");
+		vhx_program_fini(&client.program);
+		return VHX_EXIT_USAGE;
+	}
+	ret = client_start(&client);
+	if (!ret) {
+		vhx_log(client.program.log, VHX_LOG_INFO, "ready");
+		ret = vhx_loop_run(client.program.loop);
+	}
+	client_end(&client);
+	return ret ? VHX_EXIT_FAILED : client.program.exit_code;
+}
