@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The medium of a block device: a raw file or a block device, opened, checked, locked and identified.
+ */
+#ifndef VHX_DEVICE_IMAGE_H
+#define VHX_DEVICE_IMAGE_H
+
+#include "util/base.h"
+#include "util/error.h"
+
+struct vhx_image_config {
+	const char *path; /* what to open; with @fd, only for messages, and may be NULL */
+	int fd; /* already open, or -1; O_DIRECT and O_NONBLOCK are set as needed here */
+	bool readonly;
+	bool direct;
+};
+
+struct vhx_image {
+	int fd; /* -1: closed. I/O and the lock go through it */
+	bool readonly;
+	bool direct; /* O_DIRECT: offsets, lengths and addresses are multiples of block_size */
+	bool block_dev;
+	bool in_memory; /* tmpfs, not direct: no access waits for a device, nothing to flush */
+	bool nowait; /* preadv2(RWF_NOWAIT) works */
+	uint64_t size; /* when it was opened */
+	uint32_t block_size; /* smallest unit of access, at least 512 */
+	uint32_t physical_size; /* what the medium writes at once, a multiple of it */
+	uint32_t optimal_size; /* preferred length of an access, 0: nothing known */
+	uint8_t uuid[16];
+	uint8_t cache_id[16];
+};
+
+/*
+ * Fills @img. Takes config->fd over, but only on success. The lock is held from here to vhx_image_close(), or rather until
+ * the last duplicate of the descriptor is gone.
+ *
+ * -EAGAIN: locked by somebody else, which may end. All others are for good: -ENOENT, -EACCES, -EISDIR,
+ * -EINVAL (empty, odd size, wrong kind of file, no direct I/O there), ...
+ */
+int vhx_image_open(struct vhx_image *img, const struct vhx_image_config *config,
+		   struct vhx_error *err);
+/* May be repeated. */
+void vhx_image_close(struct vhx_image *img);
+
+/* Current size, in bytes. */
+int vhx_image_measure(const struct vhx_image *img, uint64_t *size);
+
+#endif
