@@ -31,8 +31,9 @@ torture:
 demo:
 	@GUEST=$(GUEST) $(LAB)/demo.sh
 
-bench:
-	@$(LAB)/bench.sh
+bench: all
+	@$(LAB)/setup.sh bench load
+	@tests/bench/run.sh $(BUILD)
 
 install: all
 	@meson configure $(BUILD) --prefix '$(PREFIX)'
