@@ -65,6 +65,8 @@
 /* Zeroes written per system call: 256 KiB. */
 #define BLK_ZERO_PAGES 64u
 
+#define BLK_TYPE_CNT 6 /* request types that we know */
+
 /* A page of data less or more per message is what this can cost. */
 #define BLK_PIECE_GRAIN 64u
 /* Reads between two searches, which cost a dozen refused reservations. */
@@ -148,7 +150,13 @@ static uint64_t *request_progress(struct vhx_request *req)
 	return &req->priv[0];
 }
 
-static const struct blk_type *type_of(uint32_t type);
+/* In priv[1]: the row of types[], from submit on. */
+static uint64_t *request_row(struct vhx_request *req)
+{
+	return &req->priv[1];
+}
+
+static const struct blk_type types[BLK_TYPE_CNT];
 
 /*
  * Answers
@@ -237,7 +245,7 @@ static void op_start(struct blk *blk, struct vhx_request *req)
 	request_parse(req, &head);
 	op->req = req;
 	op->done = 0;
-	type_of(head.type)->start(op, &head);
+	types[*request_row(req)].start(op, &head);
 }
 
 /* May start the next request on the same operation: nothing of @op is the caller's any more. */
@@ -852,7 +860,7 @@ static void ranges_start(struct blk_op *op, const struct blk_head *head)
  * Requests
  */
 
-static const struct blk_type types[] = {
+static const struct blk_type types[BLK_TYPE_CNT] = {
 	{ VIRTIO_BLK_T_IN, false, 0, read_serve, read_start },
 	{ VIRTIO_BLK_T_OUT, true, 0, write_serve, write_start },
 	{ VIRTIO_BLK_T_FLUSH, false, 0, flush_serve, flush_start },
@@ -862,15 +870,14 @@ static const struct blk_type types[] = {
 	  ranges_start },
 };
 
-static const struct blk_type *type_of(uint32_t type)
+/* Row of @type, or BLK_TYPE_CNT. */
+static unsigned int type_row(uint32_t type)
 {
-	size_t i;
+	unsigned int row = 0;
 
-	for (i = 0; i < VHX_ARRAY_SIZE(types); i++) {
-		if (types[i].type == type)
-			return &types[i];
-	}
-	return NULL;
+	while (row < BLK_TYPE_CNT && types[row].type != type)
+		row++;
+	return row;
 }
 
 static int blk_submit(struct vhx_device *dev, struct vhx_request *req)
@@ -878,6 +885,7 @@ static int blk_submit(struct vhx_device *dev, struct vhx_request *req)
 	struct blk *blk = blk_of(dev);
 	const struct blk_type *type;
 	struct blk_head head;
+	unsigned int row;
 
 	if (req->in_len == 0) { /* not even room for a status */
 		vhx_request_complete(req, 0, NULL, 0, 0, 0);
@@ -886,9 +894,11 @@ static int blk_submit(struct vhx_device *dev, struct vhx_request *req)
 	if (req->too_big || req->out_len < sizeof(struct virtio_blk_outhdr))
 		return request_refuse(req, VIRTIO_BLK_S_IOERR);
 	request_parse(req, &head);
-	type = type_of(head.type);
-	if (!type)
+	row = type_row(head.type);
+	if (row == BLK_TYPE_CNT)
 		return request_refuse(req, VIRTIO_BLK_S_UNSUPP);
+	type = &types[row];
+	*request_row(req) = row;
 	if (type->writes && blk->image.readonly)
 		return request_refuse(req, VIRTIO_BLK_S_IOERR);
 	if (type->feature & ~blk->features)
@@ -1216,6 +1226,9 @@ int vhx_blk_new(struct vhx_loop *loop, const struct vhx_blk_config *config,
 		goto free_blk;
 	blk_describe(blk, config);
 	vhx_loop_timer_arm(loop, &blk->resize_check, BLK_RESIZE_CHECK_NS);
+	vhx_log(log, VHX_LOG_INFO, "%s: %llu sectors, %s, I/O by %s", blk->dev.id,
+		(unsigned long long)blk->capacity, blk->image.readonly ? "read-only" : "writable",
+		vhx_io_name(blk->io));
 	*device = &blk->dev;
 	return 0;
 

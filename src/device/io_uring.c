@@ -52,8 +52,10 @@ static void uring_queue(struct vhx_io *io, struct vhx_io_op *op)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&uring_of(io)->ring);
 
-	/* The ring has as many entries as operations may be in flight. */
+	/* Never: the ring has as many entries as operations may be in flight. */
 	assert(sqe);
+	if (!sqe)
+		__builtin_unreachable();
 	preps[op->code](sqe, op);
 	io_uring_sqe_set_data(sqe, op);
 }
