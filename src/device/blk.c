@@ -33,9 +33,8 @@
  *
  * Announced limits (5.2.4). seg_max leaves two descriptors of the queue for head and status, and size_max is
  * what makes seg_max * size_max stay within max_request, so a stock driver never builds a larger
- * request. size_max is a whole number of 4 KiB pages, and as seg_max is at most 254, a
- * request of 1 MiB in scattered pages still fits. A guest with 64 KiB pages needs size_max >= 64 KiB: for
- * it, choose a smaller queue or a larger max_request.
+ * request. size_max is a whole number of 4 KiB pages. A guest with 64 KiB pages needs size_max >= 64 KiB: for
+ * it, choose a queue of 16.
  */
 #include "device/blk.h"
 
@@ -53,7 +52,11 @@
 /* Operations in flight per device: twice what saturates an NVMe disk; more only adds memory. */
 #define BLK_DEPTH 256u
 
-#define BLK_SEG_MAX 254u /* with head and status a queue of 256, the common size */
+/*
+ * With head and status, a chain for a queue of 128, which is what VMMs make by default: the size of the
+ * queue is chosen after the driver was told seg_max, and bounds the length of a chain (2.7.5.3.1).
+ */
+#define BLK_SEG_MAX 126u
 #define BLK_QUEUE_SIZE_LEAST 4u
 
 /* Segments of one DISCARD, checked before the first is done. Linux merges that many at best. */

@@ -148,6 +148,7 @@ struct medium {
 	enum vhx_io_kind io;
 	bool direct, readonly;
 	unsigned int unit;
+	bool loop; /* a block device on a file there */
 };
 
 /* Not a tmpfs: main() sees to it. */
@@ -158,6 +159,9 @@ static const struct medium disk_direct_threads = { ".", VHX_IO_THREADS, true, fa
 static const struct medium disk_readonly = { ".", VHX_IO_AUTO, false, true, 0 };
 static const struct medium shm = { "/dev/shm", VHX_IO_AUTO, false, false, 0 };
 
+/* Needs root and the loop driver: main() sees to that as well. */
+static const struct medium block_dev = { ".", VHX_IO_AUTO, false, false, 0, true };
+
 struct env {
 	const struct medium *medium;
 	struct vhx_loop *loop;
@@ -167,7 +171,8 @@ struct env {
 	unsigned int errors_logged;
 	int fd; /* the image, by another description */
 	uint32_t unit;
-	char path[64];
+	char path[64]; /* what the device opens */
+	char file[64];
 };
 
 static void count_errors(void *ctx, enum vhx_log_level level, const char *text)
@@ -227,6 +232,42 @@ static void env_open(struct env *e)
 	e->unit = vhx_le32_get(config(e->dev).blk_size);
 }
 
+/* The loop device of a file; false: none to be had. */
+static bool loop_attach(const char *file, char *path, size_t len)
+{
+	char line[128];
+	bool ok;
+	FILE *f;
+
+	snprintf(line, sizeof(line), "losetup -f --show %s 2>/dev/null", file);
+	f = popen(line, "r");
+	ok = f && fgets(path, (int)len, f);
+	if (ok)
+		path[strcspn(path, "\n")] = '\0';
+	return f && pclose(f) == 0 && ok;
+}
+
+static void loop_detach(const char *path)
+{
+	char line[128];
+
+	snprintf(line, sizeof(line), "losetup -d %s", path);
+	assert_int_equal(system(line), 0);
+}
+
+static bool loop_available(void)
+{
+	char file[] = "vhx-loop-XXXXXX", path[64];
+	int fd = mkstemp(file);
+	bool ok = fd >= 0 && ftruncate(fd, 4096) == 0 && loop_attach(file, path, sizeof(path));
+
+	if (ok)
+		loop_detach(path);
+	close(fd);
+	unlink(file);
+	return ok;
+}
+
 static int set_up(void **state)
 {
 	struct env *e = calloc(1, sizeof(*e));
@@ -237,10 +278,13 @@ static int set_up(void **state)
 	e->medium = *state;
 	direct_unit = e->medium->unit;
 	e->log = (struct vhx_log){ count_errors, e, VHX_LOG_DEBUG };
-	snprintf(e->path, sizeof(e->path), "%s/vhx-blk-XXXXXX", e->medium->dir);
-	e->fd = mkstemp(e->path);
+	snprintf(e->file, sizeof(e->file), "%s/vhx-blk-XXXXXX", e->medium->dir);
+	e->fd = mkstemp(e->file);
 	assert_true(e->fd >= 0);
 	image_fill(e->fd);
+	memcpy(e->path, e->file, sizeof(e->path));
+	if (e->medium->loop)
+		assert_true(loop_attach(e->file, e->path, sizeof(e->path)));
 	assert_int_equal(vhx_loop_new(0, &e->loop), 0);
 	env_open(e);
 	*state = e;
@@ -257,8 +301,10 @@ static int tear_down(void **state)
 		e->dev->ops->close(e->dev);
 	assert_int_equal(fake.in_flight, 0);
 	vhx_loop_free(e->loop);
+	if (e->medium->loop)
+		loop_detach(e->path);
 	close(e->fd);
-	unlink(e->path);
+	unlink(e->file);
 	free(e);
 	alarm(0);
 	return 0;
@@ -1248,12 +1294,25 @@ int main(void)
 		ON(disk_threads, test_memory_is_accounted),
 	};
 
+	const struct CMUnitTest block_dev_tests[] = {
+		ON(block_dev, test_write_then_read_back),
+		ON(block_dev, test_first_and_last_sector),
+		ON(block_dev, test_uncached_read_is_staged),
+		ON(block_dev, test_write_beyond_the_end),
+		ON(block_dev, test_discard_punches_a_hole),
+		ON(block_dev, test_write_zeroes_with_and_without_unmap),
+		ON(block_dev, test_reset_with_io_in_flight),
+	};
 	struct statfs here, there;
+	int failed;
 
 	if (statfs(".", &here) < 0 || here.f_type == TMPFS_MAGIC ||
 	    statfs("/dev/shm", &there) < 0 || there.f_type != TMPFS_MAGIC) {
 		puts("skipped: needs a disk here and a tmpfs on /dev/shm");
 		return 77;
 	}
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	if (loop_available())
+		failed += cmocka_run_group_tests(block_dev_tests, NULL, NULL);
+	return failed;
 }
