@@ -210,10 +210,8 @@ static int take_wakes(struct vhx_lane_port *lp)
 		batch[i].msg_hdr.msg_iovlen = 1;
 	}
 	cnt = recvmmsg(lp->port.fd, batch, VHX_LANE_PORT_WAKE_BATCH, MSG_DONTWAIT, NULL);
-	if (cnt < 0) {
-		/* ECONNRESET: the peer died with packets unread; what it sent is still queued. */
-		return errno == EAGAIN || errno == EINTR || errno == ECONNRESET ? 0 : -EPIPE;
-	}
+	if (cnt < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -EPIPE;
 	for (int i = 0; i < cnt; i++) {
 		if (!batch[i].msg_len)
 			return -EPIPE;

@@ -16,7 +16,10 @@
  * Takes ownership of @sock (connected, SOCK_SEQPACKET), also when it fails. @ring_len: size of the
  * section that this end writes; a power of two in [VHX_LOCAL_RING_MIN, VHX_LOCAL_RING_MAX], a multiple of
  * the page size. The port is OPENING until the peer's offer has arrived.
- * 0 and *@port, or -EINVAL, -ENOMEM, -EMFILE, ...
+ * 0 and *@port, or -EINVAL, -ENOMEM, -EMFILE, -EPIPE (the peer has left already), ...
+ *
+ * Poll the descriptor level-triggered. If this end cannot map what the peer offered, for lack of memory or
+ * of mappings, the port is GONE with that errno.
  */
 int vhx_local_open(int sock, uint32_t ring_len, struct vhx_port **port);
 
