@@ -396,6 +396,44 @@ static void test_writable_event_for_the_largest_that_was_refused(void **state)
 	fixture_close(&f);
 }
 
+static void test_consumer_gives_room_before_it_sleeps(void **state)
+{
+	struct fixture f;
+	struct vhx_msg msg;
+
+	fixture_open(&f, SMALL_RING);
+	fill_ring(&f, f.a, 500);
+	assert_int_equal(vhx_port_prepare_wait(f.a), 0);
+	/* One of many, the rest stays: nothing but the wait tells the sender. */
+	assert_int_equal(vhx_port_peek(f.b, &msg), 1);
+	vhx_port_consume(f.b);
+	assert_int_equal(vhx_port_prepare_wait(f.b), 1);
+	assert_true(port_sleep(f.a));
+	assert_int_equal(vhx_port_event(f.a), 0);
+	assert_int_equal(send_pattern(&f, f.a, 1, 500), 0);
+	fixture_close(&f);
+}
+
+static void test_small_send_does_not_end_the_wait_of_a_large_one(void **state)
+{
+	struct fixture f;
+	struct vhx_msg msg;
+
+	fixture_open(&f, SMALL_RING);
+	fill_ring(&f, f.a, 16);
+	assert_int_equal(send_pattern(&f, f.a, 9, f.a->max_message), -EAGAIN);
+	assert_int_equal(vhx_port_peek(f.b, &msg), 1);
+	vhx_port_consume(f.b);
+	assert_int_equal(vhx_port_prepare_wait(f.b), 1);
+	assert_int_equal(send_pattern(&f, f.a, 9, 16), 0);
+	assert_int_equal(vhx_port_prepare_wait(f.a), 0);
+	drain(&f, f.b);
+	assert_true(port_sleep(f.a));
+	assert_int_equal(vhx_port_event(f.a), 0);
+	assert_int_equal(send_pattern(&f, f.a, 9, f.a->max_message), 0);
+	fixture_close(&f);
+}
+
 static void test_prepare_wait_sees_message_and_peeked_message(void **state)
 {
 	struct fixture f;
@@ -1002,6 +1040,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_would_block_then_writable_event),
 	cmocka_unit_test(test_peer_drains_between_check_and_wait),
 	cmocka_unit_test(test_writable_event_for_the_largest_that_was_refused),
+	cmocka_unit_test(test_consumer_gives_room_before_it_sleeps),
+	cmocka_unit_test(test_small_send_does_not_end_the_wait_of_a_large_one),
 	cmocka_unit_test(test_prepare_wait_sees_message_and_peeked_message),
 	cmocka_unit_test(test_sleeper_is_woken_once_for_many_messages),
 	cmocka_unit_test(test_awake_peer_is_not_woken),

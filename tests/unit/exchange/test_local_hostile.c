@@ -445,8 +445,6 @@ static void test_open_when_the_peer_has_left(void **state)
 	assert_int_equal(count_fds(), before);
 }
 
-/* ---- indices and slots ---- */
-
 static void raw_slot(struct raw_peer *r, uint32_t at, uint32_t len, uint32_t type,
 		     uint64_t reserved)
 {
@@ -454,6 +452,33 @@ static void raw_slot(struct raw_peer *r, uint32_t at, uint32_t len, uint32_t typ
 	memcpy(r->data + at + 4, &type, 4);
 	memcpy(r->data + at + 8, &reserved, 8);
 }
+
+static void test_peer_dies_with_our_offer_unread(void **state)
+{
+	struct raw_offer offer = good_offer();
+	struct raw_peer r;
+	struct vhx_msg msg;
+	int ret;
+
+	/* The socket tells of its death first, yet its offer and its message are there. */
+	raw_open(&r);
+	raw_file(&r, file_len(), true, SEALS);
+	raw_slot(&r, 0, 0, 42, 0);
+	r.header->tx_idx = 16;
+	raw_offer(&r, &offer, sizeof(offer), &r.memfd, 1);
+	close(r.sock);
+	for (int i = 0; (ret = vhx_port_event(r.port)) == 0; i++)
+		assert_true(i < 10);
+	assert_int_equal(ret, -EPIPE);
+	assert_int_equal(vhx_port_peek(r.port, &msg), 1);
+	assert_int_equal(msg.type, 42);
+	vhx_port_consume(r.port);
+	assert_int_equal(vhx_port_peek(r.port, &msg), -EPIPE);
+	r.sock = dup(r.memfd);
+	raw_close(&r);
+}
+
+/* ---- indices and slots ---- */
 
 static void expect_broken(struct raw_peer *r)
 {
@@ -949,6 +974,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_offer_truncated_and_oversized),
 	cmocka_unit_test(test_open_wrong_ring_len_or_socket),
 	cmocka_unit_test(test_open_when_the_peer_has_left),
+	cmocka_unit_test(test_peer_dies_with_our_offer_unread),
 	cmocka_unit_test(test_index_of_producer_out_of_range),
 	cmocka_unit_test(test_index_of_producer_moves_back),
 	cmocka_unit_test(test_slot_header_out_of_range),
