@@ -42,8 +42,9 @@ refused "unknown option" 'frobnicate' "$vhx_frontend" --frobnicate
 refuse_device "unknown device type" 'floppy' "floppy,id=a,file=$tmp/disk.img"
 refuse_device "unknown property" 'colour' "blk,id=a,file=$tmp/disk.img,colour=red"
 refuse_device "device without file" 'file' "blk,id=a"
-refused "same id twice" 'twice|already|duplicate|once' "$vhx_backend" "${listen[@]}" \
-	--device "blk,id=a,file=$tmp/disk.img" --device "blk,id=a,file=$tmp/odd.img"
+make_image "$tmp/second.img" 8M
+refused "same id twice" 'twice|two devices|already|duplicate' "$vhx_backend" "${listen[@]}" \
+	--device "blk,id=a,file=$tmp/disk.img" --device "blk,id=a,file=$tmp/second.img"
 refused "no device at all" 'device' "$vhx_backend" "${listen[@]}"
 refused "bad log level" 'loud' "$vhx_backend" "${listen[@]}" --log-level loud \
 	--device "blk,id=a,file=$tmp/disk.img"
@@ -53,8 +54,8 @@ refused "too long a socket path" 'long' "$vhx_backend" \
 
 # A live socket is never replaced, a stale one is.
 start_backend
-refused "socket in use" 'in use|already|busy|locked' "$vhx_backend" "${listen[@]}" \
-	--device "blk,id=b,file=$tmp/disk.img"
+refused "socket in use" 'be\.sock.*(in use|already|busy|taken)|(in use|already|busy|taken).*be\.sock' \
+	"$vhx_backend" "${listen[@]}" --device "blk,id=b,file=$tmp/second.img"
 listening "$tmp/be.sock" || fail "the live socket was replaced"
 
 # An image in use is refused, also by QEMU's tools, and also when QEMU was first.
@@ -73,13 +74,13 @@ stop backend
 
 # An id that the backend does not have, and a device that another frontend holds.
 start_backend
-refused "unknown id" 'disk9' "$vhx_frontend" --connect "unix:$tmp/be.sock" \
+refused "unknown id" 'disk9' "$vhx_frontend" --log-level warning --connect "unix:$tmp/be.sock" \
 	--vhost-user "$tmp/vm9.sock,id=disk9"
 start_frontend
 attached() { [ "$(stats "$tmp/fe.ctl" "len(s['devices'])")" = 1 ]; }
 wait_for "the first frontend" "$vhx_patience" attached
-refused "taken device" 'taken|in use|busy|attached' "$vhx_frontend" --connect "unix:$tmp/be.sock" \
-	--vhost-user "$tmp/vm2.sock,id=disk0"
+refused "taken device" 'taken|in use|busy|attached' "$vhx_frontend" --log-level warning \
+	--connect "unix:$tmp/be.sock" --vhost-user "$tmp/vm2.sock,id=disk0"
 alive frontend || fail "the second frontend cost the first one its life"
 stop frontend
 stop backend
