@@ -2,11 +2,13 @@
 /*
  * Setting bits in the VMM's dirty log.
  *
- * A bit is set after the bytes it speaks of were written and before anything tells the guest of them:
- * the VMM clears the bit, then copies the page, so that a copy taken too early is taken again. Setting is
- * atomic because the VMM clears, and other back-ends set, neighbouring bits at the same moment.
+ * A bit is set after the bytes it speaks of were written and before anything tells the guest of
+ * them: the VMM clears the bit, then copies the page, so that a copy taken too early is taken
+ * again. Setting is atomic because the VMM clears, and other back-ends set, neighbouring bits at
+ * the same moment.
  *
- * Addresses may come from the VMM (log address of a ring): everything is held against the log's size.
+ * Addresses may come from the VMM (log address of a ring): everything is held against the log's
+ * size.
  */
 #include "util/barrier.h"
 #include "util/checked.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The dirty log of live migration: one bit for each 4 KiB of guest memory, in memory shared with the
- * VMM, which reads and clears it while we set.
+ * The dirty log of live migration: one bit for each 4 KiB of guest memory, in memory shared with
+ * the VMM, which reads and clears it while we set.
  */
 #ifndef VHX_VHOST_USER_DIRTY_H
 #define VHX_VHOST_USER_DIRTY_H

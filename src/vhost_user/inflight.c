@@ -2,29 +2,31 @@
 /*
  * Inflight tracking in memory that the VMM keeps across deaths of this process.
  *
- * Split rings follow the protocol's layout and order of stores to the letter, so that a death between any
- * two of them loses nothing and repeats nothing:
+ * Split rings follow the protocol's layout and order of stores to the letter, so that a death
+ * between any two of them loses nothing and repeats nothing:
  *
  *   pop:     counter, then inflight = 1
  *   push:    next = head of last batch, then head = id        (before the used index moves)
  *   publish: used index (src/ring), then inflight = 0 of the batch, then used_idx
  *
- * A successor compares used_idx with the used ring: a difference says how many entries of the last batch
- * were published without having been noted, and those are cleared first. What still is in flight goes out
- * again in the order of its counters; the counters are then renumbered from 0, which keeps their order at
- * every step and leaves no room for one that was forged near the end of 64 bits.
+ * A successor compares used_idx with the used ring: a difference says how many entries of the last
+ * batch were published without having been noted, and those are cleared first. What still is in
+ * flight goes out again in the order of its counters; the counters are then renumbered from 0,
+ * which keeps their order at every step and leaves no room for one that was forged near the end of
+ * 64 bits.
  *
- * With IN_ORDER a push waits in src/ring until all older requests are pushed as well; its entry joins the
- * batch only then, since the batch must be exactly what the next publication covers.
+ * With IN_ORDER a push waits in src/ring until all older requests are pushed as well; its entry
+ * joins the batch only then, since the batch must be exactly what the next publication covers.
  *
- * Packed rings: the protocol's layout keeps a copy of every descriptor, because used descriptors overwrite
- * those of requests still in flight. src/ring can walk a chain only where the driver put it, so nothing can
- * be submitted again. We note per buffer id what is in flight, and refuse to start a queue whose predecessor
- * left something, rather than lose it silently.
+ * Packed rings: the protocol's layout keeps a copy of every descriptor, because used descriptors
+ * overwrite those of requests still in flight. src/ring can walk a chain only where the driver put
+ * it, so nothing can be submitted again. We note per buffer id what is in flight, and refuse to
+ * start a queue whose predecessor left something, rather than lose it silently.
  *
- * Hostile VMM: it can write the region at any time. It is sealed against shrinking, every index read from
- * it is held against the queue's size, every loop is bounded by the queue's size, and while a queue runs
- * decisions are made on private copies only: nothing but bookkeeping is ever read back.
+ * Hostile VMM: it can write the region at any time. It is sealed against shrinking, every index
+ * read from it is held against the queue's size, every loop is bounded by the queue's size, and
+ * while a queue runs decisions are made on private copies only: nothing but bookkeeping is ever
+ * read back.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -131,8 +133,8 @@ int vhx_vu_inflight_create(struct vhx_vu_inflight *inf, uint16_t queue_num, uint
 }
 
 /*
- * The stride is what the size says for each queue: whoever made the region divided it evenly, with an
- * alignment that the protocol leaves open.
+ * The stride is what the size says for each queue: whoever made the region divided it evenly, with
+ * an alignment that the protocol leaves open.
  */
 int vhx_vu_inflight_set(struct vhx_vu_inflight *inf, int fd, uint64_t off, uint64_t len,
 			uint16_t queue_num, uint16_t queue_size)
@@ -249,7 +251,7 @@ static int split_recover(struct vhx_vu_inflight_queue *iq, uint16_t used_idx)
 	struct left *left;
 	int ret;
 
-	/* Nothing in flight: a ring that starts from anew has another used index, and that is right. */
+	/* Nothing in flight: a ring that starts anew rightly has another used index. */
 	if (!split_idle(r, iq->size)) {
 		ret = batch_finish(r, iq->size,
 				   (uint16_t)(used_idx - vhx_load_relaxed(&r->used_idx)));
@@ -413,7 +415,7 @@ void vhx_vu_inflight_published(struct vhx_vu_inflight_queue *iq, uint16_t used_i
 
 	if (!r || !iq->batch_cnt)
 		return;
-	/* Releases in the order that the opening comment gives. Partner: the successor's recovery. */
+	/* Releases in the order that the opening comment gives. Partner: split_recover(). */
 	for (uint16_t i = 0; i < iq->batch_cnt; i++)
 		vhx_store_release(entry_flag(iq, iq->batch[i]), 0);
 	if (!iq->packed)

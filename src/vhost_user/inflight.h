@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Inflight tracking: which requests are out, noted in memory that the VMM keeps, so that a successor of
- * this process can submit them again (vhost-user, "Inflight I/O tracking").
+ * Inflight tracking: which requests are out, noted in memory that the VMM keeps, so that a
+ * successor of this process can submit them again (vhost-user, "Inflight I/O tracking").
  */
 #ifndef VHX_VHOST_USER_INFLIGHT_H
 #define VHX_VHOST_USER_INFLIGHT_H
@@ -34,15 +34,15 @@ struct vhx_vu_inflight_queue {
 };
 
 /*
- * Makes a region for @queue_num queues of @queue_size, sealed against resizing. 0 and the memfd in *@fd,
- * which the caller owns, or a negative errno.
+ * Makes a region for @queue_num queues of @queue_size, sealed against resizing. 0 and the memfd in
+ * *@fd, which the caller owns, or a negative errno.
  */
 int vhx_vu_inflight_create(struct vhx_vu_inflight *inf, uint16_t queue_num, uint16_t queue_size,
 			   bool packed, int *fd);
 
 /*
- * Takes a region that the VMM kept; @fd stays the caller's. -EINVAL: counts and size do not fit each
- * other; -EPERM: it can shrink under us; or as vhx_vu_map_open().
+ * Takes a region that the VMM kept; @fd stays the caller's. -EINVAL: counts and size do not fit
+ * each other; -EPERM: it can shrink under us; or as vhx_vu_map_open().
  */
 int vhx_vu_inflight_set(struct vhx_vu_inflight *inf, int fd, uint64_t off, uint64_t len,
 			uint16_t queue_num, uint16_t queue_size);
@@ -52,9 +52,10 @@ void vhx_vu_inflight_fini(struct vhx_vu_inflight *inf);
 void vhx_vu_inflight_reset(struct vhx_vu_inflight *inf);
 
 /*
- * A queue of @size starts; @used_idx is what its used ring says. Finishes what the predecessor left half
- * done and collects what it left in flight (iq->resubmit). 0, -EINVAL (queue does not fit the region),
- * -EPROTO (the region contradicts itself), -EOPNOTSUPP (packed, with requests in flight), -ENOMEM.
+ * A queue of @size starts; @used_idx is what its used ring says. Finishes what the predecessor left
+ * half done and collects what it left in flight (iq->resubmit). 0, -EINVAL (queue does not fit the
+ * region), -EPROTO (the region contradicts itself), -EOPNOTSUPP (packed, with requests in flight),
+ * -ENOMEM.
  */
 int vhx_vu_inflight_attach(const struct vhx_vu_inflight *inf, uint16_t index, uint16_t size,
 			   bool packed, bool in_order, uint16_t used_idx,

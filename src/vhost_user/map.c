@@ -2,14 +2,15 @@
 /*
  * Mapping of what a VMM shares.
  *
- * The file is the VMM's: only regular files (memfd, tmpfs, hugetlbfs, DAX) that hold the whole range are
- * accepted, because touching a page behind the end is a SIGBUS. A VMM that shrinks its memory file later
- * can still cause one; its own guest's memory is gone then as well. Memory backends that are sealed
- * against shrinking (the default of QEMU's memory-backend-memfd) exclude it.
+ * The file is the VMM's: only regular files (memfd, tmpfs, hugetlbfs, DAX) that hold the whole
+ * range are accepted, because touching a page behind the end is a SIGBUS. A VMM that shrinks its
+ * memory file later can still cause one; its own guest's memory is gone then as well. Memory
+ * backends that are sealed against shrinking (the default of QEMU's memory-backend-memfd) exclude
+ * it.
  *
- * mmap wants offsets in units of the file's page size, which is 2 MiB or more on hugetlbfs; the protocol
- * allows any offset. So the mapping starts at the page that holds the offset, and ends on a page, as
- * munmap wants for huge pages.
+ * mmap wants offsets in units of the file's page size, which is 2 MiB or more on hugetlbfs; the
+ * protocol allows any offset. So the mapping starts at the page that holds the offset, and ends on
+ * a page, as munmap wants for huge pages.
  */
 #include <sys/mman.h>
 #include <sys/stat.h>

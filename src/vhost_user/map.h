@@ -16,8 +16,8 @@ struct vhx_vu_map {
 
 /*
  * Maps [off, off + len) of @fd, shared and writable; @fd stays the caller's. Any offset will do. 0,
- * -EINVAL (nothing to map, or not a regular file), -ERANGE (the range is not within the file), or mmap's
- * errno.
+ * -EINVAL (nothing to map, or not a regular file), -ERANGE (the range is not within the file), or
+ * mmap's errno.
  */
 int vhx_vu_map_open(struct vhx_vu_map *map, int fd, uint64_t off, uint64_t len);
 void vhx_vu_map_close(struct vhx_vu_map *map);

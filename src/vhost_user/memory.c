@@ -2,13 +2,14 @@
 /*
  * The guest memory table.
  *
- * Owner: the server, one table per connection; a second one exists while SET_MEM_TABLE builds the next.
- * Invariants: regions are sorted by guest address and disjoint, no range wraps 64 bits, each lies wholly
- * within the file that backs it. User addresses may overlap (a VMM may alias one memory at two guest
- * addresses); then the lower guest address wins, and whichever it is, the bytes are the VMM's.
+ * Owner: the server, one table per connection; a second one exists while SET_MEM_TABLE builds the
+ * next. Invariants: regions are sorted by guest address and disjoint, no range wraps 64 bits, each
+ * lies wholly within the file that backs it. User addresses may overlap (a VMM may alias one memory
+ * at two guest addresses); then the lower guest address wins, and whichever it is, the bytes are
+ * the VMM's.
  *
- * Pointers that lookups return live until the region is removed or the table cleared; the server tells
- * its owner before that.
+ * Pointers that lookups return live until the region is removed or the table cleared; the server
+ * tells its owner before that.
  */
 #include <string.h>
 

@@ -25,8 +25,8 @@ struct vhx_vu_memory {
 };
 
 /*
- * Maps one more region from @fd, which stays the caller's. 0, -ENOSPC (no slot left), -EINVAL (empty, or
- * an address range that wraps), -EEXIST (guest addresses overlap another region), or as
+ * Maps one more region from @fd, which stays the caller's. 0, -ENOSPC (no slot left), -EINVAL
+ * (empty, or an address range that wraps), -EEXIST (guest addresses overlap another region), or as
  * vhx_vu_map_open().
  */
 int vhx_vu_memory_add(struct vhx_vu_memory *m, uint64_t gpa, uint64_t uva, uint64_t size,

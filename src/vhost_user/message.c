@@ -2,12 +2,13 @@
 /*
  * Messages in and out.
  *
- * In: header first, checked as soon as it is whole; then exactly the payload that it announced, so that
- * bytes and descriptors of the next message stay in the socket. Descriptors may ride on any byte of a
- * message; all that come are taken into the message and closed with it, unless a handler took them.
+ * In: header first, checked as soon as it is whole; then exactly the payload that it announced, so
+ * that bytes and descriptors of the next message stay in the socket. Descriptors may ride on any
+ * byte of a message; all that come are taken into the message and closed with it, unless a handler
+ * took them.
  *
- * Out: one sendmsg that must take everything. A VMM that does not read its answers fills the socket and
- * loses the connection; nothing is ever queued here.
+ * Out: one sendmsg that must take everything. A VMM that does not read its answers fills the socket
+ * and loses the connection; nothing is ever queued here.
  */
 #include <string.h>
 #include <sys/socket.h>

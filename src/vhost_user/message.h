@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Messages of the vhost-user socket: numbers, layouts, and how they come in and go out. Numbers are in
- * host byte order, as the protocol says.
+ * Messages of the vhost-user socket: numbers, layouts, and how they come in and go out. Numbers are
+ * in host byte order, as the protocol says.
  */
 #ifndef VHX_VHOST_USER_MESSAGE_H
 #define VHX_VHOST_USER_MESSAGE_H
@@ -166,9 +166,10 @@ struct vhx_vu_message {
 };
 
 /*
- * Reads on from where the last call stopped; never blocks, never reads beyond this message. 1: complete;
- * 0: more has to come; -ENOTCONN: the peer left between messages; -EPROTO: it broke the framing (version,
- * reply flag, size, too many descriptors, or it left within a message); or recvmsg's errno.
+ * Reads on from where the last call stopped; never blocks, never reads beyond this message. 1:
+ * complete; 0: more has to come; -ENOTCONN: the peer left between messages; -EPROTO: it broke the
+ * framing (version, reply flag, size, too many descriptors, or it left within a message); or
+ * recvmsg's errno.
  */
 int vhx_vu_message_recv(struct vhx_vu_message *m, int sock);
 
@@ -179,7 +180,8 @@ void vhx_vu_message_reset(struct vhx_vu_message *m);
 int vhx_vu_message_take_fd(struct vhx_vu_message *m, unsigned int i);
 
 /*
- * Sends a whole message at once, with @fd unless that is -1, or fails: -EAGAIN when the socket is full.
+ * Sends a whole message at once, with @fd unless that is -1, or fails: -EAGAIN when the socket is
+ * full.
  */
 int vhx_vu_message_send(int sock, const struct vhx_vu_header *hdr, const void *payload, int fd);
 

@@ -2,19 +2,21 @@
 /*
  * Notification descriptors.
  *
- * They come from the VMM and share one open file with it: status flags are its business, set by it at any
- * time, and ours to leave alone. So whether a read or write would wait is never taken from O_NONBLOCK:
+ * They come from the VMM and share one open file with it: status flags are its business, set by it
+ * at any time, and ours to leave alone. So whether a read or write would wait is never taken from
+ * O_NONBLOCK:
  *
- * - read: RWF_NOWAIT, which the kernel honours for eventfd and pipe whatever the file's flags are; where
- *   it is refused, poll first.
+ * - read: RWF_NOWAIT, which the kernel honours for eventfd and pipe whatever the file's flags are;
+ *   where it is refused, poll first.
  * - write: poll for POLLOUT first. Not writable means saturated or full: the reader has unread
- *   notifications, one more tells it nothing. The kernel has no non-waiting write to an eventfd, so a
- *   VMM that saturates the counter between these two calls could hold up the writing thread until it or
- *   the kernel drains the counter; a driver or VMM gains nothing by it but its own silence.
+ *   notifications, one more tells it nothing. The kernel has no non-waiting write to an eventfd, so
+ *   a VMM that saturates the counter between these two calls could hold up the writing thread until
+ *   it drains the counter.
  *
  * Only eventfd, pipe and unix socket are accepted: files of other kinds (FUSE, tty, ...) may wait
- * although poll says ready. Linux VMMs use eventfds; User-Mode Linux passes pipes for its interrupts.
- * Writing to a pipe without a reader raises SIGPIPE: programs that serve a VMM ignore that signal.
+ * although poll says ready. Linux VMMs use eventfds; User-Mode Linux passes pipes for its
+ * interrupts. Writing to a pipe without a reader raises SIGPIPE: programs that serve a VMM ignore
+ * that signal.
  */
 #include <poll.h>
 #include <stdio.h>
@@ -64,7 +66,7 @@ void vhx_vu_notifier_raise(int fd)
 {
 	const uint64_t one = 1;
 
-	/* EAGAIN and every other failure alike: the reader is gone, or has a notification already. */
+	/* Any failure: the reader is gone, or has a notification already. */
 	if (fd >= 0 && fd_ready(fd, POLLOUT) && write(fd, &one, sizeof(one)) < 0)
 		return;
 }

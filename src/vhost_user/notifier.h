@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The descriptors by which driver and device notify each other (kick, call, err): shared with the VMM.
+ * The descriptors by which driver and device notify each other (kick, call, err): shared with the
+ * VMM.
  */
 #ifndef VHX_VHOST_USER_NOTIFIER_H
 #define VHX_VHOST_USER_NOTIFIER_H

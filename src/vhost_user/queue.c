@@ -2,25 +2,25 @@
 /*
  * Virtqueues of a vhost-user device.
  *
- * A queue collects what the VMM says of it, in any order, and starts by itself once all is there: size,
- * addresses, base, a kick descriptor (or the word that there is none), enabled, and features.
+ * A queue collects what the VMM says of it, in any order, and starts by itself once all is there:
+ * size, addresses, base, a kick descriptor (or the word that there is none), enabled, and features.
  *
  *   collecting --all there--> started --stop--> collecting
  *
- * collecting: nobody touches the ring. Ring addresses are user addresses and are translated only at the
- *   start, against the memory table of that moment.
- * started: pub.ring is live, the owner pops and pushes. Addresses, size, base and ring features stay as
- *   they are; descriptors, the log flag and (through remap) the mapping may change.
- * stop comes from GET_VRING_BASE (forgets the kick descriptor, so that a new one is needed to start),
- *   from disabling (keeps everything, so that enabling goes on where it stopped), from a device reset
- *   and from the end of the connection. The position at the stop becomes the new base.
+ * collecting: nobody touches the ring. Ring addresses are user addresses and are translated only at
+ *   the start, against the memory table of that moment.
+ * started: pub.ring is live, the owner pops and pushes. Addresses, size, base and ring features
+ *   stay as they are; descriptors, the log flag and (through remap) the mapping may change.
+ * stop: comes from GET_VRING_BASE (forgets the kick descriptor, so that a new one is needed to
+ *   start), from disabling (keeps everything, so that enabling goes on where it stopped), from a
+ *   device reset and from the end of the connection. The position at the stop becomes the new base.
  *
- * With an inflight region, a split ring continues behind what a predecessor had popped: used position
- * plus requests in flight, whatever base the VMM gives, because a VMM whose back-end died can know the
- * used position only.
+ * With an inflight region, a split ring continues behind what a predecessor had popped: used
+ * position plus requests in flight, whatever base the VMM gives, because a VMM whose back-end died
+ * can know the used position only.
  *
- * Hostile VMM or guest: areas are checked against the table (length, alignment) before the ring sees
- * them; ring contents are src/ring's business; descriptors are notifier.c's.
+ * Hostile VMM or guest: areas are checked against the table (length, alignment) before the ring
+ * sees them; ring contents are src/ring's business; descriptors are notifier.c's.
  */
 #include <endian.h>
 #include <stdlib.h>
@@ -206,7 +206,7 @@ static int slots_reserve(struct vhx_vu_vq *vq)
 	return vq->slots ? 0 : -ENOMEM;
 }
 
-/* idx of a split used ring, behind its flags (VirtIO 2.6.8). Partner: the release of whoever flushed. */
+/* idx of a split used ring, behind its flags (VirtIO 2.6.8). Partner: the last flush's release. */
 static uint16_t used_idx_read(const void *device)
 {
 	return le16toh(vhx_load_acquire((const uint16_t *)device + 1));
@@ -218,10 +218,10 @@ static bool packed_position_ok(const struct vhx_vu_vq *vq, uint16_t position)
 }
 
 /*
- * Linux' virtio_uml says base 0 for every ring, which for a packed one means "wrap counters 0". A ring that
- * is truly there has gone round once, so all its descriptors were used, and used descriptors of the first round
- * have their USED bit set, as have available ones of the second (VirtIO 2.8.1). Otherwise it is a fresh ring,
- * whose counters are 1.
+ * Linux' virtio_uml says base 0 for every ring, which for a packed one means "wrap counters 0". A
+ * ring that is truly there has gone round once, so all its descriptors were used, and used
+ * descriptors of the first round have their USED bit set, as have available ones of the second
+ * (VirtIO 2.8.1). Otherwise it is a fresh ring, whose counters are 1.
  */
 static bool packed_base_forgotten(const struct vhx_vu_vq *vq, const void *desc)
 {
@@ -327,7 +327,7 @@ int vhx_vu_vq_try_start(struct vhx_vu_vq *vq)
 		vhx_vu_inflight_detach(&vq->inflight);
 		return ret;
 	}
-	/* A predecessor may have died between publishing and calling; one call too many harms nobody. */
+	/* A predecessor may have died between publishing and calling; one too many harms nobody. */
 	vhx_vu_queue_call(&vq->pub);
 	return 0;
 }

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * What each vhost-user request does: one handler each, and the table that says which payload and which
- * descriptors it may have and how it is answered. The dispatcher (server.c) has checked both against the
- * table before a handler runs; payload bytes that did not come read as zero.
+ * What each vhost-user request does: one handler each, and the table that says which payload and
+ * which descriptors it may have and how it is answered. The dispatcher (server.c) has checked both
+ * against the table before a handler runs; payload bytes that did not come read as zero.
  *
- * A handler returns 0, or -EINPROGRESS after it set s->resume, or another negative errno: the request is
- * refused and what was there before stays in force. (Where the request itself was fine and only completed
- * a queue that then could not start, its value is kept and the queue stays stopped.)
+ * A handler returns 0, or -EINPROGRESS after it set s->resume, or another negative errno: the
+ * request is refused and what was there before stays in force. (Where the request itself was fine
+ * and only completed a queue that then could not start, its value is kept and the queue stays
+ * stopped.)
  *
  * Tolerated: a memory table padded beyond its regions (User-Mode Linux), RESET_OWNER (deprecated:
- * ignored, as the document advises), SET_LOG_FD (signalling it is optional: the descriptor is closed),
- * REM_MEM_REG with a descriptor. Refused: what would need a feature that we do not offer.
+ * ignored, as the document advises), SET_LOG_FD (signalling it is optional: the descriptor is
+ * closed), REM_MEM_REG with a descriptor. Refused: what would need a feature that we do not offer.
  */
 #include <unistd.h>
 
@@ -176,8 +177,8 @@ static void queues_remap(struct vhx_vu_server *s)
 }
 
 /*
- * The new table is built beside the old one, so that a refused request changes nothing; running rings
- * move over, since memory hot-plug sends a table without stopping them.
+ * The new table is built beside the old one, so that a refused request changes nothing; running
+ * rings move over, since memory hot-plug sends a table without stopping them.
  */
 static int set_mem_table(struct vhx_vu_server *s, struct vhx_vu_message *m)
 {

@@ -2,10 +2,10 @@
 /*
  * The vhost-user server: one listening socket, one VMM at a time, requests in order.
  *
- * Objects. The server owns the listening socket, the VMM's connection, the channel for requests of our
- * own, every descriptor that came with a message (until a queue takes it), memory tables, dirty log,
- * inflight region and queues. Its owner is reached through cfg.ops only. Everything runs on the owner's
- * thread; nothing here blocks.
+ * Objects. The server owns the listening socket, the VMM's connection, the channel for requests of
+ * our own, every descriptor that came with a message (until a queue takes it), memory tables, dirty
+ * log, inflight region and queues. Its owner is reached through cfg.ops only. Everything runs on
+ * the owner's thread; nothing here blocks.
  *
  * States of the connection:
  *
@@ -14,18 +14,20 @@
  *     '------- drop ----+-------------------'
  *
  * idle:    the listening socket is watched; queues are blank.
- * serving: the connection is watched; a second VMM waits in the listen backlog until this one is gone.
- * stalled: a request waits for the owner (s->row and s->resume say which and how it goes on); nothing is
- *   read, so requests stay in order. Only finish and drop leave this state.
+ * serving: the connection is watched; a second VMM waits in the listen backlog until this one is
+ *   gone.
+ * stalled: a request waits for the owner (s->row and s->resume say which and how it goes on);
+ *   nothing is read, so requests stay in order. Only finish and drop leave this state.
  *
- * Drop: the owner is told (gone) while rings and memory are still mapped; when its op returns it has let
- * go of all of them, and they are closed. A drop wanted by an op from within a handler is carried out
- * when the handler has returned.
+ * Drop: the owner is told (gone) while rings and memory are still mapped; when its op returns it
+ * has let go of all of them, and they are closed. A drop wanted by an op from within a handler is
+ * carried out when the handler has returned.
  *
- * Hostile VMM. It can send any bytes and descriptors, stop reading, or leave at any point. A message that
- * breaks the framing, or a request that cannot be refused in band, ends its connection and nothing else.
- * One event handles at most REQUESTS_PER_EVENT requests, so that a flood of them starves no other user
- * of the thread. It can truncate memory that it shared without a seal (see map.c).
+ * Hostile VMM. It can send any bytes and descriptors, stop reading, or leave at any point. A
+ * message that breaks the framing, or a request that cannot be refused in band, ends its connection
+ * and nothing else. One event handles at most REQUESTS_PER_EVENT requests, so that a flood of them
+ * starves no other user of the thread. It can truncate memory that it shared without a seal (see
+ * map.c).
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -335,8 +337,9 @@ void vhx_vu_server_finish(struct vhx_vu_server *s, int result)
 }
 
 /*
- * Sent without asking for an answer, so nothing is ever read from the channel. When it is full, messages
- * of the same kind are waiting in it: the VMM will read the config after this change anyway.
+ * Sent without asking for an answer, so nothing is ever read from the channel. When it is full,
+ * messages of the same kind are waiting in it: the VMM will read the config after this change
+ * anyway.
  */
 void vhx_vu_server_config_changed(struct vhx_vu_server *s)
 {

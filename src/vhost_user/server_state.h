@@ -82,7 +82,8 @@ void vhx_vu_vq_init(struct vhx_vu_vq *vq, struct vhx_vu_server *s, uint16_t inde
 void vhx_vu_vq_fini(struct vhx_vu_vq *vq);
 /* Back to what it was at connection, queue stopped; descriptors for call and err stay. */
 void vhx_vu_vq_reset(struct vhx_vu_vq *vq);
-/* Starts the queue if all that it needs is there. 0 also if not; negative: it cannot run like this. */
+/* Starts the queue if all that it needs is there. 0 also if not; negative: it cannot run like this.
+ */
 int vhx_vu_vq_try_start(struct vhx_vu_vq *vq);
 /* 0: stopped (or was not started); -EINPROGRESS: call vhx_vu_vq_stopped() after finish(). */
 int vhx_vu_vq_stop(struct vhx_vu_vq *vq);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * A vhost-user server under a hostile VMM, through a real socket. The input is a program: messages with
- * headers and payloads of any kind (sensible values more often than not), descriptors of several kinds,
- * and what the owner does meanwhile (finish, drop, pop). Checked: the server never blocks or crashes, no
- * descriptor is left over, and the next VMM is served.
+ * A vhost-user server under a hostile VMM, through a real socket. The input is a program: messages
+ * with headers and payloads of any kind (sensible values more often than not), descriptors of
+ * several kinds, and what the owner does meanwhile (finish, drop, pop). Checked: the server never
+ * blocks or crashes, no descriptor is left over, and the next VMM is served.
  */
 #include "fuzz.h"
 

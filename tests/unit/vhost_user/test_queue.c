@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Requests through a ring in guest memory: driver at one end, server at the other. Migration log and
- * inflight tracking, with a back-end that dies.
+ * Requests through a ring in guest memory: driver at one end, server at the other. Migration log
+ * and inflight tracking, with a back-end that dies.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -431,7 +431,7 @@ static void test_reset_forgets_what_was_in_flight(void **state)
 	close(r.fd);
 }
 
-/* Offsets in a split region: version 8, desc_num 10, last batch 12, used_idx 14, entries from 16. */
+/* In a split region: version at 8, desc_num 10, last batch 12, used_idx 14, entries from 16. */
 static void region_poke(struct region *r, off_t off, const void *value, size_t len)
 {
 	assert_int_equal(pwrite(r->fd, value, len, off), len);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Both ends of a vhost-user connection in one thread: a server with an owner that records what it is asked,
- * and a front-end that says exactly what a test wants it to say. Nothing here waits: after each message
- * the server is run until it has read everything, then the answer is there or there is none.
+ * Both ends of a vhost-user connection in one thread: a server with an owner that records what it
+ * is asked, and a front-end that says exactly what a test wants it to say. Nothing here waits:
+ * after each message the server is run until it has read everything, then the answer is there or
+ * there is none.
  */
 #ifndef VHX_TESTS_VU_CLIENT_H
 #define VHX_TESTS_VU_CLIENT_H
