@@ -92,30 +92,38 @@ static int blk_new(struct server *s, const struct vhx_device_spec *spec, struct 
 	return vhx_blk_new(s->program.loop, &cfg, s->program.log, dev, err);
 }
 
-static int device_add(struct server *s, const char *text)
+static int device_add(struct server *s, const struct vhx_device_spec *spec, struct vhx_error *err)
 {
-	static struct vhx_device_spec spec; /* large */
-	struct vhx_device *dev = NULL;
-	struct vhx_error err;
-	int ret;
+	struct vhx_device *dev;
+	int ret = blk_new(s, spec, &dev, err);
 
-	ret = vhx_device_spec_parse(text, &spec, &err);
 	if (ret)
-		goto report;
-	ret = blk_new(s, &spec, &dev, &err);
-	if (ret)
-		goto report;
+		return ret;
 	ret = vhx_backend_add_device(s->backend, dev);
 	if (ret) {
-		vhx_error_set(&err, "%s: %s", spec.id,
-			      ret == -EEXIST ? "there are two devices of this id" : strerror(-ret));
+		vhx_error_set(err, "%s: %s", spec->id, strerror(-ret));
 		dev->ops->close(dev);
-		goto report;
 	}
-	return 0;
+	return ret;
+}
 
-report:
-	vhx_log(s->program.log, VHX_LOG_ERROR, "%s", err.text);
+/* All of the command line is read before the first image is touched. */
+static int devices_add(struct server *s)
+{
+	static struct vhx_device_spec specs[VHX_OPTION_LIST_MAX]; /* large */
+	const struct vhx_option_list *texts = &s->settings->devices;
+	struct vhx_error err;
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; !ret && i < texts->cnt; i++)
+		ret = vhx_device_spec_parse(texts->items[i], &specs[i], &err);
+	if (!ret)
+		ret = vhx_device_specs_check(specs, texts->cnt, &err);
+	for (i = 0; !ret && i < texts->cnt; i++)
+		ret = device_add(s, &specs[i], &err);
+	if (ret)
+		vhx_log(s->program.log, VHX_LOG_ERROR, "%s", err.text);
 	return ret;
 }
 
@@ -181,23 +189,25 @@ static void channel_over(void *ctx)
 	vhx_loop_stop(s->program.loop);
 }
 
-static int endpoints_open(struct server *s)
+static int listeners_open(struct server *s)
 {
-	const struct settings *set = s->settings;
+	const struct vhx_option_list *texts = &s->settings->listen;
 	unsigned int i;
-	int ret;
+	int ret = 0;
 
-	for (i = 0; i < set->listen.cnt; i++) {
-		ret = listener_add(s, set->listen.items[i]);
-		if (ret)
-			return ret;
-	}
-	if (set->channel_fd == NO_FD)
+	for (i = 0; !ret && i < texts->cnt; i++)
+		ret = listener_add(s, texts->items[i]);
+	return ret;
+}
+
+static int inherited_open(struct server *s)
+{
+	if (s->settings->channel_fd == NO_FD)
 		return 0;
-	channel_add(s, (int)set->channel_fd);
+	channel_add(s, (int)s->settings->channel_fd);
 	if (!vhx_backend_channel_count(s->backend))
 		return -ENOTCONN;
-	if (!set->listen.cnt)
+	if (!s->settings->listen.cnt)
 		vhx_backend_on_idle(s->backend, channel_over, s);
 	return 0;
 }
@@ -284,14 +294,16 @@ static int server_start(struct server *s)
 		.log = s->program.log,
 		.staging = (uint32_t)vhx_min_u64(2 * s->settings->common.ring_size, STAGING_MAX),
 	};
-	unsigned int i;
 	int ret;
 
 	ret = vhx_backend_new(&cfg, &s->backend);
-	for (i = 0; !ret && i < s->settings->devices.cnt; i++)
-		ret = device_add(s, s->settings->devices.items[i]);
+	/* Sockets first: who cannot have his socket need not touch an image. Nobody is answered before run. */
 	if (!ret)
-		ret = endpoints_open(s);
+		ret = listeners_open(s);
+	if (!ret)
+		ret = devices_add(s);
+	if (!ret)
+		ret = inherited_open(s);
 	if (!ret)
 		ret = control_open(s);
 	return ret;

@@ -31,9 +31,11 @@
 
 #define SEGS_INLINE 4u
 /* Requests of more than SEGS_INLINE writable segments in flight per queue. */
-#define SEGS_LARGE_CNT 64u
-/* A ring of @size yields at most so many segments, and a few more where they straddle memory regions. */
+#define SEGS_LARGE_CNT 32u
+/* More segments than descriptors come of buffers that straddle memory regions. */
 #define SEGS_SPLIT 16u
+/* Chains of small queues with long indirect tables: what block devices announce fits with room to spare. */
+#define SEGS_MIN 256u
 #define NO_ARRAY UINT16_MAX
 
 struct guest_queue {
@@ -265,7 +267,8 @@ static int arrays_new(struct guest_queue *gq, uint16_t size)
 	uint16_t i;
 
 	gq->size = size;
-	gq->segs_max = (uint16_t)(size + SEGS_SPLIT);
+	/* A chain has as many descriptors as the queue, or as an indirect table of a longer one. */
+	gq->segs_max = (uint16_t)(vhx_max_u64(size, SEGS_MIN) + SEGS_SPLIT);
 	gq->out = calloc(gq->segs_max, sizeof(*gq->out));
 	gq->small = calloc((size_t)size * SEGS_INLINE, sizeof(*gq->small));
 	gq->large = calloc((size_t)SEGS_LARGE_CNT * gq->segs_max, sizeof(*gq->large));

@@ -23,6 +23,12 @@
 /* VirtIO 2.6: at most 32768 entries. */
 #define VHX_RING_SIZE_MAX 32768u
 
+/*
+ * Longest indirect table, where the queue is not longer. 2.7.5.3.1 allows as many descriptors as the queue has;
+ * but Linux builds them up to what the device announces (seg_max), whatever size the VMM gave the queue.
+ */
+#define VHX_RING_INDIRECT_MAX 1024u
+
 enum vhx_ring_feature {
 	VHX_RING_F_INDIRECT = 1 << 0, /* VIRTIO_F_INDIRECT_DESC */
 	VHX_RING_F_EVENT_IDX = 1 << 1, /* VIRTIO_F_EVENT_IDX */
@@ -43,7 +49,7 @@ enum vhx_ring_fault {
 	VHX_RING_INDIRECT_OFF, /* indirect descriptor without the feature */
 	VHX_RING_INDIRECT_NESTED, /* indirect within indirect */
 	VHX_RING_INDIRECT_NEXT, /* indirect and next in one descriptor; packed: or in one chain */
-	VHX_RING_INDIRECT_LEN, /* table empty, odd, or longer than the queue size */
+	VHX_RING_INDIRECT_LEN, /* table empty, odd, or too long */
 	VHX_RING_INDIRECT_UNMAPPED, /* table outside guest memory */
 	VHX_RING_READ_AFTER_WRITE, /* device-readable descriptor behind a device-writable one */
 	VHX_RING_ADDRESS_WRAP, /* address + length leaves 64 bits */

@@ -73,6 +73,11 @@ static int table_fetch_packed(struct vhx_walk *w, void *table, struct vhx_ring_d
 	return 0;
 }
 
+static uint32_t table_max(const struct vhx_walk *w)
+{
+	return (uint32_t)vhx_max_u64(w->r->cfg.size, VHX_RING_INDIRECT_MAX);
+}
+
 /* Are the two flags where the format allows them? */
 static int table_check_ref(const struct vhx_walk *w, const struct vhx_ring_desc *ref)
 {
@@ -86,7 +91,7 @@ static int table_check_ref(const struct vhx_walk *w, const struct vhx_ring_desc 
 	 */
 	if (ref->flags & VIRTQ_DESC_F_NEXT || (packed && w->direct_cnt))
 		return VHX_RING_INDIRECT_NEXT;
-	if (!ref->len || ref->len % VHX_DESC_LEN || ref->len / VHX_DESC_LEN > w->r->cfg.size)
+	if (!ref->len || ref->len % VHX_DESC_LEN || ref->len / VHX_DESC_LEN > table_max(w))
 		return VHX_RING_INDIRECT_LEN;
 	return 0;
 }

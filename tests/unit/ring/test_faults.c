@@ -242,12 +242,26 @@ static void test_indirect_table_odd_length(void **state)
 	fault_expect(lab, VHX_RING_INDIRECT_LEN);
 }
 
+/* Linux does so where the VMM's queue is shorter than the device's seg_max: it is served. */
 static void test_indirect_table_longer_than_queue(void **state)
 {
 	struct lab *lab = fault_lab(state);
 
-	lab_table_desc(lab, TABLE, 0, BUF, 4, 0, 0);
+	for (uint16_t i = 0; i < 9; i++)
+		lab_table_desc(lab, TABLE, i, BUF, 4, i < 8 ? NEXT : 0, (uint16_t)(i + 1));
 	lab_desc(lab, 0, TABLE, 9 * VHX_DESC_LEN, INDIRECT, 0);
+	lab_go(lab, 0);
+	assert_int_equal(vhx_vring_pop(&lab->r, &lab->chain), 1);
+	assert_int_equal(lab->chain.out_len, 36);
+	lab_free(lab);
+}
+
+static void test_indirect_table_too_long(void **state)
+{
+	struct lab *lab = fault_lab(state);
+
+	lab_table_desc(lab, TABLE, 0, BUF, 4, 0, 0);
+	lab_desc(lab, 0, TABLE, (VHX_RING_INDIRECT_MAX + 1) * VHX_DESC_LEN, INDIRECT, 0);
 	fault_expect(lab, VHX_RING_INDIRECT_LEN);
 }
 
@@ -632,6 +646,8 @@ int main(void)
 		PACKED(test_indirect_table_odd_length),
 		SPLIT(test_indirect_table_longer_than_queue),
 		PACKED(test_indirect_table_longer_than_queue),
+		SPLIT(test_indirect_table_too_long),
+		PACKED(test_indirect_table_too_long),
 		SPLIT(test_indirect_unmapped),
 		PACKED(test_indirect_unmapped),
 		SPLIT(test_read_after_write),
