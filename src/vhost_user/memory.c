@@ -80,15 +80,16 @@ struct vhx_vu_region *vhx_vu_memory_find(struct vhx_vu_memory *m, uint64_t gpa, 
 	return NULL;
 }
 
-void vhx_vu_memory_remove(struct vhx_vu_memory *m, struct vhx_vu_region *r)
+struct vhx_vu_map vhx_vu_memory_remove(struct vhx_vu_memory *m, struct vhx_vu_region *r)
 {
 	unsigned int slot = (unsigned int)(r - m->regions);
+	struct vhx_vu_map map = r->map;
 
 	assert(slot < m->cnt);
-	vhx_vu_map_close(&r->map);
 	m->cnt--;
 	memmove(r, r + 1, (m->cnt - slot) * sizeof(*r));
 	m->hit = 0;
+	return map;
 }
 
 void vhx_vu_memory_clear(struct vhx_vu_memory *m)

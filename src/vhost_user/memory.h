@@ -35,7 +35,8 @@ int vhx_vu_memory_add(struct vhx_vu_memory *m, uint64_t gpa, uint64_t uva, uint6
 /* The region with exactly these three, or NULL. */
 struct vhx_vu_region *vhx_vu_memory_find(struct vhx_vu_memory *m, uint64_t gpa, uint64_t uva,
 					 uint64_t size);
-void vhx_vu_memory_remove(struct vhx_vu_memory *m, struct vhx_vu_region *r);
+/* Takes @r out of the table. Its mapping is the caller's now, to be closed. */
+struct vhx_vu_map vhx_vu_memory_remove(struct vhx_vu_memory *m, struct vhx_vu_region *r);
 void vhx_vu_memory_clear(struct vhx_vu_memory *m);
 
 /* Guest addresses -> iovecs, as struct vhx_ring_mem.map. */

@@ -192,10 +192,11 @@ static int set_mem_table(struct vhx_vu_server *s, struct vhx_vu_message *m)
 		vhx_vu_memory_clear(s->memory_next);
 		return ret;
 	}
-	s->cfg.ops->mem_changed(s->cfg.ctx);
 	s->memory = s->memory_next;
 	s->memory_next = old;
 	queues_remap(s);
+	/* Old pointers still work while the owner walks its chains again in the new table. */
+	s->cfg.ops->mem_changed(s->cfg.ctx);
 	vhx_vu_memory_clear(old);
 	return 0;
 }
@@ -228,6 +229,7 @@ static int rem_mem_reg(struct vhx_vu_server *s, struct vhx_vu_message *m)
 {
 	const struct vhx_vu_mem_region *w = &m->payload.region.region;
 	struct vhx_vu_region *r = vhx_vu_memory_find(s->memory, w->gpa, w->uva, w->size);
+	struct vhx_vu_map map;
 
 	if (!r)
 		return -ENOENT;
@@ -235,8 +237,9 @@ static int rem_mem_reg(struct vhx_vu_server *s, struct vhx_vu_message *m)
 		if (ring_within(&s->vqs[i], r))
 			return -EBUSY;
 	}
+	map = vhx_vu_memory_remove(s->memory, r);
 	s->cfg.ops->mem_changed(s->cfg.ctx);
-	vhx_vu_memory_remove(s->memory, r);
+	vhx_vu_map_close(&map);
 	return 0;
 }
 

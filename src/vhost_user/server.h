@@ -66,8 +66,8 @@ struct vhx_vu_ops {
 	/* VHOST_USER_RESET_DEVICE: all queues are stopped already. May be -EINPROGRESS. */
 	int (*reset)(void *ctx);
 	/*
-	 * The memory map changes: pointers obtained through it die when this returns. The owner drops or
-	 * re-walks what it holds. (Front-ends stop the rings first, or rely on stable regions.)
+	 * The memory map has changed: the accessor knows the new one, pointers from the old one work until this
+	 * returns. The owner walks again what it holds. (Most front-ends stop the rings first.)
 	 */
 	void (*mem_changed)(void *ctx);
 	/* A VMM came or went. After gone all queues are stopped without waiting. */

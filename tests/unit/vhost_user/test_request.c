@@ -409,6 +409,21 @@ static void test_memory_table_wrong_counts(void **state)
 	assert_int_equal(e->owner.mem_changes, 1);
 }
 
+/* Its owner walks chains again in the new table: it has to be there when the owner hears of it. */
+static void test_memory_change_told_with_the_new_table_in_place(void **state)
+{
+	struct env *e = *state;
+	struct vhx_vu_mem_table t = { .cnt = 1, .regions = { { 0, 0x2000, GUEST_UVA, 0 } } };
+
+	client_negotiate(e, F_VERSION_1 | F_PROTOCOL);
+	e->owner.moved_probe = 0x1000;
+	assert_int_equal(client_ack(e, VHX_VU_SET_MEM_TABLE, &t, 8 + 32, &e->mem_fd, 1), 0);
+	assert_int_equal(e->owner.moved_found, 1);
+	t.regions[0].size = 0x1000;
+	assert_int_equal(client_ack(e, VHX_VU_SET_MEM_TABLE, &t, 8 + 32, &e->mem_fd, 1), 0);
+	assert_int_equal(e->owner.moved_found, -EFAULT);
+}
+
 static void test_memory_table_replaced_under_running_rings(void **state)
 {
 	struct env *e = *state;
@@ -667,6 +682,7 @@ int main(void)
 		T(test_base_beyond_16_bits_on_a_split_ring),
 		T(test_packed_base_carries_both_positions),
 		T(test_memory_table_wrong_counts),
+		T(test_memory_change_told_with_the_new_table_in_place),
 		T(test_memory_table_replaced_under_running_rings),
 		T(test_memory_slots_add_and_remove),
 		T(test_config_read),

@@ -120,8 +120,11 @@ static int own_reset(void *ctx)
 static void own_mem_changed(void *ctx)
 {
 	struct owner *o = ctx;
+	const struct vhx_ring_mem *mem = vhx_vu_server_mem(o->server);
+	struct iovec iov;
 
 	o->mem_changes++;
+	o->moved_found = mem->map(mem->ctx, o->moved_probe, 1, &iov, 1);
 }
 
 static void own_connected(void *ctx)

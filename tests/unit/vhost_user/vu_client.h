@@ -33,6 +33,8 @@ struct owner {
 	uint16_t queue_num;
 	/* what happened */
 	int connected, gone, starts, stops, resets, mem_changes, fd_changes;
+	uint64_t moved_probe; /* guest address looked up when the map changes */
+	int moved_found;      /* iovecs that it then had, or an error */
 	uint64_t features;
 	uint8_t status;
 	uint8_t config[VHX_VU_CONFIG_MAX];
