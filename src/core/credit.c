@@ -9,6 +9,13 @@
 /* Both are provider's rules; asserted equal where the two meet (src/link). */
 #define SLOT 16u
 
+/*
+ * Of the reserve, what control leaves to CREDIT: eight of them. Not more can be unacknowledged at once,
+ * because each answers a quarter of a ring and all that comes from the peer acknowledges.
+ */
+#define BARE_RESERVE 256u
+_Static_assert(BARE_RESERVE < VHX_CREDIT_RESERVE, "control keeps the larger part");
+
 static uint32_t footprint(uint32_t len)
 {
 	return SLOT + ((len + SLOT - 1) & ~(SLOT - 1));
@@ -41,7 +48,21 @@ uint32_t vhx_credit_data_room(const struct vhx_credit *c)
 
 uint32_t vhx_credit_control_room(const struct vhx_credit *c)
 {
+	return message_within(space_left(c, BARE_RESERVE));
+}
+
+uint32_t vhx_credit_bare_room(const struct vhx_credit *c)
+{
 	return message_within(space_left(c, 0));
+}
+
+uint32_t vhx_credit_message_max(uint32_t tx_ring)
+{
+	uint32_t untold = tx_ring / CREDIT_OWED_SHARE;
+
+	if (tx_ring - untold < VHX_CREDIT_RESERVE)
+		return 0;
+	return message_within(tx_ring - untold - VHX_CREDIT_RESERVE);
 }
 
 void vhx_credit_sent(struct vhx_credit *c, uint32_t len)

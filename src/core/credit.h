@@ -30,9 +30,19 @@ struct vhx_credit {
 
 void vhx_credit_init(struct vhx_credit *c, uint32_t tx_ring, uint32_t rx_ring);
 
-/* Largest message of data, or of CREDIT and control, that may be sent now; 0: none. In bytes. */
+/*
+ * Largest message of data, of control, or CREDIT, that may be sent now; 0: none. In bytes. Each leaves
+ * alone what is reserved for those behind it: an acknowledgement always finds room.
+ */
 uint32_t vhx_credit_data_room(const struct vhx_credit *c);
 uint32_t vhx_credit_control_room(const struct vhx_credit *c);
+uint32_t vhx_credit_bare_room(const struct vhx_credit *c);
+
+/*
+ * The largest message that always can go sooner or later over a ring of @tx_ring: also while the peer
+ * keeps what it has consumed to itself because it is not a quarter of the ring yet.
+ */
+uint32_t vhx_credit_message_max(uint32_t tx_ring);
 
 /* @len: bytes of the message, not its footprint. */
 void vhx_credit_sent(struct vhx_credit *c, uint32_t len);

@@ -282,7 +282,7 @@ static bool messages_take(struct vhx_link *l)
 static void credit_send(struct vhx_link *l)
 {
 	if (vhx_link_usable(l) && vhx_credit_owed(&l->channel.credit) &&
-	    vhx_credit_control_room(&l->channel.credit) >= sizeof(struct vhx_msg_header) &&
+	    vhx_credit_bare_room(&l->channel.credit) >= sizeof(struct vhx_msg_header) &&
 	    !body_send(l, VHX_MSG_CREDIT, NULL, 0))
 		l->stats.credits_sent++;
 }
