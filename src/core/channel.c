@@ -85,6 +85,8 @@ static int peer_limits_take(struct vhx_channel *c, const struct vhx_hello_body *
 		return -EPROTO;
 	c->tx_ring = (uint32_t)vhx_min_u64(c->tx_ring, b->ring_len);
 	c->max_message = (uint32_t)vhx_min_u64(c->max_message, b->max_message);
+	/* A message that the ring has no room for at all times could wait for ever. */
+	c->max_message = (uint32_t)vhx_min_u64(c->max_message, vhx_credit_message_max(c->tx_ring));
 	c->accepted = c->offered & b->offered;
 	return 0;
 }
@@ -102,21 +104,37 @@ static int hello_meet(struct vhx_channel *c, const struct vhx_header *h,
 	return VHX_CHANNEL_DROP;
 }
 
+static int hello_check(uint32_t len, const struct vhx_header *h, const struct vhx_hello *hello,
+		       struct vhx_hello_body *b)
+{
+	int ret;
+
+	if (len < offsetof(struct vhx_hello, offered))
+		return -EPROTO;
+	ret = vhx_hello_decode(hello, b);
+	if (ret)
+		return ret;
+	/* After the version, since another one may be longer. */
+	if (len != sizeof(*hello) || h->ack)
+		return -EPROTO;
+	/* Nobody can have accepted what he was not offered yet. */
+	return !h->dst_inc && b->accepted ? -EPROTO : 0;
+}
+
 static int hello_receive(struct vhx_channel *c, uint32_t len, const struct vhx_header *h,
 			 const struct vhx_hello *hello)
 {
 	struct vhx_hello_body b;
 	int ret;
 
-	if (len != sizeof(*hello))
-		return channel_die(c, -EPROTO);
-	ret = vhx_hello_decode(hello, &b);
-	if (ret)
-		return channel_die(c, ret);
+	/* Before a look at the rest: what a dead incarnation was told is not for us to judge. */
 	if (h->dst_inc && h->dst_inc != c->inc) {
 		c->stale++;
 		return VHX_CHANNEL_DROP;
 	}
+	ret = hello_check(len, h, hello, &b);
+	if (ret)
+		return channel_die(c, ret);
 	if (c->peer_inc && h->src_inc != c->peer_inc)
 		return channel_die(c, -ECONNRESET);
 	if (!c->peer_inc) {
@@ -150,8 +168,8 @@ static int body_receive(struct vhx_channel *c, uint32_t type, uint32_t len,
 	*room |= ret > 0;
 	vhx_credit_consumed(&c->credit, len);
 	if (type == VHX_MSG_CREDIT)
-		return len == sizeof(struct vhx_msg_header) ? VHX_CHANNEL_DROP :
-							      channel_die(c, -EPROTO);
+		return len == sizeof(struct vhx_msg_header) ? VHX_CHANNEL_DROP
+							    : channel_die(c, -EPROTO);
 	if (type == VHX_MSG_CONTROL || type == VHX_MSG_AVAIL || type == VHX_MSG_USED)
 		return VHX_CHANNEL_DELIVER;
 	if (type >= VHX_MSG_OPTIONAL_FIRST && type <= VHX_MSG_OPTIONAL_LAST)
