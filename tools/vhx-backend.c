@@ -41,7 +41,7 @@ static const struct vhx_option rows[] = {
 	  .offset = offsetof(struct settings, devices),
 	  .help = "blk,id=NAME,file=IMAGE[,readonly][,direct][,serial=S][,num-queues=N]\n"
 		  "[,queue-size=N][,discard=on|off]; may be repeated" },
-	VHX_PROGRAM_OPTIONS(struct settings, common),
+	VHX_PROGRAM_OPTIONS(struct settings),
 };
 
 static const struct vhx_options options = {

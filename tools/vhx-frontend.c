@@ -38,7 +38,7 @@ static const struct vhx_option rows[] = {
 	  .offset = offsetof(struct settings, vhost_user),
 	  .help = "present the backend's device NAME (default: its only one) to\n"
 		  "a VMM on this socket; may be repeated" },
-	VHX_PROGRAM_OPTIONS(struct settings, common),
+	VHX_PROGRAM_OPTIONS(struct settings),
 };
 
 static const struct vhx_options options = {
@@ -48,6 +48,10 @@ static const struct vhx_options options = {
 	.rows = rows,
 	.rows_cnt = VHX_ARRAY_SIZE(rows),
 };
+
+/* A hang guard: more than a queue's stop takes at the most. */
+#define DRAIN_ROUND_MS 50
+#define DRAIN_ROUNDS_MAX 100000u
 
 struct presented {
 	struct vhx_unix_listener sock;
@@ -120,8 +124,9 @@ static int connect_spawn(void *ctx, struct vhx_port **port)
 /* vhx-backend lies beside this program. */
 static int backend_program_find(struct client *c)
 {
+	static const char name[] = "vhx-backend";
 	ssize_t len = readlink("/proc/self/exe", c->backend_program,
-			       sizeof(c->backend_program) - sizeof("vhx-backend"));
+			       sizeof(c->backend_program) - sizeof(name));
 	char *slash;
 
 	if (len < 0)
@@ -130,7 +135,7 @@ static int backend_program_find(struct client *c)
 	slash = strrchr(c->backend_program, '/');
 	if (!slash)
 		return -ENOENT;
-	strcpy(slash + 1, "vhx-backend");
+	memcpy(slash + 1, name, sizeof(name));
 	return access(c->backend_program, X_OK) ? -errno : 0;
 }
 
@@ -315,6 +320,19 @@ static int client_start(struct client *c)
 	return ret;
 }
 
+/* Lets what the guests wait for end, within the bound that a queue's stop has. */
+static void client_drain(struct client *c)
+{
+	uint32_t left, rounds = DRAIN_ROUNDS_MAX;
+	unsigned int i;
+
+	do {
+		left = 0;
+		for (i = 0; i < c->presented_cnt; i++)
+			left += vhx_guest_drain(c->presented[i].guest);
+	} while (left && rounds-- && vhx_loop_once(c->program.loop, DRAIN_ROUND_MS) >= 0);
+}
+
 static void client_end(struct client *c)
 {
 	unsigned int i;
@@ -355,6 +373,7 @@ int main(int argc, char **argv)
 	if (!ret) {
 		vhx_log(client.program.log, VHX_LOG_INFO, "ready");
 		ret = vhx_loop_run(client.program.loop);
+		client_drain(&client);
 	}
 	client_end(&client);
 	return ret ? VHX_EXIT_FAILED : client.program.exit_code;

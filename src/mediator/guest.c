@@ -44,6 +44,7 @@ struct guest_queue {
 	struct vhx_fqueue *fq;
 	struct vhx_loop_fd kick;
 	bool live;
+	bool stopping; /* live, and takes nothing new */
 	bool resubmitting; /* a predecessor's requests come first */
 	bool blocked;	   /* no large array was left */
 	uint16_t size;
@@ -64,6 +65,7 @@ struct vhx_guest {
 	struct vhx_loop_fd listen, conn;
 	struct vhx_loop_timer patience;
 	uint8_t status;
+	bool draining; /* the program ends */
 	uint32_t stopping; /* queues whose stop is waited for */
 	struct guest_queue queues[VHX_VU_QUEUES_MAX];
 };
@@ -323,6 +325,7 @@ static void queue_end(struct guest_queue *gq)
 	if (!gq->live)
 		return;
 	gq->live = false;
+	gq->stopping = false;
 	vhx_loop_fd_del(gq->guest->cfg.loop, &gq->kick);
 	arrays_free(gq);
 }
@@ -333,10 +336,12 @@ static int guest_queue_stop(void *ctx, struct vhx_vu_queue *vq)
 	struct guest_queue *gq = guest_queue(g, vq);
 	int ret = vhx_fqueue_stop(gq->fq);
 
-	if (ret == -EINPROGRESS)
+	if (ret == -EINPROGRESS) {
+		gq->stopping = true;
 		g->stopping++;
-	else
+	} else {
 		queue_end(gq);
+	}
 	return ret;
 }
 
@@ -503,6 +508,8 @@ static void guest_watch(void *ctx, int listen_fd, int conn_fd, bool stalled)
 {
 	struct vhx_guest *g = ctx;
 
+	if (g->draining)
+		return;
 	watch_set(g, &g->listen, listen_fd);
 	watch_set(g, &g->conn, stalled ? -1 : conn_fd);
 }
@@ -650,6 +657,22 @@ void vhx_guest_free(struct vhx_guest *g)
 	vhx_loop_fd_del(g->cfg.loop, &g->listen);
 	vhx_loop_fd_del(g->cfg.loop, &g->conn);
 	free(g);
+}
+
+uint32_t vhx_guest_drain(struct vhx_guest *g)
+{
+	uint32_t i;
+
+	if (g->draining)
+		return g->stopping;
+	g->draining = true;
+	watch_set(g, &g->listen, -1);
+	watch_set(g, &g->conn, -1);
+	for (i = 0; i < VHX_VU_QUEUES_MAX; i++) {
+		if (g->queues[i].live && !g->queues[i].stopping)
+			guest_queue_stop(g, g->queues[i].vq);
+	}
+	return g->stopping;
 }
 
 const struct vhx_fdev *vhx_guest_device(const struct vhx_guest *g)

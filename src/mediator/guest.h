@@ -30,6 +30,12 @@ int vhx_guest_new(const struct vhx_guest_config *cfg, int listen_fd, struct vhx_
 /* Before the frontend is freed. */
 void vhx_guest_free(struct vhx_guest *g);
 
+/*
+ * The program ends: stops all queues as the VMM's GET_VRING_BASE would, so that answers still reach the
+ * guest. Returns how many are not stopped yet; call again from the loop. The VMM is served no more.
+ */
+uint32_t vhx_guest_drain(struct vhx_guest *g);
+
 const struct vhx_fdev *vhx_guest_device(const struct vhx_guest *g);
 uint64_t vhx_guest_memory(const struct vhx_guest *g);
 

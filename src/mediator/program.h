@@ -16,7 +16,7 @@ enum vhx_exit {
 	VHX_EXIT_USAGE = 2,
 };
 
-/* Embedded in a program's own settings; VHX_PROGRAM_OPTIONS() are its rows. */
+/* Embedded in a program's own settings as `common`; VHX_PROGRAM_OPTIONS() are its rows. */
 struct vhx_program_settings {
 	const char *control;
 	uint64_t ring_size;
@@ -27,21 +27,21 @@ struct vhx_program_settings {
 /* A second of spinning is more than anybody can want. */
 #define VHX_PROGRAM_POLL_US_MAX 1000000u
 
-#define VHX_PROGRAM_OPTIONS(type, member)                                                          \
+#define VHX_PROGRAM_OPTIONS(type)                                                                  \
 	{ .name = "control", .metavar = "PATH", .kind = VHX_OPTION_STRING,                         \
-	  .offset = offsetof(type, member.control),                                                \
+	  .offset = offsetof(type, common.control),                                                \
 	  .help = "answer vhxctl on this unix socket" },                                           \
 	{ .name = "ring-size", .metavar = "SIZE", .kind = VHX_OPTION_SIZE,                         \
-	  .offset = offsetof(type, member.ring_size),                                              \
+	  .offset = offsetof(type, common.ring_size),                                              \
 	  .bounds = { VHX_LOCAL_RING_MIN, VHX_LOCAL_RING_MAX, true },                              \
 	  .help = "bytes of the section that this end sends in (default 1M);\n"                    \
 		  "smaller ones take less memory and lower the limits" },                          \
 	{ .name = "poll-us", .metavar = "N", .kind = VHX_OPTION_NUMBER,                            \
-	  .offset = offsetof(type, member.poll_us),                                                \
+	  .offset = offsetof(type, common.poll_us),                                                \
 	  .bounds = { 0, VHX_PROGRAM_POLL_US_MAX, false },                                         \
 	  .help = "look for work up to N microseconds before sleeping (default 0)" },              \
 	{ .name = "log-level", .metavar = "LEVEL", .kind = VHX_OPTION_CHOICE,                      \
-	  .offset = offsetof(type, member.log_level), .choices = vhx_log_levels,                   \
+	  .offset = offsetof(type, common.log_level), .choices = vhx_log_levels,                   \
 	  .help = "error, warning, notice, info (default) or debug" }
 
 struct vhx_program {
