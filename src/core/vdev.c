@@ -128,24 +128,28 @@ static bool features_acceptable(struct vhx_vdev *d)
 	       !d->ops->set_features(d->ctx, d->driver_features);
 }
 
+static int device_reset(struct vhx_vdev *d, const struct vhx_control *req)
+{
+	bool running = d->resetting;
+
+	d->reset_request = *req;
+	d->resetting = true;
+	if (!running)
+		d->ops->device_reset(d->ctx);
+	return 0;
+}
+
 static int set_status(struct vhx_vdev *d, const struct vhx_control *req, struct vhx_control *resp)
 {
 	const struct virtio_msg_status *s = (const void *)req->payload;
-	uint8_t status = (uint8_t)vhx_le32_get(s->status);
+	uint32_t value = vhx_le32_get(s->status);
+	uint8_t status = d->status;
 
-	if (!status) {
-		bool running = d->resetting;
-
-		d->reset_request = *req;
-		d->resetting = true;
-		if (!running)
-			d->ops->device_reset(d->ctx);
-		return 0;
-	}
-	if (d->resetting)
-		return 0;
+	if (!value)
+		return device_reset(d, req);
 	/* 2.1.1: bits are only ever added; FEATURES_OK only when the choice is one we can serve. */
-	status |= d->status;
+	if (!d->resetting && value <= UINT8_MAX)
+		status |= (uint8_t)value;
 	if ((status & ~d->status & VHX_STATUS_FEATURES_OK) && !features_acceptable(d))
 		status &= (uint8_t)~VHX_STATUS_FEATURES_OK;
 	d->status = status;
@@ -217,10 +221,13 @@ static int reset_vqueue(struct vhx_vdev *d, const struct vhx_control *req,
 	uint32_t index = vhx_le32_get(v->index);
 	struct vhx_vdev_queue *q = queue_get(d, index);
 
-	if (!q || !(d->driver_features & VHX_FEATURE_RING_RESET) || d->resetting) {
+	if (!q) {
 		vhx_control_response(resp, req, 0);
 		return 1;
 	}
+	/* An answer says that the queue is fenced, and here nobody would see to that: silence. */
+	if (!(d->driver_features & VHX_FEATURE_RING_RESET) || d->resetting)
+		return 0;
 	q->reset_request = *req;
 	if (!q->resetting) {
 		q->resetting = true;

@@ -9,8 +9,9 @@
  *
  * Resets take time: the medium must be untouchable before the driver hears of it. device_reset and
  * queue_reset therefore end later, in vhx_vdev_reset_done() and vhx_vdev_queue_reset_done(), which yield
- * the response. Until then the device is `resetting`; a second reset request waits for the same end,
- * and everything else that comes is answered from the state as it is.
+ * the response. Until then the device is `resetting`; a second reset request waits for the same end and
+ * has the answer, a queue's reset ends with the device's and has none of its own, and everything else that
+ * comes is answered from the state as it is.
  *
  * A driver that breaks the sequence harms itself: invalid values change nothing and are answered as the
  * draft says; nothing here can fail.
