@@ -33,6 +33,7 @@ void vhx_driver_lost(struct vhx_driver *d)
 	d->have_features = false;
 	d->have_config = false;
 	d->config_got = 0;
+	d->config_stale = false;
 	d->status = 0;
 	d->features_set = false;
 	d->reset_done = false;
@@ -83,6 +84,10 @@ static bool next_config(struct vhx_driver *d)
 
 	if (d->have_config && !d->config_stale)
 		return false;
+	if (!d->id.config_len) {
+		d->config_stale = false;
+		return false;
+	}
 	if (d->have_config) {
 		d->have_config = false;
 		d->config_stale = false;
@@ -153,7 +158,8 @@ static void queue_request(struct vhx_driver *d, uint32_t index)
 	struct virtio_msg_set_vqueue *v;
 
 	d->event_queue = (uint16_t)index;
-	if (!q->enabled) {
+	if (!q->enabled || q->applied_size != q->size) {
+		q->applied_size = q->size;
 		v = request_begin(d, VIRTIO_MSG_SET_VQUEUE, sizeof(*v));
 		v->index = vhx_le32_of(index);
 		v->flags = vhx_le32_of(VIRTIO_MSG_VQ_ENABLE);
@@ -166,13 +172,19 @@ static void queue_request(struct vhx_driver *d, uint32_t index)
 	o->epoch = vhx_le32_of(q->epoch);
 }
 
+/* Open, and not as it is wanted: also when the source was replaced while the queue was being opened. */
+static bool queue_unfit(const struct vhx_driver_queue *q)
+{
+	return q->open && (!q->wanted || q->recycle || q->applied_size != q->size);
+}
+
 static bool next_queue_close(struct vhx_driver *d)
 {
 	struct virtio_msg_vq_index *v;
 	uint32_t i;
 
 	for (i = 0; i < d->id.num_queues; i++) {
-		if (!d->queues[i].open || (d->queues[i].wanted && !d->queues[i].recycle))
+		if (!queue_unfit(&d->queues[i]))
 			continue;
 		d->event_queue = (uint16_t)i;
 		v = request_begin(d, VIRTIO_MSG_RESET_VQUEUE, sizeof(*v));
@@ -378,7 +390,7 @@ static int status_response(struct vhx_driver *d, const struct vhx_control *resp,
 	const struct virtio_msg_status *asked = (const void *)d->request.payload;
 	const struct virtio_msg_status *s = (const void *)resp->payload;
 	uint8_t want = (uint8_t)vhx_le32_get(asked->status);
-	uint8_t status = (uint8_t)vhx_le32_get(s->status);
+	uint32_t status = vhx_le32_get(s->status);
 
 	if (!want) {
 		if (status)
@@ -393,7 +405,7 @@ static int status_response(struct vhx_driver *d, const struct vhx_control *resp,
 		return -ESTALE;
 	if (want & ~status)
 		return -EPROTO;
-	if ((status & VHX_STATUS_DRIVER_OK) && !(d->status & VHX_STATUS_DRIVER_OK))
+	if ((want & VHX_STATUS_DRIVER_OK) && !(d->status & VHX_STATUS_DRIVER_OK))
 		*event = VHX_DRIVER_RUNNING;
 	d->status = want;
 	return 0;
@@ -412,7 +424,7 @@ static int queue_open_response(struct vhx_driver *d, const struct vhx_control *r
 	const struct virtio_msg_vhx_queue_open_resp *o = (const void *)resp->payload;
 	struct vhx_driver_queue *q = &d->queues[d->event_queue];
 	struct vhx_vdev_limits *l = &q->limits;
-	uint64_t need;
+	uint64_t largest, need;
 
 	if (vhx_le32_get(o->error) || vhx_le32_get(o->index) != d->event_queue ||
 	    vhx_le32_get(o->epoch) != q->epoch)
@@ -421,9 +433,10 @@ static int queue_open_response(struct vhx_driver *d, const struct vhx_control *r
 	l->max_in = vhx_le32_get(o->max_in);
 	l->head_len = vhx_le32_get(o->head_len);
 	l->window = vhx_le32_get(o->window);
-	/* A window that does not cover the largest request would never let it go. */
-	need = l->max_out > l->head_len ?
-		       vhx_div_round_up_u64(l->max_out - l->head_len, VHX_WINDOW_UNIT) :
+	/* A window that does not cover the largest request, or what a TOO_BIG one brings, would never let it go. */
+	largest = vhx_max_u64(l->max_out, VHX_TOO_BIG_BYTES);
+	need = largest > l->head_len ?
+		       vhx_div_round_up_u64(largest - l->head_len, VHX_WINDOW_UNIT) :
 		       0;
 	if (l->window < need)
 		return -EPROTO;
@@ -444,8 +457,12 @@ static int set_config_response(struct vhx_driver *d, const struct vhx_control *r
 			       enum vhx_driver_event *event)
 {
 	const struct virtio_msg_config *c = (const void *)resp->payload;
+	uint32_t len = vhx_le32_get(c->length);
 
-	d->config_refused = !vhx_le32_get(c->length);
+	/* All of it was written, or nothing. */
+	if (len && len != d->config_write.len)
+		return -EPROTO;
+	d->config_refused = !len;
 	d->config_write.pending = false;
 	d->config_stale = true;
 	*event = VHX_DRIVER_CONFIG_WRITTEN;
@@ -478,7 +495,7 @@ int vhx_driver_response(struct vhx_driver *d, const struct vhx_control *resp,
 	size_t i;
 
 	*event = VHX_DRIVER_NONE;
-	if (!d->waiting || resp->token != d->token || resp->bus != d->request.bus ||
+	if (!d->waiting || !resp->response || resp->token != d->token || resp->bus != d->request.bus ||
 	    resp->msg_id != d->request.msg_id || resp->dev_num != d->request.dev_num)
 		return 0;
 	d->waiting = false;

@@ -29,6 +29,7 @@ struct vhx_driver_queue {
 	uint16_t size;
 	/* Applied */
 	bool enabled; /* SET_VQUEUE was answered */
+	uint16_t applied_size; /* of the last SET_VQUEUE */
 	bool open;
 	uint32_t epoch; /* of the current or last opening; only ever grows */
 	struct vhx_vdev_limits limits;
@@ -112,7 +113,9 @@ void vhx_driver_config_event(struct vhx_driver *d);
 
 static inline bool vhx_driver_queue_live(const struct vhx_driver *d, uint16_t index)
 {
-	return d->queues[index].open && d->queues[index].wanted && !d->queues[index].recycle &&
+	const struct vhx_driver_queue *q = &d->queues[index];
+
+	return q->open && q->wanted && !q->recycle && q->applied_size == q->size &&
 	       (d->status & VHX_STATUS_DRIVER_OK);
 }
 

@@ -171,7 +171,8 @@ struct virtio_msg_vhx_queue_open_resp {
 	vhx_le32 max_out; /* bytes of one request */
 	vhx_le32 max_in;
 	vhx_le32 head_len; /* first out bytes of a request, which cost no window */
-	vhx_le32 window;   /* VHX_WINDOW_UNITs of out payload in flight; covers max_out at least once */
+	/* VHX_WINDOW_UNITs of out payload in flight; covers max_out and a TOO_BIG's bytes at least once */
+	vhx_le32 window;
 	vhx_le32 reserved;
 };
 
