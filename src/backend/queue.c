@@ -247,7 +247,8 @@ breach:
 
 static int record_open(struct vhx_queue *q, uint32_t chunk_len, struct vhx_link_place *place)
 {
-	return vhx_link_record(vhx_backend_queue_link(q), VHX_MSG_USED, &q->key, chunk_len, place);
+	return vhx_link_record(vhx_backend_queue_link(q), VHX_MSG_USED, &q->key, &q->turn,
+			       chunk_len, place);
 }
 
 static void record_keep(struct vhx_queue *q, const struct vhx_link_place *place,
@@ -267,7 +268,8 @@ void *vhx_request_in_reserve(struct vhx_request *req, uint32_t in_off, uint32_t 
 	assert(vhx_range_within(in_off, len, req->in_len));
 	if (q->state != VHX_QUEUE_OPEN || !l || len > vhx_link_chunk_max(l))
 		return NULL;
-	if (record_open(q, len, &q->last.place)) {
+	/* Answers that wait go first: one that needs much room would wait for ever otherwise. */
+	if (!vhx_list_empty(&q->sending) || record_open(q, len, &q->last.place)) {
 		*later = true;
 		return NULL;
 	}

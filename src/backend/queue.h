@@ -55,6 +55,7 @@ struct vhx_queue {
 	struct vhx_backend_request *requests;
 	struct vhx_staging staging;
 	struct vhx_list waiting, sending;
+	struct vhx_link_turn turn;
 	/* The reservation, and the last record kept of one: completing it costs no further record. */
 	struct {
 		struct vhx_backend_request *owner; /* NULL: none */

@@ -53,6 +53,7 @@ struct vhx_fqueue {
 	bool armed;
 	bool used_due; /* completions wait for ops->flush */
 	bool group_open; /* more completions belong to the same flush */
+	struct vhx_link_turn turn;
 	struct vhx_loop_timer timer; /* DRAINING, FENCING */
 };
 

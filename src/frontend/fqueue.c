@@ -423,7 +423,7 @@ static int record_send(struct vhx_fqueue *q, struct vhx_link *l, struct vhx_avai
 		.epoch = driver_queue(q)->epoch,
 	};
 	struct vhx_link_place place;
-	int ret = vhx_link_record(l, VHX_MSG_AVAIL, &key, a->chunk_len, &place);
+	int ret = vhx_link_record(l, VHX_MSG_AVAIL, &key, &q->turn, a->chunk_len, &place);
 
 	if (ret)
 		return ret;
@@ -457,7 +457,7 @@ static int cursor_step(struct vhx_fqueue *q, struct vhx_link *l)
 	uint32_t cost = vhx_flight_cost(&q->flight, too_big ? a.chunk_len : s->out_len);
 	int ret;
 
-	if (!s->begun && !s->window && !vhx_flight_window_take(&q->flight, a.id, cost))
+	if (!s->begun && !vhx_flight_window_take(&q->flight, a.id, cost))
 		return -EAGAIN;
 	ret = record_send(q, l, &a, s->sent);
 	if (ret)

@@ -166,8 +166,71 @@ static bool message_takes(const struct vhx_link *l, uint32_t type, const struct 
 	       vhx_writer_room(&l->writer) >= need && vhx_writer_len(&l->writer) < VHX_LINK_PACE;
 }
 
+static struct vhx_link_turn *turn_first(struct vhx_link *l)
+{
+	if (vhx_list_empty(&l->turns))
+		return NULL;
+	return vhx_list_first_entry(&l->turns, struct vhx_link_turn, node);
+}
+
+static void turn_wait(struct vhx_link *l, struct vhx_link_turn *turn)
+{
+	if (turn->waiting)
+		return;
+	turn->waiting = true;
+	vhx_list_init(&turn->node);
+	vhx_list_add_tail(&l->turns, &turn->node);
+	l->turn_asked |= turn_first(l) == turn;
+}
+
+static void turn_end(struct vhx_link *l, struct vhx_link_turn *turn)
+{
+	if (!turn->waiting)
+		return;
+	turn->waiting = false;
+	vhx_list_del(&turn->node);
+	l->turn_asked = false;
+	l->turn_moved = true;
+}
+
+static void turns_end(struct vhx_link *l)
+{
+	while (turn_first(l))
+		turn_end(l, turn_first(l));
+}
+
+/* At the end of a pass. True: somebody may go on at once. */
+static bool turns_pass(struct vhx_link *l)
+{
+	bool again;
+
+	if (turn_first(l) && !l->turn_asked && !l->turn_moved)
+		turn_end(l, turn_first(l));
+	again = l->turn_moved && turn_first(l);
+	l->turn_asked = false;
+	l->turn_moved = false;
+	return again;
+}
+
+/* message_open() for whose turn it is. */
+static int turn_open(struct vhx_link *l, uint32_t type, const struct vhx_queue_key *key,
+		     struct vhx_link_turn *turn, uint32_t need)
+{
+	struct vhx_link_turn *first = turn_first(l);
+	int ret = -EAGAIN;
+
+	l->turn_asked |= first == turn;
+	if (!first || first == turn)
+		ret = message_open(l, type, key, need);
+	if (ret)
+		turn_wait(l, turn);
+	else
+		turn_end(l, turn);
+	return ret;
+}
+
 int vhx_link_record(struct vhx_link *l, uint32_t type, const struct vhx_queue_key *key,
-		    uint32_t chunk_len, struct vhx_link_place *place)
+		    struct vhx_link_turn *turn, uint32_t chunk_len, struct vhx_link_place *place)
 {
 	uint32_t need = RECORD_LEN + vhx_chunk_padded(chunk_len);
 	int ret;
@@ -179,7 +242,7 @@ int vhx_link_record(struct vhx_link *l, uint32_t type, const struct vhx_queue_ke
 		vhx_link_flush(l);
 		if (l->error)
 			return -EAGAIN;
-		ret = message_open(l, type, key, need);
+		ret = turn_open(l, type, key, turn, need);
 		if (ret)
 			return ret;
 	}
@@ -335,7 +398,7 @@ static bool link_run(struct vhx_loop_hook *hook)
 		more = messages_take(l);
 		pending_send(l);
 		if (vhx_link_usable(l))
-			more |= l->ops->pump(l);
+			more |= l->ops->pump(l) | turns_pass(l);
 		vhx_link_flush(l);
 		credit_send(l);
 	}
@@ -409,6 +472,7 @@ int vhx_link_open(struct vhx_link *l, struct vhx_loop *loop, struct vhx_port *po
 		.hook = { .run = link_run, .prepare = link_prepare, .poll = link_poll },
 		.hello_timer = { .expired = hello_expired },
 	};
+	vhx_list_init(&l->turns);
 	vhx_list_init(&l->hook.node);
 	vhx_list_init(&l->hello_timer.node);
 	l->pending = calloc(VHX_LINK_PENDING_MAX, sizeof(*l->pending));
@@ -439,6 +503,7 @@ void vhx_link_close(struct vhx_link *l)
 		vhx_writer_cancel(&l->writer);
 	if (l->writer_ready)
 		vhx_writer_fini(&l->writer);
+	turns_end(l);
 	vhx_loop_timer_cancel(l->loop, &l->hello_timer);
 	vhx_loop_hook_del(l->loop, &l->hook);
 	vhx_loop_fd_del(l->loop, &l->watch);

@@ -11,6 +11,10 @@
  * read it back. The message leaves when it is full, when another queue writes, when it has grown to
  * VHX_LINK_PACE (the peer then works while we fill the next), or at the end of the pass.
  *
+ * Turns. When credit runs out, those who were refused wait in the order in which they were, and a new message is
+ * opened for the first of them only; so nobody starves, not even who needs much room beside others who need
+ * little. Who waits asks again in every pass; who does not has lost its turn.
+ *
  * Failure. Whoever finds the channel unusable calls vhx_link_fail() and returns; the link goes down at the
  * end of the pass, once, by ops->down. Nothing is freed under a caller's feet.
  */
@@ -48,6 +52,12 @@ struct vhx_link_ops {
 	void (*down)(struct vhx_link *l, int reason);
 };
 
+/* One per queue, kept by its owner as long as the link is open; zero at first. */
+struct vhx_link_turn {
+	struct vhx_list node; /* the link's */
+	bool waiting;
+};
+
 struct vhx_link_stats {
 	uint64_t credits_sent; /* bare ones */
 	uint64_t data_messages;
@@ -71,6 +81,10 @@ struct vhx_link {
 	uint32_t open_type;
 	struct vhx_queue_key open_key;
 	void *open_header;
+	/* Who was refused for want of room: struct vhx_link_turn.node, the first one is next */
+	struct vhx_list turns;
+	bool turn_asked; /* the first one did, in this pass */
+	bool turn_moved; /* it was served, and others may be now */
 	/* Control messages that found no room */
 	struct vhx_control *pending;
 	uint32_t pending_head, pending_cnt;
@@ -112,10 +126,11 @@ uint32_t vhx_link_chunk_max(const struct vhx_link *l);
 
 /*
  * A place for one record and @chunk_len bytes (at most vhx_link_chunk_max()). 0; -EAGAIN: no room before
- * credit comes back. Either end it, or leave it: it is not sent then.
+ * credit comes back, or not @turn's turn: ask again in the next pass. Either end it, or leave it: it is not sent
+ * then.
  */
 int vhx_link_record(struct vhx_link *l, uint32_t type, const struct vhx_queue_key *key,
-		    uint32_t chunk_len, struct vhx_link_place *place);
+		    struct vhx_link_turn *turn, uint32_t chunk_len, struct vhx_link_place *place);
 /* Keeps the place's record and the first @chunk_len bytes of its chunk. */
 void vhx_link_record_end(struct vhx_link *l, uint32_t chunk_len);
 
