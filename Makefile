@@ -33,7 +33,7 @@ demo:
 
 bench: all
 	@$(LAB)/setup.sh bench load
-	@tests/bench/run.sh $(BUILD)
+	@tests/bench/bench.sh $(BUILD)
 
 install: all
 	@meson configure $(BUILD) --prefix '$(PREFIX)'
