@@ -51,10 +51,13 @@ uint32_t vhx_flight_cost(const struct vhx_flight *f, uint32_t out_len)
 
 bool vhx_flight_window_take(struct vhx_flight *f, uint16_t id, uint32_t units)
 {
-	if (units > f->window - f->window_used)
+	struct vhx_flight_slot *s = &f->slots[id];
+	uint32_t others = f->window_used - s->window;
+
+	if (units > f->window - others)
 		return false;
-	f->window_used += units;
-	f->slots[id].window = units;
+	f->window_used = others + units;
+	s->window = units;
 	return true;
 }
 

@@ -60,7 +60,10 @@ static inline uint16_t vhx_flight_id(const struct vhx_flight *f, const struct vh
 /* The source's id must be free and in range: -EINVAL otherwise (a source is trusted with its own ids). */
 int vhx_flight_begin(struct vhx_flight *f, uint16_t id, uint32_t out_len, uint32_t in_len);
 
-/* Units that @out_len bytes cost; whether they are there now; taking them (given back at completion). */
+/*
+ * Units that @out_len bytes cost; taking them, if they are there now, in place of what the request held
+ * before: its length may be another one when it is fetched again. Given back at completion.
+ */
 uint32_t vhx_flight_cost(const struct vhx_flight *f, uint32_t out_len);
 bool vhx_flight_window_take(struct vhx_flight *f, uint16_t id, uint32_t units);
 
