@@ -36,6 +36,7 @@ enum bdev_state {
 
 static const char *const bdev_state_names[] = { "free", "attached", "draining" };
 
+_Static_assert(VHX_VDEV_QUEUES_MAX <= 64, "bdev_cut() has a bit per queue");
 _Static_assert(VHX_ARRAY_SIZE(bdev_state_names) == BDEV_STATE_CNT_, "a name per state");
 
 struct vhx_backend_device {
@@ -184,25 +185,43 @@ static void bdev_queue_reset(void *ctx, uint16_t index)
 	struct vhx_queue *q = &bdev->queues[index];
 
 	bdev->closing++;
-	if (q->state == VHX_QUEUE_OPEN)
-		vhx_queue_reset(q);
-	else
+	if (q->state != VHX_QUEUE_OPEN) {
 		vhx_backend_queue_closed(q);
+		return;
+	}
+	vhx_queue_cut(q);
+	vhx_queue_quiesce(q);
+}
+
+/* All open queues at once. Returns a bit for each. */
+static uint64_t bdev_cut(struct vhx_backend_device *bdev)
+{
+	uint64_t cut = 0;
+	uint32_t i;
+
+	for (i = 0; i < bdev->dev->num_queues; i++) {
+		if (bdev->queues[i].state != VHX_QUEUE_OPEN)
+			continue;
+		vhx_queue_cut(&bdev->queues[i]);
+		cut |= 1ull << i;
+	}
+	return cut;
 }
 
 static void bdev_device_reset(void *ctx)
 {
 	struct vhx_backend_device *bdev = ctx;
+	uint64_t cut = bdev_cut(bdev);
 	uint32_t i;
 
 	bdev->resetting = true;
 	/* One more than there are, so that none of the synchronous ones ends it early. */
 	bdev->closing++;
 	for (i = 0; i < bdev->dev->num_queues; i++) {
-		if (bdev->queues[i].state != VHX_QUEUE_OPEN)
+		if (!(cut >> i & 1))
 			continue;
 		bdev->closing++;
-		vhx_queue_reset(&bdev->queues[i]);
+		vhx_queue_quiesce(&bdev->queues[i]);
 	}
 	bdev->closing--;
 	if (!bdev->closing)
@@ -508,6 +527,9 @@ static void bdev_free(struct vhx_backend_device *bdev)
 	uint32_t i;
 
 	bdev->dev->backend = NULL;
+	bdev->channel = NULL;
+	/* So that the device can end or drop what it still has. */
+	bdev_cut(bdev);
 	bdev->dev->ops->close(bdev->dev);
 	for (i = 0; i < bdev->vdev.num_queues; i++)
 		vhx_queue_close(&bdev->queues[i]);

@@ -431,14 +431,19 @@ static void held_drop(struct vhx_queue *q)
 	}
 }
 
-void vhx_queue_reset(struct vhx_queue *q)
+void vhx_queue_cut(struct vhx_queue *q)
 {
-	struct vhx_device *dev = vhx_backend_queue_device(q);
-
 	assert(q->state == VHX_QUEUE_OPEN);
 	q->state = VHX_QUEUE_RESETTING;
 	q->last.owner = NULL;
 	held_drop(q);
+}
+
+void vhx_queue_quiesce(struct vhx_queue *q)
+{
+	struct vhx_device *dev = vhx_backend_queue_device(q);
+
+	assert(q->state == VHX_QUEUE_RESETTING && !q->quiescing);
 	q->quiescing = true;
 	dev->ops->reset(dev, q);
 }

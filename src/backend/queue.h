@@ -81,8 +81,13 @@ void vhx_queue_close(struct vhx_queue *q);
 void vhx_queue_receive(struct vhx_queue *q, struct vhx_link *l, uint32_t len);
 /* Sends and submits what had to wait. True: progress was made and more may follow. */
 bool vhx_queue_pump(struct vhx_queue *q);
-/* OPEN -> RESETTING; ends in vhx_backend_queue_closed(). */
-void vhx_queue_reset(struct vhx_queue *q);
+/*
+ * OPEN -> RESETTING: what the backend holds is dropped, and what the device completes from here on goes nowhere.
+ * First for all queues that end together, since a device may complete requests of any queue meanwhile.
+ */
+void vhx_queue_cut(struct vhx_queue *q);
+/* Asks the device to let go of a queue that was cut; ends in vhx_backend_queue_closed(). */
+void vhx_queue_quiesce(struct vhx_queue *q);
 
 /* Partners in backend.c */
 struct vhx_link *vhx_backend_queue_link(struct vhx_queue *q);
