@@ -546,6 +546,8 @@ int vhx_fdev_reset(struct vhx_fdev *fdev)
 	fdev->driver.active = false;
 	if (!vhx_fdev_link(fdev) || !fdev->driver.status)
 		return 0;
+	/* Due also if a queue starts again before it could be sent. */
+	fdev->driver.reset_done = false;
 	fdev->reset_waits = true;
 	return -EINPROGRESS;
 }
