@@ -51,6 +51,7 @@ struct vhx_fqueue {
 	uint32_t peek_len;
 	bool kicked; /* the source may have something */
 	bool armed;
+	bool broken; /* the source has failed: it is asked for nothing more */
 	bool used_due; /* completions wait for ops->flush */
 	bool group_open; /* more completions belong to the same flush */
 	struct vhx_link_turn turn;

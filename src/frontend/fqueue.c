@@ -181,6 +181,7 @@ int vhx_fqueue_start(struct vhx_fdev *fdev, uint16_t index, uint16_t size,
 	q->have_current = false;
 	q->kicked = true;
 	q->armed = false;
+	q->broken = false;
 	q->used_due = false;
 	q->group_open = false;
 	q->state = VHX_FQUEUE_RUNNING;
@@ -367,7 +368,7 @@ static void current_set(struct vhx_fqueue *q, uint16_t id)
 
 static void source_broken(struct vhx_fqueue *q, int reason)
 {
-	q->kicked = false;
+	q->broken = true;
 	q->ops->broken(q->ctx, reason);
 }
 
@@ -509,7 +510,7 @@ void vhx_fqueue_pump(struct vhx_fqueue *q)
 		q->armed = false;
 		q->ops->disarm(q->ctx);
 	}
-	while (budget-- && q->state != VHX_FQUEUE_STOPPED) {
+	while (budget-- && q->state != VHX_FQUEUE_STOPPED && !q->broken) {
 		if (cursor_at_end(q) && !next_take(q))
 			break;
 		if (!q->have_current && !again_take(q))
@@ -527,7 +528,7 @@ void vhx_fqueue_pump(struct vhx_fqueue *q)
 bool vhx_fqueue_arm(struct vhx_fqueue *q)
 {
 	/* A queue that cannot send now is woken by credit, or by its channel; not by the driver. */
-	if (q->state != VHX_FQUEUE_RUNNING || !cursor_at_end(q) || q->armed)
+	if (q->state != VHX_FQUEUE_RUNNING || q->broken || !cursor_at_end(q) || q->armed)
 		return false;
 	if (!q->fdev->failed && !(vhx_fdev_link(q->fdev) &&
 				  vhx_driver_queue_live(&q->fdev->driver, q->index)))
