@@ -10,7 +10,7 @@
 
 static uint32_t *indices_new(uint32_t cnt)
 {
-	uint32_t *v = calloc(cnt ? cnt : 1, sizeof(*v));
+	uint32_t *v = calloc((size_t)cnt + 1, sizeof(*v));
 	uint32_t i;
 
 	for (i = 0; v && i < cnt; i++)
@@ -23,7 +23,7 @@ int vhx_staging_init(struct vhx_staging *s, const struct vhx_staging_config *cfg
 	*s = (struct vhx_staging){
 		.page_cnt = cfg->out_pages + cfg->in_pages,
 		.in_left = cfg->in_pages,
-		.array_len = cfg->request_pages,
+		.array_len = (uint32_t)vhx_max_u64(cfg->request_pages, 1),
 	};
 	/* Only runs of more than VHX_STAGING_INLINE pages take an array, so there are no more than this. */
 	s->array_cnt = s->page_cnt / (VHX_STAGING_INLINE + 1) + 1;

@@ -1163,7 +1163,7 @@ static void blk_init(struct blk *blk, struct vhx_loop *loop, const struct vhx_bl
 	vhx_list_init(&blk->waiting);
 	/* writev(2) takes no pointers to const, and does not write through these. */
 	for (i = 0; i < BLK_ZERO_PAGES; i++)
-		blk->zero_iov[i] = (struct iovec){ (void *)(uintptr_t)zero_page, VHX_PAGE };
+		blk->zero_iov[i] = (struct iovec){ (void *)zero_page, VHX_PAGE };
 	for (i = 0; i < BLK_DEPTH; i++) {
 		blk->ops[i].blk = blk;
 		blk->free_ops[blk->free_cnt++] = &blk->ops[i];

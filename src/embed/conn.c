@@ -183,14 +183,16 @@ static int conn_open(struct vhx_conn *conn)
 int vhx_conn_connect(struct vhx_conn *conn, const char *address)
 {
 	const size_t prefix_len = sizeof(unix_prefix) - 1;
+	size_t path_len;
 
 	if (conn->loop)
 		return -EISCONN;
 	if (strncmp(address, unix_prefix, prefix_len) || !address[prefix_len])
 		return -EINVAL;
-	if (strlen(address + prefix_len) >= sizeof(conn->path))
+	path_len = strlen(address + prefix_len);
+	if (path_len >= sizeof(conn->path))
 		return -ENAMETOOLONG;
-	strcpy(conn->path, address + prefix_len);
+	memcpy(conn->path, address + prefix_len, path_len + 1);
 	return conn_open(conn);
 }
 

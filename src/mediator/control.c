@@ -107,7 +107,7 @@ static void client_reply(struct client *cl, struct json_object *answer)
 		answer, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
 	if (text && len < VHX_CONTROL_REPLY_MAX)
 		cl->reply = malloc(len + 1);
-	if (cl->reply) {
+	if (text && cl->reply) {
 		memcpy(cl->reply, text, len);
 		cl->reply[len] = '\n';
 		cl->reply_len = len + 1;
