@@ -658,15 +658,21 @@ void vhx_backend_visit(struct vhx_backend *b, const struct vhx_backend_visitor *
 uint64_t vhx_backend_memory(const struct vhx_backend *b)
 {
 	const struct vhx_list *pos;
-	uint64_t memory = 0;
+	uint64_t memory = sizeof(*b);
 	uint32_t i, j;
 
-	vhx_list_for_each(pos, &b->channels)
-		memory += vhx_list_entry(pos, struct backend_channel, node)->link.port->memory;
+	vhx_list_for_each(pos, &b->channels) {
+		const struct backend_channel *ch =
+			vhx_list_entry(pos, struct backend_channel, node);
+
+		memory += sizeof(*ch) + vhx_link_memory(&ch->link);
+	}
 	for (i = 0; i < b->device_cnt; i++) {
-		memory += b->devices[i]->dev->memory;
-		for (j = 0; j < b->devices[i]->dev->num_queues; j++)
-			memory += b->devices[i]->queues[j].memory;
+		const struct vhx_backend_device *bdev = b->devices[i];
+
+		memory += sizeof(*bdev) + bdev->dev->memory;
+		for (j = 0; j < bdev->dev->num_queues; j++)
+			memory += sizeof(bdev->queues[j]) + bdev->queues[j].memory;
 	}
 	return memory;
 }

@@ -593,10 +593,10 @@ uint64_t vhx_frontend_credits_sent(const struct vhx_frontend *fe)
 
 uint64_t vhx_frontend_memory(const struct vhx_frontend *fe)
 {
-	uint64_t memory = fe->linked ? fe->link.port->memory : 0;
+	uint64_t memory = sizeof(*fe) + (fe->linked ? vhx_link_memory(&fe->link) : 0);
 	uint32_t i;
 
 	for (i = 0; i < fe->device_cnt; i++)
-		memory += fe->devices[i]->memory;
+		memory += sizeof(*fe->devices[i]) + fe->devices[i]->memory;
 	return memory;
 }

@@ -64,27 +64,47 @@ static int control_send(struct vhx_link *l, const struct vhx_control *c)
 	uint8_t wire[VIRTIO_MSG_MAX];
 	uint32_t len = vhx_control_encode(wire, c);
 
-	if (vhx_credit_control_room(&l->channel.credit) < sizeof(struct vhx_msg_header) + len)
+	if (vhx_credit_control_room(&l->channel.credit) <
+	    sizeof(struct vhx_msg_header) + len + VHX_LINK_CREDIT_SPARE)
 		return -EAGAIN;
 	return body_send(l, VHX_MSG_CONTROL, wire, len);
 }
 
+static struct vhx_control *pending_at(struct vhx_link *l, uint32_t i)
+{
+	return &l->pending[(l->pending_head + i) % VHX_LINK_PENDING_MAX];
+}
+
+/* A later one says all that the earlier one did. */
+static bool event_supersedes(const struct vhx_control *c, const struct vhx_control *old)
+{
+	return c->msg_id == VIRTIO_MSG_EVENT_CONFIG && !c->bus && !c->response &&
+	       old->msg_id == c->msg_id && !old->bus && !old->response &&
+	       old->dev_num == c->dev_num;
+}
+
 static void pending_add(struct vhx_link *l, const struct vhx_control *c)
 {
-	uint32_t tail = (l->pending_head + l->pending_cnt) % VHX_LINK_PENDING_MAX;
+	uint32_t i;
 
+	for (i = 0; i < l->pending_cnt; i++) {
+		if (event_supersedes(c, pending_at(l, i))) {
+			*pending_at(l, i) = *c;
+			return;
+		}
+	}
 	if (l->pending_cnt == VHX_LINK_PENDING_MAX) {
 		vhx_link_fail(l, -ENOBUFS);
 		return;
 	}
-	l->pending[tail] = *c;
+	*pending_at(l, l->pending_cnt) = *c;
 	l->pending_cnt++;
 }
 
 static void pending_send(struct vhx_link *l)
 {
 	while (l->pending_cnt && !l->error) {
-		if (control_send(l, &l->pending[l->pending_head]))
+		if (control_send(l, pending_at(l, 0)))
 			return;
 		l->pending_head = (l->pending_head + 1) % VHX_LINK_PENDING_MAX;
 		l->pending_cnt--;
@@ -149,7 +169,11 @@ static int message_open(struct vhx_link *l, uint32_t type, const struct vhx_queu
 		return -EAGAIN;
 	}
 	l->open_header = vhx_writer_take(&l->writer, VHX_DATA_HEADER_LEN);
-	assert(l->open_header);
+	if (!l->open_header) {
+		/* Not with the room asked for above; said for those who read this function alone. */
+		vhx_writer_cancel(&l->writer);
+		return -EAGAIN;
+	}
 	header = (void *)((char *)l->open_header + sizeof(struct vhx_msg_header));
 	vhx_queue_encode(header, key);
 	l->open = true;
@@ -328,7 +352,7 @@ static bool messages_take(struct vhx_link *l)
 	int i, ret;
 
 	for (i = 0; i < VHX_LINK_BURST; i++) {
-		if (l->error || l->pending_cnt >= VHX_LINK_PENDING_STALL)
+		if (l->error)
 			return false;
 		ret = vhx_port_peek(l->port, &msg);
 		if (ret < 0)
@@ -416,9 +440,6 @@ static bool link_prepare(struct vhx_loop_hook *hook)
 	assert(!l->open);
 	if (ret < 0)
 		vhx_link_fail(l, ret);
-	/* A stalled link sleeps although there is something to read: it waits for room, not for that. */
-	if (ret > 0 && l->pending_cnt >= VHX_LINK_PENDING_STALL)
-		return false;
 	return ret != 0;
 }
 
@@ -493,6 +514,14 @@ close_port:
 	vhx_port_close(port);
 	*l = (struct vhx_link){ 0 };
 	return ret;
+}
+
+uint64_t vhx_link_memory(const struct vhx_link *l)
+{
+	if (!l->port)
+		return 0;
+	return l->port->memory + vhx_writer_memory(&l->writer) +
+	       VHX_LINK_PENDING_MAX * sizeof(*l->pending);
 }
 
 void vhx_link_close(struct vhx_link *l)

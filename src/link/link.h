@@ -32,10 +32,13 @@
 #define VHX_LINK_PACE (48u << 10)
 /* Messages taken per pass, so that one channel does not starve the others of its loop. */
 #define VHX_LINK_BURST 64
-/* Control messages that wait for room. Only a peer that does not drain lets them pile up. */
-#define VHX_LINK_PENDING_MAX 32
-/* With so many waiting, nothing is taken in: what we owe a peer stays bounded. */
-#define VHX_LINK_PENDING_STALL 8
+/*
+ * Control messages that wait for room: for each of the 64 devices that a channel can have, a response and an event.
+ * A peer that lets more pile up asks without taking the answers, and ends its channel.
+ */
+#define VHX_LINK_PENDING_MAX 128
+/* Room that control messages leave for the CREDITs that can be unread at once: one per quarter of a ring. */
+#define VHX_LINK_CREDIT_SPARE 256
 /* The other end has this long to say HELLO. */
 #define VHX_LINK_HELLO_NS (5 * 1000000000ull)
 
@@ -107,7 +110,10 @@ static inline bool vhx_link_usable(const struct vhx_link *l)
 	return l->up && !l->error;
 }
 
-/* Queues or sends; never fails towards the caller. */
+/*
+ * Queues or sends; never fails towards the caller. An event that waits already is replaced by a newer one
+ * of its kind and device.
+ */
 void vhx_link_control(struct vhx_link *l, const struct vhx_control *c);
 
 /* Copies out of the message that ops->data was called for. */
@@ -136,5 +142,8 @@ void vhx_link_record_end(struct vhx_link *l, uint32_t chunk_len);
 
 /* Sends the open message now. */
 void vhx_link_flush(struct vhx_link *l);
+
+/* Bytes allocated for the link, its port included. */
+uint64_t vhx_link_memory(const struct vhx_link *l);
 
 #endif
