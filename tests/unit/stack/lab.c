@@ -740,8 +740,8 @@ const struct lab_config lab_default = {
 	.device_id = LAB_BLK,
 	.queues = 1,
 	.queue_size = 256,
-	.max_out = (256u << 10) + sizeof(struct lab_head),
-	.max_in = (256u << 10) + 1,
+	.max_out = (128u << 10) + sizeof(struct lab_head),
+	.max_in = (128u << 10) + 1,
 };
 
 static int world_connect(void *ctx, struct vhx_port **port)
@@ -808,10 +808,30 @@ void lab_open_frontend(struct lab *w)
 	vhx_frontend_start(w->fe);
 }
 
+static bool world_round(struct vhx_loop_hook *hook)
+{
+	struct lab *w = vhx_container_of(hook, struct lab, hook);
+	void (*then)(struct lab * w) = w->then;
+
+	if (!then || w->rounds--)
+		return false;
+	w->then = NULL;
+	then(w);
+	return true;
+}
+
+void lab_after(struct lab *w, uint32_t rounds, void (*then)(struct lab *w))
+{
+	w->rounds = rounds;
+	w->then = then;
+}
+
 void lab_open(struct lab *w, const struct lab_config *cfg)
 {
 	*w = (struct lab){ .cfg = *cfg, .uuid = 0x11, .cache_id = 0x22 };
 	assert_int_equal(vhx_loop_new(0, &w->loop), 0);
+	w->hook.run = world_round;
+	vhx_loop_hook_add(w->loop, &w->hook);
 	lab_open_backend(w);
 	lab_open_frontend(w);
 	lab_settle(w);
@@ -825,6 +845,7 @@ void lab_close(struct lab *w)
 	vhx_frontend_free(w->fe);
 	if (w->be)
 		vhx_backend_free(w->be);
+	vhx_loop_hook_del(w->loop, &w->hook);
 	vhx_loop_free(w->loop);
 	for (i = 0; i < LAB_QUEUES_MAX; i++)
 		lab_source_fini(&w->src[i]);

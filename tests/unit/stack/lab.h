@@ -187,6 +187,10 @@ struct lab {
 	struct vhx_port *be_port; /* the newest, while it lives */
 	uint8_t uuid, cache_id;
 	uint64_t would_blocks; /* of ports that are gone */
+	struct vhx_loop_hook hook;
+	/* Called once, after so many more rounds of the loop's hooks, on nobody's stack. */
+	void (*then)(struct lab *w);
+	uint32_t rounds;
 };
 
 extern const struct lab_config lab_default;
@@ -204,6 +208,7 @@ void lab_start(struct lab *w, uint16_t index);
 /* Turns the loop until nothing is left to do. */
 void lab_settle(struct lab *w);
 void lab_turn(struct lab *w);
+void lab_after(struct lab *w, uint32_t rounds, void (*then)(struct lab *w));
 /* Moves the clock on and settles. */
 void lab_wait(struct lab *w, uint64_t ns);
 /* Settles until the source has had @cnt answers, moving the clock as need be; fails if they never come. */
