@@ -283,7 +283,6 @@ void vhx_fqueue_interrupted(struct vhx_fqueue *q, bool death)
 	vhx_flight_rewind(&q->flight, death);
 	q->cursor = q->flight.order.next;
 	q->have_current = false;
-	q->fdev->stats.replays += q->flight.count;
 	if (q->state == VHX_FQUEUE_DRAINING && !q->flight.count)
 		queue_stopped(q);
 }
@@ -463,6 +462,7 @@ static int cursor_step(struct vhx_fqueue *q, struct vhx_link *l)
 	ret = record_send(q, l, &a, s->sent);
 	if (ret)
 		return ret;
+	q->fdev->stats.replays += !s->begun && s->deaths;
 	s->begun = true;
 	s->sent = too_big ? s->out_len : s->sent + a.chunk_len;
 	return 0;
