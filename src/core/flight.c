@@ -61,33 +61,30 @@ bool vhx_flight_window_take(struct vhx_flight *f, uint16_t id, uint32_t units)
 	return true;
 }
 
-static int chunk_note(struct vhx_flight_slot *s, const struct vhx_used *u)
+static bool chunk_fits(const struct vhx_flight_slot *s, const struct vhx_used *u)
 {
-	if (!u->chunk_len)
-		return 0;
-	if (u->in_off < s->in_next || !vhx_range_within(u->in_off, u->chunk_len, s->in_len))
-		return -EPROTO;
-	if (u->in_off == s->in_prefix)
-		s->in_prefix += u->chunk_len;
-	s->in_next = u->in_off + u->chunk_len;
-	return 0;
+	return !u->chunk_len || (u->in_off >= s->in_next &&
+				 vhx_range_within(u->in_off, u->chunk_len, s->in_len));
 }
 
 int vhx_flight_used(struct vhx_flight *f, const struct vhx_used *u)
 {
 	struct vhx_flight_slot *s;
-	int ret;
+	uint32_t prefix;
 
 	if (!vhx_flight_active(f, u->id))
 		return -EPROTO;
 	s = &f->slots[u->id];
 	/* An answer before the question was asked whole cannot be one. */
-	if (!s->begun || s->sent < s->out_len)
+	if (!s->begun || s->sent < s->out_len || !chunk_fits(s, u))
 		return -EPROTO;
-	ret = chunk_note(s, u);
-	if (ret)
-		return ret;
-	return u->used_len <= s->in_prefix ? 0 : -EPROTO;
+	prefix = s->in_prefix + (u->in_off == s->in_prefix ? u->chunk_len : 0);
+	if (u->used_len > prefix)
+		return -EPROTO;
+	s->in_prefix = prefix;
+	if (u->chunk_len)
+		s->in_next = u->in_off + u->chunk_len;
+	return 0;
 }
 
 static void window_give(struct vhx_flight *f, struct vhx_flight_slot *s)

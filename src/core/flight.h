@@ -67,7 +67,7 @@ int vhx_flight_begin(struct vhx_flight *f, uint16_t id, uint32_t out_len, uint32
 uint32_t vhx_flight_cost(const struct vhx_flight *f, uint32_t out_len);
 bool vhx_flight_window_take(struct vhx_flight *f, uint16_t id, uint32_t units);
 
-/* Checks a USED record against its slot and notes its chunk. 0, -EPROTO. */
+/* Checks a USED record against its slot and notes its chunk. 0; -EPROTO: nothing was noted. */
 int vhx_flight_used(struct vhx_flight *f, const struct vhx_used *u);
 
 /* Ends a slot: accepted completion, or given up. */

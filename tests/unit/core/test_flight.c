@@ -110,13 +110,23 @@ static void test_used_len_over_bytes_that_never_came(void **state)
 {
 	request_sent(0, 16, 4097);
 	assert_int_equal(complete(0, 4096, 1, 1), -EPROTO);
-	assert_int_equal(chunk(0, 4096, 1), -EPROTO);
+	assert_int_equal(complete(0, 4096, 1, 4097), -EPROTO);
+	assert_int_equal(chunk(0, 4096, 1), 0);
+	assert_int_equal(complete(0, 0, 0, 1), -EPROTO);
 	vhx_flight_rewind(&f, false);
 	slots[0].begun = true;
 	slots[0].sent = 16;
 	assert_int_equal(chunk(0, 0, 4000), 0);
 	/* A gap, then the status byte: only what stands before the gap counts. */
 	assert_int_equal(complete(0, 4096, 1, 4001), -EPROTO);
+}
+
+static void test_refused_record_leaves_no_trace(void **state)
+{
+	request_sent(0, 16, 100);
+	assert_int_equal(complete(0, 0, 50, 51), -EPROTO);
+	assert_int_equal(complete(0, 50, 1, 1), -EPROTO);
+	assert_int_equal(complete(0, 0, 50, 50), 0);
 }
 
 static void test_used_len_up_to_the_gap(void **state)
@@ -250,6 +260,7 @@ int main(void)
 		T(test_chunk_beyond_in_len),
 		T(test_chunks_backwards_or_twice),
 		T(test_used_len_over_bytes_that_never_came),
+		T(test_refused_record_leaves_no_trace),
 		T(test_used_len_up_to_the_gap),
 		T(test_failed_read_costs_one_byte),
 		T(test_whole_answer_in_pieces),
