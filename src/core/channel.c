@@ -32,6 +32,7 @@ void vhx_channel_init(struct vhx_channel *c, const struct vhx_channel_config *cf
 		.inc = cfg->inc,
 		.offered = cfg->features,
 		.max_message = cfg->max_message,
+		.rx_max_message = cfg->max_message,
 		.ring_len = cfg->rx_ring_len,
 		.tx_ring = cfg->tx_ring_len,
 		.hello_due = true,
@@ -47,7 +48,7 @@ bool vhx_channel_hello(struct vhx_channel *c, struct vhx_hello *hello)
 		.offered = c->offered,
 		.accepted = c->accepted,
 		.ring_len = c->ring_len,
-		.max_message = c->max_message,
+		.max_message = c->rx_max_message,
 	};
 
 	if (!c->hello_due || c->state == VHX_CHANNEL_DEAD)

@@ -38,7 +38,8 @@ struct vhx_channel {
 	enum vhx_channel_state state;
 	uint32_t inc, peer_inc;
 	uint64_t offered, accepted;
-	uint32_t max_message;	 /* ours, and after HELLO the smaller of both */
+	uint32_t max_message;	 /* that we may send: ours, and after HELLO what both and the ring allow */
+	uint32_t rx_max_message; /* that we take, as our HELLOs say */
 	uint32_t ring_len;	 /* of our incoming ring */
 	bool hello_due;
 	struct vhx_credit credit;

@@ -251,6 +251,26 @@ static void test_small_ring_lowers_the_largest_message(void **state)
 	assert_true(ends[0].c.max_message >= VHX_CHANNEL_MESSAGE_MIN);
 }
 
+static void test_both_hellos_announce_the_same_limits(void **state)
+{
+	struct vhx_hello_body b = body_good(), first, second;
+	struct vhx_hello hello;
+
+	assert_true(vhx_channel_hello(&ends[0].c, &hello));
+	assert_int_equal(vhx_hello_decode(&hello, &first), 0);
+	vhx_channel_hello_sent(&ends[0].c);
+	b.ring_len = VHX_CHANNEL_RING_MIN;
+	b.max_message = VHX_CHANNEL_MESSAGE_MIN;
+	b.offered = 0x10;
+	hello_give(&ends[0], 7, 0, &b);
+	assert_true(vhx_channel_hello(&ends[0].c, &hello));
+	assert_int_equal(vhx_hello_decode(&hello, &second), 0);
+	assert_int_equal(second.max_message, first.max_message);
+	assert_int_equal(second.ring_len, first.ring_len);
+	assert_int_equal(second.offered, first.offered);
+	assert_int_equal(second.accepted, 0x10);
+}
+
 static void test_ring_too_small(void **state)
 {
 	struct vhx_hello_body b = body_good();
@@ -552,6 +572,7 @@ int main(void)
 		T(test_limits_are_the_smaller_ones),
 		T(test_peer_with_larger_limits_does_not_raise_ours),
 		T(test_small_ring_lowers_the_largest_message),
+		T(test_both_hellos_announce_the_same_limits),
 		T(test_ring_too_small),
 		T(test_message_too_small),
 		T(test_no_common_version),
