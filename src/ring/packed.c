@@ -13,6 +13,10 @@
  * have filled and does not know to be used. A chain that would bring it over the size is the
  * driver's fault; so used_idx never overtakes avail_idx, and the pool never runs dry.
  *
+ * A successor of this process has the copies from elsewhere (adopt). In the ring it may find used
+ * descriptors that were pushed and not published: beyond the first, which push withheld, they lie open
+ * there, and only the first keeps the driver from them. So adopt makes those entries available again.
+ *
  * flush publishes a batch by writing the flags of its first descriptor, which push withheld: the
  * driver stops there until then.
  */
@@ -61,6 +65,15 @@ static void copy_store(struct vhx_ring_slot *slot, const struct vhx_ring_desc *d
 	slot->copy_id = d->next;
 }
 
+static void cursor_add(struct vhx_vring *r, struct packed_cursor *c, const struct vhx_ring_desc *d)
+{
+	c->id = d->next;
+	c->cnt++;
+	c->copy_last = c->copy;
+	copy_store(&r->cfg.slots[c->copy], d);
+	c->copy = r->cfg.slots[c->copy].copy_next;
+}
+
 static int packed_fetch(struct vhx_walk *w, void *table, struct vhx_ring_desc *d)
 {
 	struct packed_cursor *c = table;
@@ -71,11 +84,7 @@ static int packed_fetch(struct vhx_walk *w, void *table, struct vhx_ring_desc *d
 		return r->desc_busy ? VHX_RING_AVAIL_OVERRUN : VHX_RING_LOOP;
 	w->left--;
 	vhx_packed_desc_load(p, c->cnt ? vhx_le16_load(&p->flags) : c->head_flags, d);
-	c->id = d->next;
-	c->cnt++;
-	c->copy_last = c->copy;
-	copy_store(&r->cfg.slots[c->copy], d);
-	c->copy = r->cfg.slots[c->copy].copy_next;
+	cursor_add(r, c, d);
 	w->at = vhx_pos_add(w->at, 1, r->cfg.size);
 	w->more = d->flags & VIRTQ_DESC_F_NEXT;
 	return 0;
@@ -143,6 +152,84 @@ static int packed_rewalk(struct vhx_vring *r, uint16_t id, struct vhx_chain *cha
 	return vhx_walk_result(r, vhx_walk_table(&w, NULL, copy_fetch, false));
 }
 
+uint16_t vhx_vring_copies(const struct vhx_vring *r, uint16_t id, struct vhx_ring_copy *copies)
+{
+	const struct vhx_ring_slot *slots = r->cfg.slots;
+	uint16_t at = slots[id].copy_first;
+
+	assert(vhx_vring_has(r, VHX_RING_F_PACKED) && slots[id].state != VHX_SLOT_FREE);
+	for (uint16_t i = 0; i < slots[id].desc_cnt; i++) {
+		copies[i] = (struct vhx_ring_copy){
+			.addr = slots[at].copy_addr,
+			.len = slots[at].copy_len,
+			.flags = slots[at].copy_flags,
+			.id = slots[at].copy_id,
+		};
+		at = slots[at].copy_next;
+	}
+	return slots[id].desc_cnt;
+}
+
+/* One chain, by the flags that end a walk over it, of an id that is free. */
+static bool adoptable(const struct vhx_vring *r, const struct vhx_ring_copy *copies, uint16_t cnt)
+{
+	uint16_t id;
+
+	if (!vhx_vring_has(r, VHX_RING_F_PACKED) || !cnt || cnt > r->cfg.size - r->desc_busy)
+		return false;
+	for (uint16_t i = 0; i < cnt; i++) {
+		if (!(copies[i].flags & VIRTQ_DESC_F_NEXT) != (i + 1 == cnt))
+			return false;
+	}
+	id = copies[cnt - 1].id;
+	return id < r->cfg.size && r->cfg.slots[id].state == VHX_SLOT_FREE;
+}
+
+static void packed_dirty(struct vhx_vring *r, uint32_t from, uint32_t cnt)
+{
+	const struct vhx_ring_mem *mem = r->cfg.mem;
+
+	if (cnt && mem->dirty)
+		mem->dirty(mem->ctx, r->cfg.desc_addr + (uint64_t)from * VHX_DESC_LEN,
+			   (uint64_t)cnt * VHX_DESC_LEN);
+}
+
+/*
+ * The driver gets to these entries only over used ones before them, whose release in packed_flush() comes
+ * later.
+ */
+static void packed_unuse(struct vhx_vring *r, uint16_t cnt)
+{
+	uint16_t pos = r->avail_idx;
+
+	while (cnt--) {
+		vhx_le16_store(&packed_desc(r, pos)->flags, vhx_packed_avail_bits(pos));
+		packed_dirty(r, vhx_pos_idx(pos), 1);
+		pos = vhx_pos_add(pos, 1, r->cfg.size);
+	}
+}
+
+int vhx_vring_adopt_packed(struct vhx_vring *r, const struct vhx_ring_copy *copies, uint16_t cnt)
+{
+	struct packed_cursor c = { .copy = r->copy_free };
+
+	if (!adoptable(r, copies, cnt))
+		return -EINVAL;
+	for (uint16_t i = 0; i < cnt; i++) {
+		const struct vhx_ring_desc d = {
+			.addr = copies[i].addr,
+			.len = copies[i].len,
+			.flags = copies[i].flags,
+			.next = copies[i].id,
+		};
+
+		cursor_add(r, &c, &d);
+	}
+	packed_unuse(r, cnt);
+	packed_commit(r, &c);
+	return 0;
+}
+
 static void packed_put_used(struct vhx_vring *r, uint16_t id, uint32_t used_len)
 {
 	struct vhx_ring_slot *slot = &r->cfg.slots[id];
@@ -162,15 +249,6 @@ static void packed_put_used(struct vhx_vring *r, uint16_t id, uint32_t used_len)
 	r->used_idx = vhx_pos_add(r->used_idx, slot->desc_cnt, r->cfg.size);
 	r->cfg.slots[slot->copy_last].copy_next = r->copy_free;
 	r->copy_free = slot->copy_first;
-}
-
-static void packed_dirty(struct vhx_vring *r, uint32_t from, uint32_t cnt)
-{
-	const struct vhx_ring_mem *mem = r->cfg.mem;
-
-	if (cnt)
-		mem->dirty(mem->ctx, r->cfg.desc_addr + (uint64_t)from * VHX_DESC_LEN,
-			   (uint64_t)cnt * VHX_DESC_LEN);
 }
 
 /* All from the first used descriptor on; more than was written, but never another page's worth. */

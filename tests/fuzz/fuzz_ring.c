@@ -205,6 +205,26 @@ static void world_vring(struct world *w, uint16_t avail_idx, uint16_t used_idx)
 	w->avail = w->r.avail_idx;
 }
 
+/* Up to three descriptors of which some are a chain. */
+static void do_adopt_packed(struct world *w)
+{
+	struct vhx_ring_copy copies[3];
+	uint16_t cnt = fuzz_u8(&w->in) % 4;
+
+	for (unsigned int i = 0; i < cnt; i++)
+		copies[i] = (struct vhx_ring_copy){
+			.addr = fuzz_u16(&w->in) % (MEM_LEN + 16),
+			.len = fuzz_u8(&w->in),
+			.flags = (fuzz_u8(&w->in) & ~1u) | (i + 1u < cnt),
+			.id = fuzz_u8(&w->in) % (SIZE_MAX_ + 2),
+		};
+	if (vhx_vring_adopt_packed(&w->r, copies, cnt))
+		return;
+	FUZZ_CHECK(cnt && copies[cnt - 1].id < w->size && !w->in_flight[copies[cnt - 1].id]);
+	w->in_flight[copies[cnt - 1].id] = true;
+	w->capacity[copies[cnt - 1].id] = 0;
+}
+
 /* Starts again where it was, or at positions that somebody made up; adopts what it may. */
 static void do_restart(struct world *w)
 {
@@ -216,6 +236,7 @@ static void do_restart(struct world *w)
 	for (unsigned int n = fuzz_u8(&w->in) % 8; n; n--) {
 		uint8_t id = fuzz_u8(&w->in);
 
+		do_adopt_packed(w);
 		if (!vhx_vring_adopt(&w->r, id)) {
 			w->in_flight[id] = true;
 			w->capacity[id] = 0;

@@ -146,6 +146,11 @@ void lab_reinit(struct lab *lab)
 	lab_init_device(lab, lab->r.avail_idx, lab->r.used_idx);
 }
 
+void lab_reinit_at(struct lab *lab, uint16_t avail_idx, uint16_t used_idx)
+{
+	lab_init_device(lab, avail_idx, used_idx);
+}
+
 char *lab_at(struct lab *lab, uint64_t addr)
 {
 	static char nowhere;

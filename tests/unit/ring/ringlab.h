@@ -64,6 +64,8 @@ void lab_free(struct lab *lab);
 
 /* The device end once more, at the positions that it has. */
 void lab_reinit(struct lab *lab);
+/* At others. */
+void lab_reinit_at(struct lab *lab, uint16_t avail_idx, uint16_t used_idx);
 
 /* Host address of a guest byte; no neighbour is promised beyond its region. */
 char *lab_at(struct lab *lab, uint64_t addr);

@@ -597,6 +597,66 @@ static void test_packed_positions(void **state)
 		assert_int_equal(vhx_vring_init(&r, &cfg, t[i].avail, t[i].used), t[i].ret);
 }
 
+/* Copies of a predecessor come from memory that others write: no form of them may do harm. */
+static void test_adopted_copies_that_are_no_chain(void **state)
+{
+	static const struct {
+		struct vhx_ring_copy copies[3];
+		uint16_t cnt;
+	} bad[] = {
+		{ .cnt = 0 },
+		{ { { .flags = VIRTQ_DESC_F_NEXT } }, 1 }, /* does not end */
+		{ { { .flags = 0 }, { .flags = 0 } }, 2 }, /* ends early */
+		{ { { .flags = VIRTQ_DESC_F_NEXT }, { .flags = VIRTQ_DESC_F_NEXT } }, 2 },
+		{ { { .id = 4 } }, 1 },
+		{ { { .id = UINT16_MAX } }, 1 },
+	};
+	const struct vhx_ring_copy one = { .addr = LAB_BASE, .len = 8, .id = 3 };
+	struct lab *lab = lab_new(4, VHX_RING_F_PACKED);
+	uint16_t avail = lab->r.avail_idx;
+
+	for (size_t i = 0; i < VHX_ARRAY_SIZE(bad); i++)
+		assert_int_equal(vhx_vring_adopt_packed(&lab->r, bad[i].copies, bad[i].cnt),
+				 -EINVAL);
+	assert_int_equal(lab->r.avail_idx, avail);
+	assert_int_equal(vhx_vring_adopt_packed(&lab->r, &one, 1), 0);
+	assert_int_equal(vhx_vring_adopt_packed(&lab->r, &one, 1), -EINVAL);
+	assert_int_equal(lab->r.in_flight, 1);
+	lab_free(lab);
+	lab = lab_new(4, 0);
+	assert_int_equal(vhx_vring_adopt_packed(&lab->r, &one, 1), -EINVAL);
+	lab_free(lab);
+}
+
+static void test_adopted_chains_longer_than_the_ring(void **state)
+{
+	struct vhx_ring_copy copies[4] = { { .flags = VIRTQ_DESC_F_NEXT, .id = 9 },
+					   { .flags = VIRTQ_DESC_F_NEXT, .id = 9 } };
+	struct lab *lab = lab_new(4, VHX_RING_F_PACKED);
+
+	assert_int_equal(vhx_vring_adopt_packed(&lab->r, copies, 3), 0);
+	copies[1] = (struct vhx_ring_copy){ .id = 1 };
+	assert_int_equal(vhx_vring_adopt_packed(&lab->r, copies, 2), -EINVAL);
+	assert_int_equal(vhx_vring_adopt_packed(&lab->r, copies + 1, 1), 0);
+	copies[1].id = 2;
+	assert_int_equal(vhx_vring_adopt_packed(&lab->r, copies + 1, 1), -EINVAL);
+	/* one lap: the same entry with the other wrap counter */
+	assert_int_equal(lab->r.avail_idx, lab->r.used_idx ^ VHX_POS_WRAP);
+	lab_free(lab);
+}
+
+/* What adopted copies describe is checked by the walk, as what the ring says. */
+static void test_adopted_chain_outside_memory(void **state)
+{
+	const struct vhx_ring_copy copy = { .addr = UINT64_MAX, .len = 8 };
+	struct lab *lab = lab_new(4, VHX_RING_F_PACKED);
+
+	assert_int_equal(vhx_vring_adopt_packed(&lab->r, &copy, 1), 0);
+	assert_int_equal(vhx_vring_rewalk(&lab->r, 0, &lab->chain), -EPROTO);
+	assert_int_equal(lab->r.broken, VHX_RING_ADDRESS_WRAP);
+	lab_free(lab);
+}
+
 static void test_fault_names(void **state)
 {
 	for (unsigned int i = 0; i < VHX_RING_FAULT_CNT_; i++) {
@@ -688,6 +748,9 @@ int main(void)
 		PACKED(test_longest_chain),
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_packed_positions),
+		cmocka_unit_test(test_adopted_copies_that_are_no_chain),
+		cmocka_unit_test(test_adopted_chains_longer_than_the_ring),
+		cmocka_unit_test(test_adopted_chain_outside_memory),
 		cmocka_unit_test(test_fault_names),
 	};
 

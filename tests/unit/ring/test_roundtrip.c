@@ -15,6 +15,7 @@ struct request {
 	uint32_t out_len, in_len, used_len;
 	uint16_t id;
 	uint16_t slice;
+	uint64_t popped; /* which pop it was */
 };
 
 /*
@@ -27,13 +28,20 @@ struct line {
 	unsigned int cnt;
 };
 
+/* What a successor of the device end is given of a chain in a packed ring. */
+struct kept {
+	struct vhx_ring_copy copies[SEGS_MAX];
+	uint16_t cnt;
+};
+
 struct model {
 	struct lab *lab;
 	uint64_t random;
 	struct line lines[PLACE_CNT];
 	uint16_t slices[256];
 	unsigned int slice_cnt;
-	uint64_t completed;
+	uint64_t pops, completed;
+	struct kept kept[256];
 	bool device_asleep, driver_asleep;
 	uint64_t sleeps;
 };
@@ -271,27 +279,79 @@ static void step_driver_sleep(struct model *m)
 	m->sleeps++;
 }
 
-/* The device end is replaced. What it has in flight can be carried over in a split ring only. */
-static void step_restart(struct model *m)
+/* What was pushed and not published is in flight again, in the order of the pops. */
+static void take_back(struct model *m)
 {
-	struct line *popped = &m->lines[POPPED];
+	struct line *popped = &m->lines[POPPED], *pushed = &m->lines[PUSHED];
 
-	if (m->lines[PUSHED].cnt || (popped->cnt && lab_packed(m->lab)))
-		return;
+	while (pushed->cnt) {
+		struct request rq = line_take(pushed, 0);
+		unsigned int i = popped->cnt;
+
+		line_put(popped, rq);
+		for (; i && popped->at[i - 1].popped > rq.popped; i--)
+			popped->at[i] = popped->at[i - 1];
+		popped->at[i] = rq;
+	}
 	for (unsigned int i = 0; i < popped->cnt; i++) {
 		popped->at[i].used_len = UINT32_MAX;
 		clear_in(m, &popped->at[i]);
 	}
-	lab_reinit(m->lab);
+}
+
+static void restart_split(struct model *m)
+{
+	const struct line *popped = &m->lines[POPPED];
+	struct lab *lab = m->lab;
+
+	lab_reinit_at(lab, lab->r.avail_idx, lab->r.used_published);
 	for (unsigned int i = 0; i < popped->cnt; i++) {
-		assert_int_equal(vhx_vring_adopt(&m->lab->r, popped->at[i].id), 0);
-		assert_int_equal(vhx_vring_adopt(&m->lab->r, popped->at[i].id), -EINVAL);
+		assert_int_equal(vhx_vring_adopt(&lab->r, popped->at[i].id), 0);
+		assert_int_equal(vhx_vring_adopt(&lab->r, popped->at[i].id), -EINVAL);
+	}
+	/* More than are missing to the driver there can't be. */
+	for (uint16_t id = 0; id < lab->size; id++)
+		assert_int_equal(vhx_vring_adopt(&lab->r, id), -EINVAL);
+}
+
+static void restart_packed(struct model *m)
+{
+	const struct line *popped = &m->lines[POPPED];
+	uint16_t avail_idx = m->lab->r.avail_idx;
+	struct lab *lab = m->lab;
+
+	lab_reinit_at(lab, lab->r.used_published, lab->r.used_published);
+	for (unsigned int i = 0; i < popped->cnt; i++) {
+		const struct kept *k = &m->kept[popped->at[i].id];
+
+		assert_int_equal(vhx_vring_adopt_packed(&lab->r, k->copies, k->cnt), 0);
+		assert_int_equal(vhx_vring_adopt_packed(&lab->r, k->copies, k->cnt), -EINVAL);
+	}
+	assert_int_equal(lab->r.avail_idx, avail_idx);
+}
+
+/*
+ * The device end dies and is replaced; what it pushed and did not publish the driver has not seen.
+ */
+static void step_restart(struct model *m)
+{
+	const struct line *popped = &m->lines[POPPED];
+
+	take_back(m);
+	if (lab_packed(m->lab))
+		restart_packed(m);
+	else
+		restart_split(m);
+	for (unsigned int i = 0; i < popped->cnt; i++) {
 		assert_int_equal(vhx_vring_rewalk(&m->lab->r, popped->at[i].id, &m->lab->chain), 0);
 		check_chain(m, &popped->at[i]);
 	}
-	/* More than are missing to the driver there can't be. */
-	for (uint16_t id = 0; id < m->lab->size; id++)
-		assert_int_equal(vhx_vring_adopt(&m->lab->r, id), -EINVAL);
+}
+
+static void keep(struct model *m, uint16_t id)
+{
+	if (lab_packed(m->lab))
+		m->kept[id].cnt = vhx_vring_copies(&m->lab->r, id, m->kept[id].copies);
 }
 
 static void device_steps(struct model *m)
@@ -300,8 +360,11 @@ static void device_steps(struct model *m)
 	unsigned int before = popped->cnt;
 
 	step_pop(m);
-	for (unsigned int i = before; i < popped->cnt; i++)
+	for (unsigned int i = before; i < popped->cnt; i++) {
 		popped->at[i].used_len = UINT32_MAX;
+		popped->at[i].popped = m->pops++;
+		keep(m, popped->at[i].id);
+	}
 }
 
 static void step(struct model *m)
