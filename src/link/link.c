@@ -64,8 +64,7 @@ static int control_send(struct vhx_link *l, const struct vhx_control *c)
 	uint8_t wire[VIRTIO_MSG_MAX];
 	uint32_t len = vhx_control_encode(wire, c);
 
-	if (vhx_credit_control_room(&l->channel.credit) <
-	    sizeof(struct vhx_msg_header) + len + VHX_LINK_CREDIT_SPARE)
+	if (vhx_credit_control_room(&l->channel.credit) < sizeof(struct vhx_msg_header) + len)
 		return -EAGAIN;
 	return body_send(l, VHX_MSG_CONTROL, wire, len);
 }

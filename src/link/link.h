@@ -37,8 +37,6 @@
  * A peer that lets more pile up asks without taking the answers, and ends its channel.
  */
 #define VHX_LINK_PENDING_MAX 128
-/* Room that control messages leave for the CREDITs that can be unread at once: one per quarter of a ring. */
-#define VHX_LINK_CREDIT_SPARE 256
 /* The other end has this long to say HELLO. */
 #define VHX_LINK_HELLO_NS (5 * 1000000000ull)
 
