@@ -74,11 +74,11 @@ static void run_read(const struct iovec *iov, uint32_t off, uint8_t *dst, uint32
 int vhx_queue_open(struct vhx_queue *q, const struct vhx_queue_key *key, uint16_t size,
 		   const struct vhx_queue_limits *limits)
 {
-	uint32_t request = (uint32_t)vhx_max_u64(limits->max_out, limits->max_in);
+	uint64_t request = vhx_max_u64(limits->max_out, limits->max_in);
 	struct vhx_staging_config staging = {
 		.out_pages = limits->out_pages,
 		.in_pages = limits->in_pages,
-		.request_pages = (uint32_t)vhx_div_round_up_u64(request, VHX_PAGE),
+		.request_pages = (uint32_t)vhx_div_round_up_u64(vhx_max_u64(request, 1), VHX_PAGE),
 	};
 	int ret;
 	uint32_t i;

@@ -23,8 +23,9 @@ int vhx_staging_init(struct vhx_staging *s, const struct vhx_staging_config *cfg
 	*s = (struct vhx_staging){
 		.page_cnt = cfg->out_pages + cfg->in_pages,
 		.in_left = cfg->in_pages,
-		.array_len = (uint32_t)vhx_max_u64(cfg->request_pages, 1),
+		.array_len = cfg->request_pages,
 	};
+	assert(s->array_len);
 	/* Only runs of more than VHX_STAGING_INLINE pages take an array, so there are no more than this. */
 	s->array_cnt = s->page_cnt / (VHX_STAGING_INLINE + 1) + 1;
 	s->map_len = (size_t)s->page_cnt * VHX_PAGE;

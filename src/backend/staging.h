@@ -20,7 +20,7 @@
 
 struct vhx_staging_config {
 	uint32_t out_pages, in_pages;
-	uint32_t request_pages; /* most that one request takes, either way */
+	uint32_t request_pages; /* most that one request takes, either way; at least 1 */
 };
 
 struct vhx_staging {

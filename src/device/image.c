@@ -75,7 +75,7 @@ static int lock_byte(int fd, int cmd, short type, off_t at, short *found)
 
 static int lock_take(int fd, off_t base, unsigned int permissions)
 {
-	short found = F_UNLCK;
+	short found;
 	int i, ret;
 
 	for (i = 0; i < PERM_CNT; i++) {
@@ -91,7 +91,7 @@ static int lock_take(int fd, off_t base, unsigned int permissions)
 /* -EAGAIN: somebody else holds one of these bytes. */
 static int lock_check(int fd, off_t base, unsigned int permissions)
 {
-	short found;
+	short found = F_UNLCK;
 	int i, ret;
 
 	for (i = 0; i < PERM_CNT; i++) {
