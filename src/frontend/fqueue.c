@@ -235,6 +235,8 @@ int vhx_fqueue_stop(struct vhx_fqueue *q)
 {
 	assert(q->state == VHX_FQUEUE_RUNNING);
 	if (!q->flight.count) {
+		/* Nothing is left that could end a group. */
+		q->group_open = false;
 		vhx_fqueue_flush(q);
 		queue_release(q);
 		return 0;
