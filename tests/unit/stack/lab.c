@@ -801,7 +801,9 @@ void lab_open_frontend(struct lab *w)
 	};
 
 	assert_int_equal(vhx_frontend_new(&cfg, &w->fe), 0);
-	assert_int_equal(vhx_fdev_new(w->fe, "one", &fdev_ops, &w->fdev[0], &w->fdev[0].fdev), 0);
+	if (!w->cfg.only_second)
+		assert_int_equal(
+			vhx_fdev_new(w->fe, "one", &fdev_ops, &w->fdev[0], &w->fdev[0].fdev), 0);
 	if (w->cfg.two_devices)
 		assert_int_equal(
 			vhx_fdev_new(w->fe, "two", &fdev_ops, &w->fdev[1], &w->fdev[1].fdev), 0);
@@ -835,7 +837,7 @@ void lab_open(struct lab *w, const struct lab_config *cfg)
 	lab_open_backend(w);
 	lab_open_frontend(w);
 	lab_settle(w);
-	assert_true(vhx_fdev_known(w->fdev[0].fdev));
+	assert_true(vhx_fdev_known(w->fdev[cfg->only_second].fdev));
 }
 
 void lab_close(struct lab *w)

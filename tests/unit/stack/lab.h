@@ -162,6 +162,7 @@ struct lab_config {
 	uint16_t queues, queue_size;
 	uint32_t max_out, max_in;
 	bool two_devices;
+	bool only_second; /* the frontend leaves device 0 to somebody else */
 };
 
 struct lab_fdev {
