@@ -146,7 +146,9 @@ static void bdev_queue_limits(const struct vhx_backend_device *bdev, struct vhx_
 	const struct vhx_device *dev = bdev->dev;
 	uint32_t share = bdev->backend->cfg.staging / dev->num_queues;
 	uint32_t head = dev->ops->head_len;
-	uint32_t out = dev->max_out > head ? dev->max_out - head : 0;
+	/* A request over the limits brings its first bytes, which may be more than the largest within them. */
+	uint32_t largest = (uint32_t)vhx_max_u64(dev->max_out, VHX_TOO_BIG_BYTES);
+	uint32_t out = largest > head ? largest - head : 0;
 
 	limits->max_out = dev->max_out;
 	limits->max_in = dev->max_in;
