@@ -75,10 +75,20 @@ void vhx_credit_consumed(struct vhx_credit *c, uint32_t len)
 	c->consumed += footprint(len);
 }
 
+void vhx_credit_hold(struct vhx_credit *c, uint32_t len)
+{
+	c->held = footprint(len);
+}
+
+void vhx_credit_release(struct vhx_credit *c)
+{
+	c->held = 0;
+}
+
 uint32_t vhx_credit_tell(struct vhx_credit *c)
 {
-	c->told = c->consumed;
-	return c->consumed;
+	c->told = c->consumed - c->held;
+	return c->told;
 }
 
 int vhx_credit_acked(struct vhx_credit *c, uint32_t ack)

@@ -26,6 +26,7 @@ struct vhx_credit {
 	uint32_t acked;	   /* of @sent */
 	uint32_t consumed; /* free-running */
 	uint32_t told;	   /* of @consumed */
+	uint32_t held;	   /* of @consumed: a message that is still being read, and fills the ring */
 };
 
 void vhx_credit_init(struct vhx_credit *c, uint32_t tx_ring, uint32_t rx_ring);
@@ -47,6 +48,13 @@ uint32_t vhx_credit_message_max(uint32_t tx_ring);
 /* @len: bytes of the message, not its footprint. */
 void vhx_credit_sent(struct vhx_credit *c, uint32_t len);
 void vhx_credit_consumed(struct vhx_credit *c, uint32_t len);
+
+/*
+ * Around the reading of a message that was counted: answers may leave before the port lets go of it, and
+ * must not tell the peer that its place is free.
+ */
+void vhx_credit_hold(struct vhx_credit *c, uint32_t len);
+void vhx_credit_release(struct vhx_credit *c);
 
 /* The value for the next header. */
 uint32_t vhx_credit_tell(struct vhx_credit *c);

@@ -319,8 +319,11 @@ static void message_take(struct vhx_link *l, const struct vhx_msg *msg)
 
 	vhx_port_read(l->port, 0, &start, (uint32_t)vhx_min_u64(msg->len, sizeof(start)));
 	verdict = vhx_channel_receive(&l->channel, msg->type, msg->len, &start, &room);
-	if (verdict == VHX_CHANNEL_DELIVER)
+	if (verdict == VHX_CHANNEL_DELIVER) {
+		vhx_credit_hold(&l->channel.credit, msg->len);
 		ret = message_deliver(l, msg);
+		vhx_credit_release(&l->channel.credit);
+	}
 	vhx_port_consume(l->port);
 	if (verdict < 0 || ret < 0) {
 		vhx_link_fail(l, verdict < 0 ? verdict : ret);

@@ -49,6 +49,22 @@ static void test_room_is_the_largest_message_that_fits(void **state)
 	}
 }
 
+static void test_message_being_read_is_not_acknowledged(void **state)
+{
+	struct vhx_credit c;
+
+	vhx_credit_init(&c, RING, RING);
+	vhx_credit_consumed(&c, 100);
+	vhx_credit_consumed(&c, RING / 4);
+	vhx_credit_hold(&c, RING / 4);
+	/* An answer leaves from within the reading: the ring still holds what is answered. */
+	assert_int_equal(vhx_credit_tell(&c), footprint(100));
+	vhx_credit_release(&c);
+	assert_true(vhx_credit_owed(&c));
+	assert_int_equal(vhx_credit_tell(&c), footprint(100) + footprint(RING / 4));
+	assert_false(vhx_credit_owed(&c));
+}
+
 static void test_ring_smaller_than_the_reserve(void **state)
 {
 	struct vhx_credit c;
@@ -311,6 +327,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fresh_room),
 		cmocka_unit_test(test_room_is_the_largest_message_that_fits),
+		cmocka_unit_test(test_message_being_read_is_not_acknowledged),
 		cmocka_unit_test(test_ring_smaller_than_the_reserve),
 		cmocka_unit_test(test_data_never_uses_the_reserve),
 		cmocka_unit_test(test_control_never_uses_what_credit_needs),
