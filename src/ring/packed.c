@@ -14,8 +14,9 @@
  * driver's fault; so used_idx never overtakes avail_idx, and the pool never runs dry.
  *
  * A successor of this process has the copies from elsewhere (adopt). In the ring it may find used
- * descriptors that were pushed and not published: beyond the first, which push withheld, they lie open
- * there, and only the first keeps the driver from them. So adopt makes those entries available again.
+ * descriptors that were pushed and not published: all but the first, which push withheld, lie open
+ * there, and only that one keeps the driver from them. So adopt makes those entries available
+ * again.
  *
  * flush publishes a batch by writing the flags of its first descriptor, which push withheld: the
  * driver stops there until then.
@@ -195,8 +196,8 @@ static void packed_dirty(struct vhx_vring *r, uint32_t from, uint32_t cnt)
 }
 
 /*
- * The driver gets to these entries only over used ones before them, whose release in packed_flush() comes
- * later.
+ * The driver gets to these entries only over used ones before them, whose release in packed_flush()
+ * comes later.
  */
 static void packed_unuse(struct vhx_vring *r, uint16_t cnt)
 {

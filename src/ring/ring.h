@@ -112,8 +112,8 @@ struct vhx_ring_slot {
 };
 
 /*
- * One ring descriptor of a packed chain as the driver wrote it, kept outside of the ring for a successor of
- * this process.
+ * One ring descriptor of a packed chain as the driver wrote it, kept outside of the ring for a
+ * successor of this process.
  */
 struct vhx_ring_copy {
 	uint64_t addr;
@@ -196,18 +196,19 @@ int vhx_vring_rewalk(struct vhx_vring *r, uint16_t id, struct vhx_chain *chain);
 int vhx_vring_adopt(struct vhx_vring *r, uint16_t id);
 
 /*
- * Packed only: copies the ring descriptors of a chain that is in flight. @copies has room for as many as
- * the queue has entries. Returns how many there are.
+ * Packed only: copies the ring descriptors of a chain that is in flight. @copies has room for as
+ * many as the queue has entries. Returns how many there are.
  */
 uint16_t vhx_vring_copies(const struct vhx_vring *r, uint16_t id, struct vhx_ring_copy *copies);
 
 /*
- * Packed only: takes a chain that a predecessor popped and did not complete; its descriptors, as they once
- * came from vhx_vring_copies(), are not trusted more than those of the ring. Like a pop of @cnt entries it
- * moves avail_idx: give vhx_vring_init() the used position for both, and adopt in the order of submission.
- * The entries are made available anew in the ring, because a predecessor that died between push and flush
- * left used ones there, which the driver could come across later. 0 or -EINVAL (split ring; not one chain
- * by its NEXT flags; id out of range or in flight; more entries than are left).
+ * Packed only: takes a chain that a predecessor popped and did not complete. Its descriptors, as
+ * they once came from vhx_vring_copies(), are not trusted more than those of the ring. Like a pop
+ * of @cnt entries it moves avail_idx: give vhx_vring_init() the used position for both, and adopt
+ * in the order of submission. The entries are made available anew in the ring, because a
+ * predecessor that died between push and flush left used ones there, which the driver could come
+ * across later. 0 or -EINVAL (split ring; not one chain by its NEXT flags; id out of range or in
+ * flight; more entries than are left).
  */
 int vhx_vring_adopt_packed(struct vhx_vring *r, const struct vhx_ring_copy *copies, uint16_t cnt);
 

@@ -1,32 +1,24 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Inflight tracking in memory that the VMM keeps across deaths of this process.
+ * Inflight tracking in memory that the VMM keeps across deaths of this process: the region, and
+ * what both layouts share. The order of stores that makes it worth something is in
+ * inflight_split.c and inflight_packed.c.
  *
- * Split rings follow the protocol's layout and order of stores to the letter, so that a death
- * between any two of them loses nothing and repeats nothing:
+ * A queue's part of the region is new (version 0), or a predecessor left it. Either a ring is
+ * tracked from its start to its stop, or not at all: a region can't come or go meanwhile.
  *
- *   pop:     counter, then inflight = 1
- *   push:    next = head of last batch, then head = id        (before the used index moves)
- *   publish: used index (src/ring), then inflight = 0 of the batch, then used_idx
+ * A push joins the batch that the next flush publishes. With IN_ORDER it waits in src/ring until
+ * all older requests are pushed as well, and it joins the batch only then, since the batch must be
+ * exactly what the flush covers.
  *
- * A successor compares used_idx with the used ring: a difference says how many entries of the last
- * batch were published without having been noted, and those are cleared first. What still is in
- * flight goes out again in the order of its counters; the counters are then renumbered from 0,
- * which keeps their order at every step and leaves no room for one that was forged near the end of
- * 64 bits.
+ * Stores are in program order as far as a process's own death goes, if only the compiler keeps
+ * them so; release does. Their partner is always the successor's recovery, behind the kernel's
+ * word that this process is dead.
  *
- * With IN_ORDER a push waits in src/ring until all older requests are pushed as well; its entry
- * joins the batch only then, since the batch must be exactly what the next publication covers.
- *
- * Packed rings: the protocol's layout keeps a copy of every descriptor, because used descriptors
- * overwrite those of requests still in flight. src/ring can walk a chain only where the driver put
- * it, so nothing can be submitted again. We note per buffer id what is in flight, and refuse to
- * start a queue whose predecessor left something, rather than lose it silently.
- *
- * Hostile VMM: it can write the region at any time. It is sealed against shrinking, every index
- * read from it is held against the queue's size, every loop is bounded by the queue's size, and
- * while a queue runs decisions are made on private copies only: nothing but bookkeeping is ever
- * read back.
+ * Hostile VMM: it can write the region at any time. It is sealed against shrinking; a successor
+ * reads each field once, holds every index against its bound, and leaves a region alone that
+ * contradicts itself; while a queue runs decisions are made on private copies only: nothing but
+ * bookkeeping is ever read back.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -35,66 +27,24 @@
 
 #include "util/barrier.h"
 #include "util/checked.h"
-#include "vhost_user/inflight.h"
+#include "vhost_user/inflight_format.h"
 
 #define REGION_VERSION 1
 /* Queues' parts start on cache lines. */
 #define STRIDE_ALIGN 64u
+/* resubmit, batch, order, done, next, last, head */
+#define TABLES 7u
 
-struct split_entry {
-	uint8_t inflight;
-	uint8_t padding[5];
-	uint16_t next;
-	uint64_t counter;
-};
-_Static_assert(sizeof(struct split_entry) == 16, "split entry");
-_Static_assert(offsetof(struct split_entry, counter) == 8, "split entry");
-
-struct split_region {
-	uint64_t features;
-	uint16_t version;
-	uint16_t desc_num;
-	uint16_t last_batch_head;
-	uint16_t used_idx;
-	struct split_entry desc[];
-};
-_Static_assert(sizeof(struct split_region) == 16, "split region");
-
-struct packed_entry {
-	uint8_t inflight;
-	uint8_t padding;
-	uint16_t next;
-	uint16_t last;
-	uint16_t num;
-	uint64_t counter;
-	uint16_t id;
-	uint16_t flags;
-	uint32_t len;
-	uint64_t addr;
-};
-_Static_assert(sizeof(struct packed_entry) == 32, "packed entry");
-
-struct packed_region {
-	uint64_t features;
-	uint16_t version;
-	uint16_t desc_num;
-	uint16_t free_head;
-	uint16_t old_free_head;
-	uint16_t used_idx;
-	uint16_t old_used_idx;
-	uint8_t used_wrap_counter;
-	uint8_t old_used_wrap_counter;
-	uint8_t padding[7];
-	struct packed_entry desc[];
-};
-_Static_assert(offsetof(struct packed_region, desc) == 32, "packed region");
-_Static_assert(offsetof(struct split_region, version) == offsetof(struct packed_region, version),
-	       "reset need not know the layout");
+static const struct vhx_vu_inflight_format *format_of(bool packed)
+{
+	return packed ? &vhx_vu_inflight_packed : &vhx_vu_inflight_split;
+}
 
 static uint64_t region_len(uint16_t size, bool packed)
 {
-	return packed ? sizeof(struct packed_region) + (uint64_t)size * sizeof(struct packed_entry)
-		      : sizeof(struct split_region) + (uint64_t)size * sizeof(struct split_entry);
+	const struct vhx_vu_inflight_format *f = format_of(packed);
+
+	return f->head_len + (uint64_t)size * f->entry_len;
 }
 
 static int memfd_sealed(uint64_t len, int *fd)
@@ -172,169 +122,99 @@ static void *region_at(const struct vhx_vu_inflight *inf, uint16_t index)
 void vhx_vu_inflight_reset(struct vhx_vu_inflight *inf)
 {
 	for (uint16_t i = 0; inf->map.data && i < inf->queue_num; i++) {
-		struct split_region *r = region_at(inf, i);
+		struct vhx_vu_inflight_head *head = region_at(inf, i);
 
-		vhx_store_relaxed(&r->version, 0);
+		vhx_store_relaxed(&head->version, 0);
 	}
 }
-
-/* Private copy of what the predecessor left, for sorting. */
-struct left {
-	uint64_t counter;
-	uint16_t id;
-};
 
 static int left_compare(const void *a, const void *b)
 {
-	const struct left *l = a, *r = b;
+	const struct vhx_vu_inflight_left *l = a, *r = b;
 
 	if (l->counter != r->counter)
 		return l->counter < r->counter ? -1 : 1;
-	return l->id < r->id ? -1 : l->id > r->id;
+	return l->entry < r->entry ? -1 : l->entry > r->entry;
 }
 
-static void split_format(struct split_region *r, uint16_t desc_num, uint16_t used_idx)
+void vhx_vu_inflight_sort(struct vhx_vu_inflight_left *left, uint16_t cnt)
 {
-	for (uint16_t i = 0; i < desc_num; i++)
-		r->desc[i] = (struct split_entry){ 0 };
-	r->features = 0;
-	r->desc_num = desc_num;
-	r->last_batch_head = 0;
-	r->used_idx = used_idx;
-	/* Last: a half-made region counts as none. Partner: the successor's read of version. */
-	vhx_store_release(&r->version, REGION_VERSION);
-}
-
-/* Clears the newest @cnt entries of the last batch: published, but not noted. */
-static int batch_finish(struct split_region *r, uint16_t size, uint16_t cnt)
-{
-	uint16_t id = vhx_load_relaxed(&r->last_batch_head);
-
-	if (cnt > size)
-		return -EPROTO;
-	while (cnt--) {
-		if (id >= size)
-			return -EPROTO;
-		vhx_store_relaxed(&r->desc[id].inflight, 0);
-		id = vhx_load_relaxed(&r->desc[id].next);
-	}
-	return 0;
-}
-
-static uint16_t split_collect(struct split_region *r, uint16_t size, struct left *left)
-{
-	uint16_t cnt = 0;
-
-	for (uint16_t i = 0; i < size; i++) {
-		if (!vhx_load_relaxed(&r->desc[i].inflight))
-			continue;
-		left[cnt].id = i;
-		left[cnt].counter = vhx_load_relaxed(&r->desc[i].counter);
-		cnt++;
-	}
 	qsort(left, cnt, sizeof(*left), left_compare);
-	return cnt;
 }
 
-static bool split_idle(struct split_region *r, uint16_t size)
+static int tables_alloc(struct vhx_vu_inflight_queue *iq, bool packed)
 {
-	for (uint16_t i = 0; i < size; i++) {
-		if (vhx_load_relaxed(&r->desc[i].inflight))
-			return false;
-	}
-	return true;
-}
+	uint16_t **tables[TABLES] = { &iq->resubmit, &iq->batch, &iq->order, &iq->done,
+				      &iq->next,     &iq->last,	 &iq->head };
 
-static int split_recover(struct vhx_vu_inflight_queue *iq, uint16_t used_idx)
-{
-	struct split_region *r = iq->region;
-	struct left *left;
-	int ret;
-
-	/* Nothing in flight: a ring that starts anew rightly has another used index. */
-	if (!split_idle(r, iq->size)) {
-		ret = batch_finish(r, iq->size,
-				   (uint16_t)(used_idx - vhx_load_relaxed(&r->used_idx)));
-		if (ret)
-			return ret;
-	}
-	vhx_store_release(&r->used_idx, used_idx);
-	left = calloc(iq->size, sizeof(*left));
-	if (!left)
-		return -ENOMEM;
-	iq->resubmit_cnt = split_collect(r, iq->size, left);
-	for (uint16_t i = 0; i < iq->resubmit_cnt; i++) {
-		iq->resubmit[i] = left[i].id;
-		vhx_store_release(&r->desc[left[i].id].counter, i);
-		if (iq->in_order)
-			iq->order[iq->order_cnt++] = left[i].id;
-	}
-	iq->counter = iq->resubmit_cnt;
-	free(left);
-	return 0;
-}
-
-static int split_attach(struct vhx_vu_inflight_queue *iq, uint16_t desc_num, uint16_t used_idx)
-{
-	struct split_region *r = iq->region;
-	uint16_t version = vhx_load_acquire(&r->version);
-
-	if (!version) {
-		split_format(r, desc_num, used_idx);
-		return 0;
-	}
-	if (version != REGION_VERSION || vhx_load_relaxed(&r->desc_num) != desc_num)
-		return -EPROTO;
-	return split_recover(iq, used_idx);
-}
-
-static int packed_attach(struct vhx_vu_inflight_queue *iq, uint16_t desc_num)
-{
-	struct packed_region *r = iq->region;
-	uint16_t version = vhx_load_acquire(&r->version);
-
-	for (uint16_t i = 0; i < desc_num; i++) {
-		if (version && vhx_load_relaxed(&r->desc[i].inflight))
-			return -EOPNOTSUPP;
-		r->desc[i] = (struct packed_entry){ .next = (uint16_t)(i + 1) };
-	}
-	r->desc_num = desc_num;
-	vhx_store_release(&r->version, REGION_VERSION);
-	return 0;
-}
-
-static int tables_alloc(struct vhx_vu_inflight_queue *iq)
-{
-	iq->tables = calloc((size_t)iq->size * 4, sizeof(*iq->tables));
+	iq->tables = calloc((size_t)iq->desc_num * TABLES, sizeof(*iq->tables));
 	if (!iq->tables)
 		return -ENOMEM;
-	iq->resubmit = iq->tables;
-	iq->batch = iq->resubmit + iq->size;
-	iq->order = iq->batch + iq->size;
-	iq->done = iq->order + iq->size;
+	for (unsigned int i = 0; i < TABLES; i++)
+		*tables[i] = iq->tables + (size_t)iq->desc_num * i;
+	if (!packed)
+		return 0;
+	iq->copies = calloc(iq->size, sizeof(*iq->copies));
+	return iq->copies ? 0 : -ENOMEM;
+}
+
+static void region_init(struct vhx_vu_inflight_queue *iq, const struct vhx_vu_inflight_ring *ring)
+{
+	struct vhx_vu_inflight_head *head = iq->region;
+
+	vhx_store_relaxed(&head->features, 0);
+	vhx_store_relaxed(&head->desc_num, iq->desc_num);
+	iq->format->init(iq, ring);
+	/* Last: a half-made region counts as none. Partner: the acquire in region_open(). */
+	vhx_store_release(&head->version, REGION_VERSION);
+}
+
+static void resubmit_order(struct vhx_vu_inflight_queue *iq)
+{
+	for (uint16_t i = 0; iq->in_order && i < iq->resubmit_cnt; i++)
+		iq->order[iq->order_cnt++] = iq->resubmit[i];
+}
+
+static int region_open(struct vhx_vu_inflight_queue *iq, const struct vhx_vu_inflight_ring *ring)
+{
+	struct vhx_vu_inflight_head *head = iq->region;
+	uint16_t version = vhx_load_acquire(&head->version);
+	int ret;
+
+	if (!version) {
+		region_init(iq, ring);
+		return 0;
+	}
+	if (version != REGION_VERSION || vhx_load_relaxed(&head->desc_num) != iq->desc_num)
+		return -EPROTO;
+	ret = iq->format->recover(iq, ring);
+	if (ret)
+		return ret;
+	iq->recovered = true;
+	iq->counter = iq->resubmit_cnt;
+	resubmit_order(iq);
 	return 0;
 }
 
-int vhx_vu_inflight_attach(const struct vhx_vu_inflight *inf, uint16_t index, uint16_t size,
-			   bool packed, bool in_order, uint16_t used_idx,
+int vhx_vu_inflight_attach(const struct vhx_vu_inflight *inf, uint16_t index,
+			   const struct vhx_vu_inflight_ring *ring,
 			   struct vhx_vu_inflight_queue *iq)
 {
 	int ret;
 
-	if (index >= inf->queue_num || size > inf->queue_size ||
-	    inf->stride < region_len(inf->queue_size, packed))
+	if (index >= inf->queue_num || ring->size > inf->queue_size ||
+	    inf->stride < region_len(inf->queue_size, ring->packed))
 		return -EINVAL;
 	*iq = (struct vhx_vu_inflight_queue){
+		.format = format_of(ring->packed),
 		.region = region_at(inf, index),
-		.size = size,
-		.packed = packed,
-		.in_order = in_order,
+		.size = ring->size,
+		.desc_num = inf->queue_size,
+		.in_order = ring->in_order,
 	};
-	ret = tables_alloc(iq);
-	if (!ret && packed)
-		ret = packed_attach(iq, inf->queue_size);
-	else if (!ret)
-		ret = split_attach(iq, inf->queue_size, used_idx);
+	ret = tables_alloc(iq, ring->packed);
+	if (!ret)
+		ret = region_open(iq, ring);
 	if (ret)
 		vhx_vu_inflight_detach(iq);
 	return ret;
@@ -343,45 +223,28 @@ int vhx_vu_inflight_attach(const struct vhx_vu_inflight *inf, uint16_t index, ui
 void vhx_vu_inflight_detach(struct vhx_vu_inflight_queue *iq)
 {
 	free(iq->tables);
+	free(iq->copies);
 	*iq = (struct vhx_vu_inflight_queue){ 0 };
 }
 
-static uint8_t *entry_flag(struct vhx_vu_inflight_queue *iq, uint16_t id)
+void vhx_vu_inflight_popped(struct vhx_vu_inflight_queue *iq, uint16_t id,
+			    const struct vhx_ring_copy *copies, uint16_t cnt)
 {
-	struct split_region *split = iq->region;
-	struct packed_region *packed = iq->region;
-
-	return iq->packed ? &packed->desc[id].inflight : &split->desc[id].inflight;
-}
-
-void vhx_vu_inflight_popped(struct vhx_vu_inflight_queue *iq, uint16_t id)
-{
-	struct split_region *r = iq->region;
-
-	if (!r || id >= iq->size)
+	if (!iq->format)
 		return;
-	if (!iq->packed)
-		vhx_store_relaxed(&r->desc[id].counter, iq->counter++);
-	/* After the counter. Partner: the successor's collection. */
-	vhx_store_release(entry_flag(iq, id), 1);
-	if (iq->in_order && iq->order_cnt < iq->size) {
-		iq->order[(iq->order_head + iq->order_cnt) % iq->size] = id;
-		iq->order_cnt++;
-	}
+	assert(id < iq->size);
+	iq->format->popped(iq, id, copies, cnt);
+	if (!iq->in_order)
+		return;
+	assert(iq->order_cnt < iq->size);
+	iq->order[(iq->order_head + iq->order_cnt) % iq->size] = id;
+	iq->order_cnt++;
 }
 
 static void batch_add(struct vhx_vu_inflight_queue *iq, uint16_t id)
 {
-	struct split_region *r = iq->region;
-
 	assert(iq->batch_cnt < iq->size);
-	if (!iq->packed) {
-		uint16_t head = iq->batch_cnt ? iq->batch[iq->batch_cnt - 1] : 0;
-
-		/* Link first: the list is whole at any moment. Partner: the successor's walk. */
-		vhx_store_relaxed(&r->desc[id].next, head);
-		vhx_store_release(&r->last_batch_head, id);
-	}
+	iq->format->pushed(iq, id);
 	iq->batch[iq->batch_cnt++] = id;
 }
 
@@ -399,8 +262,9 @@ static void order_advance(struct vhx_vu_inflight_queue *iq)
 
 void vhx_vu_inflight_pushed(struct vhx_vu_inflight_queue *iq, uint16_t id)
 {
-	if (!iq->region || id >= iq->size)
+	if (!iq->format)
 		return;
+	assert(id < iq->size);
 	if (!iq->in_order) {
 		batch_add(iq, id);
 		return;
@@ -409,16 +273,16 @@ void vhx_vu_inflight_pushed(struct vhx_vu_inflight_queue *iq, uint16_t id)
 	order_advance(iq);
 }
 
-void vhx_vu_inflight_published(struct vhx_vu_inflight_queue *iq, uint16_t used_idx)
+void vhx_vu_inflight_publish(struct vhx_vu_inflight_queue *iq, uint16_t used)
 {
-	struct split_region *r = iq->region;
+	if (iq->batch_cnt)
+		iq->format->publish(iq, used);
+}
 
-	if (!r || !iq->batch_cnt)
+void vhx_vu_inflight_published(struct vhx_vu_inflight_queue *iq, uint16_t used)
+{
+	if (!iq->batch_cnt)
 		return;
-	/* Releases in the order that the opening comment gives. Partner: split_recover(). */
-	for (uint16_t i = 0; i < iq->batch_cnt; i++)
-		vhx_store_release(entry_flag(iq, iq->batch[i]), 0);
-	if (!iq->packed)
-		vhx_store_release(&r->used_idx, used_idx);
+	iq->format->published(iq, used);
 	iq->batch_cnt = 0;
 }

@@ -15,9 +15,10 @@
  *   start), from disabling (keeps everything, so that enabling goes on where it stopped), from a
  *   device reset and from the end of the connection. The position at the stop becomes the new base.
  *
- * With an inflight region, a split ring continues behind what a predecessor had popped: used
- * position plus requests in flight, whatever base the VMM gives, because a VMM whose back-end died
- * can know the used position only.
+ * With an inflight region, a ring continues behind what a predecessor had popped: used position
+ * plus requests in flight, whatever base the VMM gives. A VMM whose back-end died can know the used
+ * position only, and that of a packed ring not even, since it lies nowhere in the ring: it gives
+ * the base of some start before. So there the region says it, once a predecessor has left one.
  *
  * Hostile VMM or guest: areas are checked against the table (length, alignment) before the ring
  * sees them; ring contents are src/ring's business; descriptors are notifier.c's.
@@ -251,29 +252,67 @@ static int positions(const struct vhx_vu_vq *vq, const void *desc, const void *d
 	return 0;
 }
 
+/* Split: the ring's position counts what is in flight; the region says what that is. */
+static int adopt_split(struct vhx_vu_vq *vq)
+{
+	struct vhx_vu_inflight_queue *iq = &vq->inflight;
+	int ret = 0;
+
+	for (uint16_t i = 0; !ret && i < iq->resubmit_cnt; i++)
+		ret = vhx_vring_adopt(&vq->pub.ring, iq->resubmit[i]);
+	return ret;
+}
+
+/* Packed: each chain takes its entries behind the used position. */
+static int adopt_packed(struct vhx_vu_vq *vq)
+{
+	struct vhx_vu_inflight_queue *iq = &vq->inflight;
+	const struct vhx_ring_copy *copy = iq->copies;
+	int ret = 0;
+
+	for (uint16_t i = 0; !ret && i < iq->resubmit_cnt; i++) {
+		uint16_t cnt = 1;
+
+		while (copy[cnt - 1].flags & VIRTQ_DESC_F_NEXT)
+			cnt++;
+		ret = vhx_vring_adopt_packed(&vq->pub.ring, copy, cnt);
+		copy += cnt;
+	}
+	return ret;
+}
+
 /* Starts the ring behind what a predecessor popped, and takes over what it left in flight. */
 static int ring_open(struct vhx_vu_vq *vq, const struct vhx_vring_config *cfg, uint16_t avail,
 		     uint16_t used)
 {
 	struct vhx_vu_inflight_queue *iq = &vq->inflight;
+	bool packed = vq_packed(vq);
 	int ret;
 
-	if (iq->resubmit_cnt)
+	if (packed && iq->recovered)
+		avail = used = iq->used;
+	else if (iq->resubmit_cnt)
 		avail = (uint16_t)(used + iq->resubmit_cnt);
 	ret = vhx_vring_init(&vq->pub.ring, cfg, avail, used);
-	for (unsigned int i = 0; !ret && i < iq->resubmit_cnt; i++)
-		ret = vhx_vring_adopt(&vq->pub.ring, iq->resubmit[i]);
-	return ret;
+	if (ret)
+		return ret;
+	return packed ? adopt_packed(vq) : adopt_split(vq);
 }
 
-static int inflight_open(struct vhx_vu_vq *vq, uint16_t used)
+static int inflight_open(struct vhx_vu_vq *vq, const void *desc, uint16_t used)
 {
 	struct vhx_vu_server *s = vq->server;
+	const struct vhx_vu_inflight_ring ring = {
+		.desc = desc,
+		.size = vq->pub.size,
+		.used = used,
+		.packed = vq_packed(vq),
+		.in_order = s->features & VHX_VU_F_IN_ORDER,
+	};
 
 	if (!s->inflight.map.data)
 		return 0;
-	return vhx_vu_inflight_attach(&s->inflight, vq->pub.index, vq->pub.size, vq_packed(vq),
-				      s->features & VHX_VU_F_IN_ORDER, used, &vq->inflight);
+	return vhx_vu_inflight_attach(&s->inflight, vq->pub.index, &ring, &vq->inflight);
 }
 
 static int vq_open(struct vhx_vu_vq *vq)
@@ -289,7 +328,7 @@ static int vq_open(struct vhx_vu_vq *vq)
 	if (!ret)
 		ret = positions(vq, a.desc, a.device, &avail, &used);
 	if (!ret)
-		ret = inflight_open(vq, used);
+		ret = inflight_open(vq, a.desc, used);
 	if (ret)
 		return ret;
 	cfg = (struct vhx_vring_config){
@@ -306,6 +345,10 @@ static int vq_open(struct vhx_vu_vq *vq)
 	ret = ring_open(vq, &cfg, avail, used);
 	if (ret)
 		vhx_vu_inflight_detach(&vq->inflight);
+	else if (vq->inflight.resubmit_cnt)
+		vhx_log(vq->server->cfg.log, VHX_LOG_INFO,
+			"%s: queue %u: %u requests of a predecessor go out again",
+			vq->server->cfg.name, vq->pub.index, vq->inflight.resubmit_cnt);
 	return ret;
 }
 
@@ -358,11 +401,16 @@ void vhx_vu_vq_stopped(struct vhx_vu_vq *vq)
 
 int vhx_vu_queue_pop(struct vhx_vu_queue *q, struct vhx_chain *chain)
 {
+	struct vhx_vu_inflight_queue *iq = &vq_of(q)->inflight;
 	int ret = vhx_vring_pop(&q->ring, chain);
+	uint16_t cnt = 0;
 
-	if (ret == 1)
-		vhx_vu_inflight_popped(&vq_of(q)->inflight, chain->id);
-	return ret;
+	if (ret != 1)
+		return ret;
+	if (iq->copies)
+		cnt = vhx_vring_copies(&q->ring, chain->id, iq->copies);
+	vhx_vu_inflight_popped(iq, chain->id, iq->copies, cnt);
+	return 1;
 }
 
 void vhx_vu_queue_push(struct vhx_vu_queue *q, uint16_t id, uint32_t used_len)
@@ -373,9 +421,12 @@ void vhx_vu_queue_push(struct vhx_vu_queue *q, uint16_t id, uint32_t used_len)
 
 void vhx_vu_queue_flush(struct vhx_vu_queue *q)
 {
-	bool wanted = vhx_vring_flush(&q->ring);
+	struct vhx_vu_inflight_queue *iq = &vq_of(q)->inflight;
+	bool wanted;
 
-	vhx_vu_inflight_published(&vq_of(q)->inflight, q->ring.used_published);
+	vhx_vu_inflight_publish(iq, q->ring.used_idx);
+	wanted = vhx_vring_flush(&q->ring);
+	vhx_vu_inflight_published(iq, q->ring.used_published);
 	if (wanted)
 		vhx_vu_queue_call(q);
 }
