@@ -9,10 +9,17 @@
 #ifndef VHX_UTIL_BARRIER_H
 #define VHX_UTIL_BARRIER_H
 
+#ifdef VHX_TEST_STORES
+/* For tests that look at shared memory behind every single store, as if the process died there. */
+void vhx_test_stored(void);
+#else
+#define vhx_test_stored() ((void)0)
+#endif
+
 #define vhx_load_relaxed(p) __atomic_load_n((p), __ATOMIC_RELAXED)
-#define vhx_store_relaxed(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+#define vhx_store_relaxed(p, v) (__atomic_store_n((p), (v), __ATOMIC_RELAXED), vhx_test_stored())
 #define vhx_load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
-#define vhx_store_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+#define vhx_store_release(p, v) (__atomic_store_n((p), (v), __ATOMIC_RELEASE), vhx_test_stored())
 #define vhx_fetch_or_release(p, v) __atomic_fetch_or((p), (v), __ATOMIC_RELEASE)
 
 /*
