@@ -8,6 +8,12 @@
 
 #include <vhx/wire.h>
 
+/*
+ * A token counts in its low bits and keeps what the caller put into the others: devices that share a channel
+ * are told apart by it while they have no numbers yet.
+ */
+#define TOKEN_SEQUENCE ((1u << VHX_DRIVER_TOKEN_SHIFT) - 1)
+
 void vhx_driver_init(struct vhx_driver *d, const char *name)
 {
 	size_t len = strlen(name);
@@ -246,7 +252,8 @@ bool vhx_driver_next(struct vhx_driver *d, const struct vhx_control **req)
 	for (i = 0; i < VHX_ARRAY_SIZE(steps); i++) {
 		if (!steps[i](d))
 			continue;
-		d->request.token = ++d->token;
+		d->token = (uint16_t)((d->token & ~TOKEN_SEQUENCE) | ((d->token + 1) & TOKEN_SEQUENCE));
+		d->request.token = d->token;
 		d->waiting = true;
 		*req = &d->request;
 		return true;

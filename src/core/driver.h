@@ -20,6 +20,7 @@
 
 #include "core/vdev.h"
 
+#define VHX_DRIVER_TOKEN_SHIFT 10 /* 64 devices, 1024 requests until a token comes again */
 #define VHX_DRIVER_CONFIG_MAX 256u /* largest config space of the device types known */
 
 struct vhx_driver_queue {
@@ -86,7 +87,7 @@ struct vhx_driver {
 	/* The outstanding request */
 	bool waiting;
 	struct vhx_control request;
-	uint16_t token;
+	uint16_t token; /* of the last request; the caller may set the bits from VHX_DRIVER_TOKEN_SHIFT on */
 	uint16_t event_queue;
 	bool config_refused;
 	struct vhx_driver_queue queues[VHX_VDEV_QUEUES_MAX];
