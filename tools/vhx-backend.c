@@ -84,7 +84,7 @@ static int blk_new(struct server *s, const struct vhx_device_spec *spec, struct 
 		.no_discard = !spec->blk.discard,
 		.serial = spec->blk.serial[0] ? spec->blk.serial : NULL,
 		.num_queues = (uint16_t)spec->blk.num_queues,
-		.queue_size = VHX_BLK_QUEUE_SIZE_MAX,
+		.queue_size = (uint16_t)spec->blk.queue_size,
 		.max_request = (uint32_t)vhx_min_u64(s->settings->common.ring_size,
 						     VHX_BLK_DATA_DEFAULT),
 	};

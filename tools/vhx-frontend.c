@@ -195,6 +195,24 @@ static void device_unusable(void *ctx, int reason)
 	vhx_program_fail(&((struct client *)ctx)->program);
 }
 
+/* One device goes to one VMM: two sockets for it are a mistake that is better told at once. */
+static int present_check(const struct client *c, const struct presented *last,
+			 struct vhx_error *err)
+{
+	unsigned int i;
+
+	for (i = 0; i < c->presented_cnt; i++) {
+		const char *id = c->presented[i].spec.id;
+
+		if (id[0] && last->spec.id[0] && strcmp(id, last->spec.id))
+			continue;
+		vhx_error_set(err, "--vhost-user: %s and %s present the same device",
+			      c->presented[i].spec.path, last->spec.path);
+		return -EINVAL;
+	}
+	return 0;
+}
+
 static int present(struct client *c, const char *text, struct vhx_error *err)
 {
 	struct presented *p = &c->presented[c->presented_cnt];
@@ -209,6 +227,9 @@ static int present(struct client *c, const char *text, struct vhx_error *err)
 	int ret;
 
 	ret = vhx_vhost_user_spec_parse(text, &p->spec, err);
+	if (ret)
+		return ret;
+	ret = present_check(c, p, err);
 	if (ret)
 		return ret;
 	ret = vhx_unix_listen(&p->sock, p->spec.path, SOCK_STREAM, 0600, err);

@@ -20,7 +20,8 @@
 #define VHX_SPEC_QUEUES_MAX 64u /* what a frontend keeps tables for */
 #define VHX_SPEC_QUEUE_SIZE_MIN 4u /* a request of header, data and status, and one to spare */
 #define VHX_SPEC_QUEUE_SIZE_MAX 1024u /* bounds the tables of requests in flight */
-#define VHX_SPEC_QUEUE_SIZE_DEFAULT 256u
+/* A VMM chooses the size: what it may choose is not limited without need. */
+#define VHX_SPEC_QUEUE_SIZE_DEFAULT VHX_SPEC_QUEUE_SIZE_MAX
 
 struct vhx_blk_spec {
 	char file[VHX_VALUE_MAX]; /* empty when fd is given */

@@ -85,6 +85,9 @@ alive frontend || fail "the second frontend cost the first one its life"
 stop frontend
 stop backend
 
+refused "one device on two sockets" 'present the same device' "$vhx_frontend" \
+	--connect "unix:$tmp/be.sock" --vhost-user "$tmp/vm2.sock,id=disk0" --vhost-user "$tmp/vm3.sock"
+
 # The backend is not there yet: said once, served when it comes.
 start late "$vhx_frontend" --connect "unix:$tmp/be.sock" --vhost-user "$tmp/vm.sock,id=disk0" \
 	--control "$tmp/fe.ctl"

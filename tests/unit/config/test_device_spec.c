@@ -24,7 +24,7 @@ static void test_blk_defaults(void **state)
 	assert_false(spec.blk.direct);
 	assert_true(spec.blk.discard);
 	assert_int_equal(spec.blk.num_queues, 1);
-	assert_int_equal(spec.blk.queue_size, 256);
+	assert_int_equal(spec.blk.queue_size, VHX_SPEC_QUEUE_SIZE_MAX);
 }
 
 static void test_blk_every_key(void **state)
