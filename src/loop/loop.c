@@ -26,10 +26,13 @@
  * call, only one idle wakeup per period.
  *
  * Spinning. A wake across processes costs more than copying a page, so before a sleep the loop looks at the hooks
- * that have a poll function for a bounded time. What pays is learnt: the budget doubles, up to the
- * maximum, when something came within it, or so soon after that the maximum would have caught it; in all
- * other cases it is halved, so that an idle loop stops burning its CPU after a few rounds. The budget never
- * falls to 0 unless the maximum is 0.
+ * that have a poll function for a bounded time. Where that does not pay, it only takes the CPU from
+ * whoever is to produce the work, so it has to be earned: a spin in vain is followed by sleeps without one,
+ * one after the first failure, twice as many after each further one, up to a bound; then another try.
+ * Each success halves the bound that was reached. Work that is there at the first look is no success,
+ * and work that shows only after the time is up is a failure: in both cases somebody else ran on this CPU
+ * meanwhile, perhaps the peer itself, and a sleep would have brought it as soon. So
+ * an idle loop, and one that has no CPU to spare, spins once in LOOP_POLL_PENALTY_MAX sleeps.
  */
 #include "loop/loop.h"
 
@@ -45,8 +48,11 @@
 /* Descriptors looked at per system call. A process serves tens of them, and the rest comes next. */
 #define LOOP_EVENTS_MAX 64
 
-/* The smallest budget is the maximum divided by this: six misses from full to next to nothing. */
-#define LOOP_POLL_SHARE_MIN 64
+/*
+ * Sleeps between two tries where spinning never pays: less than 1 % of the time, if a sleep lasts for a
+ * tenth of a spin, and a CPU that becomes free is found within as many wakes.
+ */
+#define LOOP_POLL_PENALTY_MAX 1024
 
 /* Looks between two readings of the clock, which costs as much as ten looks. */
 #define LOOP_POLL_BATCH 32
@@ -66,7 +72,9 @@ struct vhx_loop {
 	struct vhx_list hooks;
 	struct vhx_list *cursor; /* next hook of the walk in progress */
 	uint64_t poll_max_ns;
-	uint64_t poll_budget_ns;
+	unsigned int
+		poll_penalty; /* sleeps without a spin after the next failure; 0: none failed */
+	unsigned int poll_holdoff; /* such sleeps that are left */
 	struct epoll_event events[LOOP_EVENTS_MAX];
 	unsigned int event_cnt; /* of the batch in progress */
 	struct vhx_loop_stats stats;
@@ -306,22 +314,23 @@ static bool hooks_poll(struct vhx_loop *loop, bool *able)
 	return false;
 }
 
-static void poll_grow(struct vhx_loop *loop)
+static void poll_paid(struct vhx_loop *loop)
 {
-	loop->poll_budget_ns = vhx_min_u64(loop->poll_budget_ns * 2, loop->poll_max_ns);
+	loop->poll_penalty /= 2;
 }
 
-static void poll_shrink(struct vhx_loop *loop)
+static void poll_failed(struct vhx_loop *loop)
 {
-	uint64_t least = vhx_max_u64(loop->poll_max_ns / LOOP_POLL_SHARE_MIN, 1);
+	unsigned int next = loop->poll_penalty ? 2 * loop->poll_penalty : 1;
 
-	loop->poll_budget_ns = vhx_max_u64(loop->poll_budget_ns / 2, least);
+	loop->poll_penalty = next < LOOP_POLL_PENALTY_MAX ? next : LOOP_POLL_PENALTY_MAX;
+	loop->poll_holdoff = loop->poll_penalty;
 }
 
 /* Not beyond the first timer, which nothing looks at during a spin. */
 static uint64_t poll_end(const struct vhx_loop *loop, uint64_t start_ns)
 {
-	uint64_t end_ns = start_ns + loop->poll_budget_ns;
+	uint64_t end_ns = start_ns + loop->poll_max_ns;
 
 	if (vhx_list_empty(&loop->timers))
 		return end_ns;
@@ -329,42 +338,49 @@ static uint64_t poll_end(const struct vhx_loop *loop, uint64_t start_ns)
 		end_ns, vhx_list_first_entry(&loop->timers, struct vhx_loop_timer, node)->due_ns);
 }
 
-/* Spins within the budget. True: a hook saw new work. */
-static bool loop_spin(struct vhx_loop *loop)
+/* Looks until @end_ns, or until somebody stops the loop. True: a hook saw new work. */
+static bool poll_until(struct vhx_loop *loop, uint64_t end_ns)
 {
-	uint64_t end_ns;
 	unsigned int i;
 	bool able;
 
-	if (!loop->poll_max_ns)
-		return false;
-	end_ns = poll_end(loop, clock_ns());
 	do {
 		for (i = 0; i < LOOP_POLL_BATCH; i++) {
-			if (hooks_poll(loop, &able)) {
-				loop->stats.polls++;
-				loop->stats.poll_hits++;
-				poll_grow(loop);
-				return true;
-			}
-			if (!able)
-				return false;
 			vhx_cpu_relax();
+			if (hooks_poll(loop, &able))
+				return true;
 		}
 	} while (clock_ns() < end_ns && !vhx_load_relaxed(&loop->stop));
-	loop->stats.polls++;
 	return false;
 }
 
-/* Learns from a sleep: would the largest budget have caught what ended it? */
-static void poll_learn(struct vhx_loop *loop, uint64_t slept_ns, bool woken)
+/* Spins, if that has been worth it. True: a hook saw new work. */
+static bool loop_spin(struct vhx_loop *loop)
 {
+	uint64_t end_ns;
+	bool able, found;
+
 	if (!loop->poll_max_ns)
-		return;
-	if (woken && slept_ns < loop->poll_max_ns)
-		poll_grow(loop);
+		return false;
+	if (loop->poll_holdoff) {
+		loop->poll_holdoff--;
+		return false;
+	}
+	found = hooks_poll(loop, &able);
+	if (!able)
+		return false;
+	loop->stats.polls++;
+	loop->stats.poll_hits += found;
+	if (found)
+		return true;
+	end_ns = poll_end(loop, clock_ns());
+	found = poll_until(loop, end_ns);
+	loop->stats.poll_hits += found;
+	if (found && clock_ns() < end_ns)
+		poll_paid(loop);
 	else
-		poll_shrink(loop);
+		poll_failed(loop);
+	return found;
 }
 
 /*
@@ -393,7 +409,6 @@ static bool loop_settle(struct vhx_loop *loop, bool spin)
 /* Fills the batch. @timeout_ms as for epoll_wait(). */
 static int loop_sleep(struct vhx_loop *loop, int timeout_ms)
 {
-	uint64_t start_ns = timeout_ms && loop->poll_max_ns ? clock_ns() : 0;
 	int n = epoll_wait(loop->epoll_fd, loop->events, LOOP_EVENTS_MAX, timeout_ms);
 
 	if (n < 0 && errno != EINTR)
@@ -401,10 +416,8 @@ static int loop_sleep(struct vhx_loop *loop, int timeout_ms)
 	loop->event_cnt = n > 0 ? (unsigned int)n : 0;
 	loop->now_ns = clock_ns();
 	loop->stats.iterations++;
-	if (timeout_ms) {
+	if (timeout_ms)
 		loop->stats.sleeps++;
-		poll_learn(loop, loop->now_ns - start_ns, n > 0);
-	}
 	return 0;
 }
 
@@ -532,7 +545,6 @@ int vhx_loop_new(uint64_t poll_max_ns, struct vhx_loop **loop)
 		return -ENOMEM;
 	l->epoll_fd = l->wake.fd = l->clock.fd = -1;
 	l->poll_max_ns = poll_max_ns;
-	l->poll_budget_ns = poll_max_ns;
 	vhx_list_init(&l->timers);
 	vhx_list_init(&l->hooks);
 	ret = loop_open(l);

@@ -586,8 +586,8 @@ static void test_spin_is_not_done_when_not_sleeping(void **state)
 }
 
 /*
- * The budget is read off the number of looks, on a clock that moves by a fixed step with every reading:
- * the largest budget is 64 steps, the smallest is one.
+ * What a spin does is read off the number of looks, on a clock that moves by a fixed step with every
+ * reading.
  */
 #define STEP_NS 1000ull
 
@@ -600,27 +600,70 @@ static int looks_of_one_sleep(struct vhx_loop *loop, struct probe *p, int timeou
 	return p->looks;
 }
 
-static void test_spin_budget_shrinks_on_a_miss_and_grows_back(void **state)
+static int sleeps_without_a_look(struct vhx_loop *loop, struct probe *p, int *looks)
+{
+	int cnt = 0;
+
+	while (!(*looks = looks_of_one_sleep(loop, p, 1)))
+		cnt++;
+	return cnt;
+}
+
+static void test_spin_in_vain_is_done_less_and_less(void **state)
 {
 	struct vhx_loop *loop;
-	struct source s;
 	struct probe p;
-	int full, looks, i;
+	int full, looks;
 
 	spin_loop_new(&loop, &p, 64 * STEP_NS);
 	full = looks_of_one_sleep(loop, &p, 1);
-	looks = looks_of_one_sleep(loop, &p, 1);
-	assert_int_equal(looks, full / 2);
-	for (i = 0; i < 10; i++)
-		looks = looks_of_one_sleep(loop, &p, 1);
-	assert_int_equal(looks, full / 64);
-
-	/* What wakes the loop at once would have been caught by a longer spin. */
-	source_init(&s, loop);
-	for (i = 0; i < 10; i++)
-		looks = looks_of_one_sleep(loop, &p, -1);
+	assert_true(full > 64);
+	assert_int_equal(sleeps_without_a_look(loop, &p, &looks), 1);
 	assert_int_equal(looks, full);
-	source_fini(&s);
+	assert_int_equal(sleeps_without_a_look(loop, &p, &looks), 2);
+	assert_int_equal(sleeps_without_a_look(loop, &p, &looks), 4);
+	/* One that pays, then one in vain: as far as before, not twice as far. */
+	p.hit_at = 2;
+	assert_int_equal(sleeps_without_a_look(loop, &p, &looks), 8);
+	assert_int_equal(looks, 2 + full);
+	p.hit_at = 0;
+	assert_int_equal(sleeps_without_a_look(loop, &p, &looks), 8);
+	vhx_loop_hook_del(loop, &p.h);
+	vhx_loop_free(loop);
+}
+
+static void test_work_at_the_first_look_does_not_pay_for_spinning(void **state)
+{
+	struct vhx_loop *loop;
+	struct probe p;
+	int looks;
+
+	spin_loop_new(&loop, &p, 64 * STEP_NS);
+	looks_of_one_sleep(loop, &p, 1);
+	p.hit_at = 1;
+	assert_int_equal(sleeps_without_a_look(loop, &p, &looks), 1);
+	p.hit_at = 0;
+	assert_int_equal(sleeps_without_a_look(loop, &p, &looks), 2);
+	vhx_loop_hook_del(loop, &p.h);
+	vhx_loop_free(loop);
+}
+
+static void test_work_found_too_late_does_not_pay(void **state)
+{
+	struct vhx_loop *loop;
+	struct probe p;
+	int full, looks;
+
+	spin_loop_new(&loop, &p, 64 * STEP_NS);
+	full = looks_of_one_sleep(loop, &p, 1);
+	/* In the last batch: when the clock is read next, the time is up. */
+	p.hit_at = full;
+	assert_int_equal(sleeps_without_a_look(loop, &p, &looks), 1);
+	assert_int_equal(looks, full);
+	p.hit_at = 0;
+	/* The first of two was the sleep that the work forbade. */
+	assert_int_equal(sleeps_without_a_look(loop, &p, &looks), 1);
+	assert_int_equal(sleeps_without_a_look(loop, &p, &looks), 4);
 	vhx_loop_hook_del(loop, &p.h);
 	vhx_loop_free(loop);
 }
@@ -677,7 +720,9 @@ int main(void)
 		LOOP_TEST(test_spin_is_never_done_with_maximum_zero),
 		LOOP_TEST(test_spin_is_not_done_without_a_hook_to_poll),
 		LOOP_TEST(test_spin_is_not_done_when_not_sleeping),
-		LOOP_TEST(test_spin_budget_shrinks_on_a_miss_and_grows_back),
+		LOOP_TEST(test_spin_in_vain_is_done_less_and_less),
+		LOOP_TEST(test_work_at_the_first_look_does_not_pay_for_spinning),
+		LOOP_TEST(test_work_found_too_late_does_not_pay),
 		LOOP_TEST(test_spin_ends_at_the_first_timer),
 		LOOP_TEST(test_free_of_null),
 	};
