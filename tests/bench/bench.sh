@@ -3,12 +3,13 @@
 # bench.sh BUILD: the same jobs on the same file in memory, side by side, in alternating rounds:
 #   a    qemu-storage-daemon, vhost-user-blk: shares all memory of its client
 #   b1   vhx-backend, its client embeds libvhx
+#   b1p  the same, both ends look for work for BENCH_POLL_US (50) before they sleep
 #   b2   vhx-backend behind vhx-frontend, the client is that of a
 #   c    qemu-storage-daemon, NBD on a unix socket
 #   c2   nbdkit, the same; its file plugin serves with several threads
 # Prints medians, and ratios: those are what two machines can compare, never the figures.
-#   BENCH_ROUNDS (3), BENCH_SECONDS per point (1), BENCH_SIZE of the file (1G), BENCH_ENGINES ("a b1 b2 c c2"),
-#   BENCH_CPU_CLIENT, BENCH_CPU_SERVER, BENCH_CPU_FRONTEND, BENCH_POLL_US (0; both ends of b1, b2),
+#   BENCH_ROUNDS (3), BENCH_SECONDS per point (1), BENCH_SIZE of the file (1G), BENCH_ENGINES ("a b1 b1p b2 c c2"),
+#   BENCH_CPU_CLIENT, BENCH_CPU_SERVER, BENCH_CPU_FRONTEND,
 #   BENCH_QSD_AIO (threads or io_uring), BENCH_KEEP=FILE keeps the raw lines.
 # Exit status: 0 measured, 77 nothing to compare with, 1 failed.
 set -u -o pipefail
@@ -18,7 +19,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 rounds=${BENCH_ROUNDS:-3}
 seconds=${BENCH_SECONDS:-1}
 size=${BENCH_SIZE:-1G}
-poll_us=${BENCH_POLL_US:-0}
+poll_us=${BENCH_POLL_US:-50}
 qsd_aio=${BENCH_QSD_AIO:-threads}
 cpus=$(nproc)
 cpu_client=${BENCH_CPU_CLIENT:-0}
@@ -82,8 +83,8 @@ qsd() { # EXPORT...
 		--blockdev "driver=file,node-name=f,filename=$img,aio=$qsd_aio,locking=off" "$@"
 }
 
-backend() {
-	start "$cpu_server" "$build/tools/vhx-backend" --log-level warning --poll-us "$poll_us" \
+backend() { # POLL_US
+	start "$cpu_server" "$build/tools/vhx-backend" --log-level warning --poll-us "$1" \
 		--listen "unix:$dir/b.sock" --device "blk,id=disk0,file=$img"
 	await "$dir/b.sock"
 }
@@ -93,11 +94,14 @@ start_a() {
 	await "$dir/v.sock" && client=(--engine vhost-user --target "$dir/v.sock")
 }
 start_b1() {
-	backend && client=(--engine vhx --target "unix:$dir/b.sock" --poll-us "$poll_us")
+	backend 0 && client=(--engine vhx --target "unix:$dir/b.sock")
+}
+start_b1p() {
+	backend "$poll_us" && client=(--engine vhx --target "unix:$dir/b.sock" --poll-us "$poll_us")
 }
 start_b2() {
-	backend || return 1
-	start "$cpu_frontend" "$build/tools/vhx-frontend" --log-level warning --poll-us "$poll_us" \
+	backend 0 || return 1
+	start "$cpu_frontend" "$build/tools/vhx-frontend" --log-level warning \
 		--connect "unix:$dir/b.sock" --vhost-user "$dir/v.sock" --control "$dir/c.sock"
 	await "$dir/v.sock" && client=(--engine vhost-user --target "$dir/v.sock")
 }
@@ -136,7 +140,7 @@ measure() { # ENGINE POINT JOB...
 }
 
 engines=()
-for e in ${BENCH_ENGINES:-a b1 b2 c c2}; do
+for e in ${BENCH_ENGINES:-a b1 b1p b2 c c2}; do
 	if usable "$e"; then engines+=("$e"); else echo "bench: $e is left out: its program is missing"; fi
 done
 [ ${#engines[@]} -gt 0 ] || exit 77
@@ -151,7 +155,7 @@ head -c "$bytes" /dev/urandom >"$img" || exit 1
 : >"$raw"
 
 echo "bench: $rounds rounds of ${seconds} s per point, $((bytes / 1048576)) MiB on $(stat -f -c %T "$dir")"
-echo "bench: CPUs of $cpus: client $cpu_client, servers $cpu_server, frontend of b2 $cpu_frontend; --poll-us $poll_us;" \
+echo "bench: CPUs of $cpus: client $cpu_client, servers $cpu_server, frontend of b2 $cpu_frontend; b1p with --poll-us $poll_us;" \
 	"qemu-storage-daemon with aio=$qsd_aio"
 {
 	echo "{\"scale\": $("$build/tests/bench/vhx-scale" "$cpu_client" "$cpu_server")}"
