@@ -423,8 +423,10 @@ static bool link_run(struct vhx_loop_hook *hook)
 		hello_send(l);
 		more = messages_take(l);
 		pending_send(l);
-		if (vhx_link_usable(l))
-			more |= l->ops->pump(l) | turns_pass(l);
+		if (vhx_link_usable(l)) {
+			more |= l->ops->pump(l);
+			more |= turns_pass(l);
+		}
 		vhx_link_flush(l);
 		credit_send(l);
 	}
