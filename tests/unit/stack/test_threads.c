@@ -48,7 +48,11 @@ static void *backend_thread(void *arg)
 
 static void take_port(void *ctx, struct vhx_port *port)
 {
-	((struct ends *)ctx)->be_end = port;
+	struct ends *e = ctx;
+
+	/* A second connection means that one end gave the first one up. */
+	assert_null(e->be_end);
+	e->be_end = port;
 }
 
 static void all_done(struct lab_source *s)
