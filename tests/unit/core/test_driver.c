@@ -850,6 +850,22 @@ static void test_running_is_not_announced_early(void **state)
 
 #define T(name) cmocka_unit_test_setup(name, world_new)
 
+/* A channel tells its devices apart by the high bits: counting must not carry into them. */
+static void test_token_keeps_the_bits_that_are_not_its_own(void **state)
+{
+	const struct vhx_control *req;
+	struct vhx_driver d;
+	int i;
+
+	vhx_driver_init(&d, "");
+	d.token = 5 << VHX_DRIVER_TOKEN_SHIFT;
+	for (i = 0; i < 3000; i++) {
+		assert_true(vhx_driver_next(&d, &req));
+		assert_int_equal(req->token >> VHX_DRIVER_TOKEN_SHIFT, 5);
+		vhx_driver_lost(&d);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -881,6 +897,7 @@ int main(void)
 		T(test_hostile_answers),
 		T(test_partial_config_write),
 		T(test_running_is_not_announced_early),
+		T(test_token_keeps_the_bits_that_are_not_its_own),
 	};
 
 	return cmocka_run_group_tests_name("driver", tests, NULL, NULL);
