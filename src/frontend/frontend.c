@@ -37,6 +37,7 @@ struct vhx_frontend {
 	bool linked;	/* a port exists */
 	bool said_waiting;
 	uint64_t retry_ns;
+	uint64_t up_ns; /* when the channel came up, 0: it did not */
 	struct vhx_loop_timer retry;
 	struct vhx_loop_hook hook;
 	struct vhx_fdev *devices[VHX_FRONTEND_DEVICES_MAX];
@@ -224,7 +225,7 @@ static void frontend_up(struct vhx_link *l)
 
 	vhx_log(fe->cfg.log, VHX_LOG_INFO, "channel: up with %s (%s)", fe->cfg.peer,
 		l->port->peer.text);
-	fe->retry_ns = RETRY_MIN_NS;
+	fe->up_ns = vhx_loop_now(fe->cfg.loop);
 	fe->said_waiting = false;
 }
 
@@ -368,6 +369,10 @@ static void frontend_down(struct vhx_link *l, int reason)
 	fe->linked = false;
 	for (i = 0; i < fe->device_cnt; i++)
 		fdev_lost(fe->devices[i]);
+	/* A backend whose channels end as soon as they are up gets no quicker retries, nor its log lines. */
+	if (fe->up_ns && vhx_loop_now(fe->cfg.loop) - fe->up_ns >= RETRY_MAX_NS)
+		fe->retry_ns = RETRY_MIN_NS;
+	fe->up_ns = 0;
 	retry_arm(fe);
 }
 
