@@ -53,9 +53,13 @@ bool lab_same(const uint8_t *p, uint32_t seed, uint32_t from, uint32_t len);
 extern const struct provider *lab_provider;
 bool lab_has(uint32_t cap);
 
-/* Calls of malloc and the like so far, and the clock. */
+/*
+ * Calls of malloc and the like so far; and the clock, which stands still until a test moves it, or is the
+ * real one from lab_clock_real() on.
+ */
 uint64_t lab_allocations(void);
 void lab_clock_skip(uint64_t ns);
+void lab_clock_real(void);
 
 /* The device */
 

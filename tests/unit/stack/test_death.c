@@ -332,6 +332,24 @@ static void test_backend_that_comes_late_is_waited_for(void **state)
 	lab_close(&w);
 }
 
+/* Each channel comes up, and ends because the backend cannot serve a queue of this size. */
+static void test_channel_that_always_ends_is_retried_slowly(void **state)
+{
+	struct lab_config cfg = lab_default;
+	struct lab w;
+	uint32_t i;
+
+	cfg.queue_size = 2048;
+	cfg.max_out = cfg.max_in = 4096;
+	lab_open(&w, &cfg);
+	lab_start(&w, 0);
+	for (i = 0; i < 600; i++)
+		lab_wait(&w, 20 * LAB_MS);
+	/* Twelve seconds: pauses that double up to one second. */
+	assert_in_range(w.connects, 10, 30);
+	lab_close(&w);
+}
+
 /* The medium is the old life's until its last request has let go of it. */
 static void test_own_dead_channel_keeps_the_device_busy_while_it_drains(void **state)
 {
@@ -375,6 +393,7 @@ static int run(void)
 		cmocka_unit_test(test_failed_flush_stays_failed),
 		cmocka_unit_test(test_other_medium_is_refused),
 		cmocka_unit_test(test_backend_that_comes_late_is_waited_for),
+		cmocka_unit_test(test_channel_that_always_ends_is_retried_slowly),
 		cmocka_unit_test(test_own_dead_channel_keeps_the_device_busy_while_it_drains),
 	};
 

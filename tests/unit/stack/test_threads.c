@@ -184,6 +184,7 @@ static int run(void)
 		cmocka_unit_test(test_load_through_large_rings),
 	};
 
+	lab_clock_real();
 	return cmocka_run_group_tests_name("stack: threads", tests, NULL, NULL);
 }
 
