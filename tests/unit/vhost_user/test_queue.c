@@ -578,6 +578,34 @@ static void test_packed_crash_with_nothing_in_flight(void **state)
 	close(r.fd);
 }
 
+/* A VMM that pauses: it has the base from us, and the region says the same. */
+static void test_packed_stop_and_go(void **state)
+{
+	struct env *e = *state;
+	struct region r;
+	struct guest g;
+	uint32_t base;
+	uint16_t id;
+
+	packed_begin(e, &g, &r);
+	for (int i = 0; i < 11; i++) {
+		id = guest_add(&g, BUFFER_AT);
+		assert_int_equal(pop_id(e), id);
+		vhx_vu_queue_push(queue(e), id, 8);
+		vhx_vu_queue_flush(queue(e));
+		used_are(&g, &id, 1);
+	}
+	base = client_base(e, 0);
+	assert_int_equal(base, (22 - QUEUE_SIZE) << 16 | (22 - QUEUE_SIZE));
+	client_queue_setup(e, 0);
+	assert_int_equal(client_ack_state(e, VHX_VU_SET_VRING_BASE, 0, base), 0);
+	enable(e);
+	resubmitted(e, NULL, 0);
+	id = guest_add(&g, BUFFER_AT);
+	assert_int_equal(pop_id(e), id);
+	close(r.fd);
+}
+
 static void test_packed_reset_forgets_what_was_in_flight(void **state)
 {
 	struct env *e = *state;
@@ -815,6 +843,7 @@ int main(void)
 		T(test_forged_counters_stay_in_order),
 		T(test_packed_crash_with_requests_in_flight),
 		T(test_packed_crash_with_nothing_in_flight),
+		T(test_packed_stop_and_go),
 		T(test_packed_reset_forgets_what_was_in_flight),
 		T(test_packed_forged_region_is_refused),
 		T(test_garbage_in_a_split_region),
