@@ -597,9 +597,9 @@ static void test_packed_stop_and_go(void **state)
 	}
 	base = client_base(e, 0);
 	assert_int_equal(base, (22 - QUEUE_SIZE) << 16 | (22 - QUEUE_SIZE));
-	client_queue_setup(e, 0);
 	assert_int_equal(client_ack_state(e, VHX_VU_SET_VRING_BASE, 0, base), 0);
-	enable(e);
+	assert_int_equal(client_ack_u64(e, VHX_VU_SET_VRING_KICK, 0, e->kick[0]), 0);
+	assert_true(queue(e)->started);
 	resubmitted(e, NULL, 0);
 	id = guest_add(&g, BUFFER_AT);
 	assert_int_equal(pop_id(e), id);
