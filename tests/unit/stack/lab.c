@@ -563,7 +563,10 @@ static int source_next(void *ctx, struct vhx_frequest *req)
 	for (i = (uint16_t)(s->seq * 7 % s->size); s->slots[i].busy;
 	     i = (uint16_t)((i + 1) % s->size))
 		;
-	slot_fill(s, &s->slots[i], &s->plan[s->seq % s->plan_cnt]);
+	if (s->seq && s->seq == s->odd_seq)
+		slot_fill(s, &s->slots[i], &s->odd);
+	else
+		slot_fill(s, &s->slots[i], &s->plan[s->seq % s->plan_cnt]);
 	s->todo--;
 	s->in_flight++;
 	slot_describe(s, &s->slots[i], req);

@@ -133,6 +133,8 @@ struct lab_source {
 	struct lab_request plan[4];
 	uint32_t plan_cnt;
 	uint32_t todo;
+	struct lab_request odd; /* takes the place of request @odd_seq, if that is not 0 */
+	uint32_t odd_seq;
 	uint32_t seq;
 	uint32_t in_flight;
 	uint32_t ok, errors, empty; /* answers: right, the error status, nothing at all */
