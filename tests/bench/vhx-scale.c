@@ -51,7 +51,7 @@ static void pin(unsigned int cpu)
 	sched_setaffinity(0, sizeof(set), &set);
 }
 
-static void die(const char *what)
+_Noreturn static void die(const char *what)
 {
 	fprintf(stderr, "vhx-scale: %s: %s\n", what, strerror(errno));
 	exit(EXIT_FAILURE);
