@@ -26,7 +26,6 @@ struct vhx_backend_stats {
 struct vhx_backend_config {
 	struct vhx_loop *loop;
 	const struct vhx_log *log;
-	uint64_t features; /* of HELLO */
 	uint32_t staging;  /* bytes per device and direction; raised to what one request needs */
 };
 

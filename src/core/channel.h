@@ -69,9 +69,9 @@ void vhx_channel_hello_sent(struct vhx_channel *c);
 void vhx_channel_header(struct vhx_channel *c, struct vhx_msg_header *header);
 
 /*
- * A message of @type and @len bytes arrived; @start holds its first min(len, sizeof(struct vhx_hello)) bytes
- * as a private copy. Returns a verdict, or -EPROTO, -EPROTONOSUPPORT, -ECONNRESET (the peer was reborn):
- * the channel is DEAD. *@room is set when credit came back.
+ * A message of @type and @len bytes arrived; @start holds its first bytes as a private copy: the
+ * header, or all of a HELLO. Returns a verdict, or -EPROTO, -EPROTONOSUPPORT, -ECONNRESET (the peer was
+ * reborn): the channel is DEAD. *@room is set when credit came back.
  */
 int vhx_channel_receive(struct vhx_channel *c, uint32_t type, uint32_t len,
 			const struct vhx_hello *start, bool *room);

@@ -102,7 +102,7 @@ static void pending_add(struct vhx_link *l, const struct vhx_control *c)
 
 static void pending_send(struct vhx_link *l)
 {
-	while (l->pending_cnt && !l->error) {
+	while (l->pending_cnt && vhx_link_usable(l)) {
 		if (control_send(l, pending_at(l, 0)))
 			return;
 		l->pending_head = (l->pending_head + 1) % VHX_LINK_PENDING_MAX;
@@ -112,10 +112,10 @@ static void pending_send(struct vhx_link *l)
 
 void vhx_link_control(struct vhx_link *l, const struct vhx_control *c)
 {
-	if (!vhx_link_usable(l))
+	if (!l->up || l->error)
 		return;
 	vhx_link_flush(l);
-	if (l->pending_cnt || control_send(l, c))
+	if (l->pending_cnt || l->channel.hello_due || control_send(l, c))
 		pending_add(l, c);
 }
 
@@ -189,66 +189,18 @@ static bool message_takes(const struct vhx_link *l, uint32_t type, const struct 
 	       vhx_writer_room(&l->writer) >= need && vhx_writer_len(&l->writer) < VHX_LINK_PACE;
 }
 
-static struct vhx_link_turn *turn_first(struct vhx_link *l)
-{
-	if (vhx_list_empty(&l->turns))
-		return NULL;
-	return vhx_list_first_entry(&l->turns, struct vhx_link_turn, node);
-}
-
-static void turn_wait(struct vhx_link *l, struct vhx_link_turn *turn)
-{
-	if (turn->waiting)
-		return;
-	turn->waiting = true;
-	vhx_list_init(&turn->node);
-	vhx_list_add_tail(&l->turns, &turn->node);
-	l->turn_asked |= turn_first(l) == turn;
-}
-
-static void turn_end(struct vhx_link *l, struct vhx_link_turn *turn)
-{
-	if (!turn->waiting)
-		return;
-	turn->waiting = false;
-	vhx_list_del(&turn->node);
-	l->turn_asked = false;
-	l->turn_moved = true;
-}
-
-static void turns_end(struct vhx_link *l)
-{
-	while (turn_first(l))
-		turn_end(l, turn_first(l));
-}
-
-/* At the end of a pass. True: somebody may go on at once. */
-static bool turns_pass(struct vhx_link *l)
-{
-	bool again;
-
-	if (turn_first(l) && !l->turn_asked && !l->turn_moved)
-		turn_end(l, turn_first(l));
-	again = l->turn_moved && turn_first(l);
-	l->turn_asked = false;
-	l->turn_moved = false;
-	return again;
-}
-
 /* message_open() for whose turn it is. */
 static int turn_open(struct vhx_link *l, uint32_t type, const struct vhx_queue_key *key,
 		     struct vhx_link_turn *turn, uint32_t need)
 {
-	struct vhx_link_turn *first = turn_first(l);
 	int ret = -EAGAIN;
 
-	l->turn_asked |= first == turn;
-	if (!first || first == turn)
+	if (vhx_link_turns_ask(&l->turns, turn))
 		ret = message_open(l, type, key, need);
 	if (ret)
-		turn_wait(l, turn);
+		vhx_link_turns_refused(&l->turns, turn);
 	else
-		turn_end(l, turn);
+		vhx_link_turns_served(&l->turns, turn);
 	return ret;
 }
 
@@ -311,13 +263,27 @@ static int message_deliver(struct vhx_link *l, const struct vhx_msg *msg)
 	return 0;
 }
 
+static void hello_send(struct vhx_link *l)
+{
+	struct vhx_hello hello;
+	struct iovec iov = { &hello, sizeof(hello) };
+
+	if (l->error || !vhx_channel_hello(&l->channel, &hello))
+		return;
+	if (!link_send(l, VHX_MSG_HELLO, &iov, 1))
+		vhx_channel_hello_sent(&l->channel);
+}
+
 static void message_take(struct vhx_link *l, const struct vhx_msg *msg)
 {
+	/* What follows the header of other messages is read by those who handle it, and by them only. */
+	size_t look = msg->type == VHX_MSG_HELLO ? sizeof(struct vhx_hello) :
+						   sizeof(struct vhx_msg_header);
 	struct vhx_hello start = { 0 };
 	bool room = false;
 	int verdict, ret = 0;
 
-	vhx_port_read(l->port, 0, &start, (uint32_t)vhx_min_u64(msg->len, sizeof(start)));
+	vhx_port_read(l->port, 0, &start, (uint32_t)vhx_min_u64(msg->len, look));
 	verdict = vhx_channel_receive(&l->channel, msg->type, msg->len, &start, &room);
 	if (verdict == VHX_CHANNEL_DELIVER) {
 		vhx_credit_hold(&l->channel.credit, msg->len);
@@ -333,18 +299,9 @@ static void message_take(struct vhx_link *l, const struct vhx_msg *msg)
 		return;
 	vhx_loop_timer_cancel(l->loop, &l->hello_timer);
 	l->up = true;
+	/* The peer hears of us before it hears from the owner. */
+	hello_send(l);
 	l->ops->up(l);
-}
-
-static void hello_send(struct vhx_link *l)
-{
-	struct vhx_hello hello;
-	struct iovec iov = { &hello, sizeof(hello) };
-
-	if (l->error || !vhx_channel_hello(&l->channel, &hello))
-		return;
-	if (!link_send(l, VHX_MSG_HELLO, &iov, 1))
-		vhx_channel_hello_sent(&l->channel);
 }
 
 /* True: the burst was used up, there may be more. */
@@ -384,7 +341,6 @@ static void link_start(struct vhx_link *l)
 		.tx_ring_len = l->port->tx_ring_len,
 		.rx_ring_len = l->port->rx_ring_len,
 		.max_message = l->port->max_message,
-		.features = l->features,
 	};
 	int ret;
 
@@ -425,7 +381,7 @@ static bool link_run(struct vhx_loop_hook *hook)
 		pending_send(l);
 		if (vhx_link_usable(l)) {
 			more |= l->ops->pump(l);
-			more |= turns_pass(l);
+			more |= vhx_link_turns_pass(&l->turns);
 		}
 		vhx_link_flush(l);
 		credit_send(l);
@@ -497,7 +453,7 @@ int vhx_link_open(struct vhx_link *l, struct vhx_loop *loop, struct vhx_port *po
 		.hook = { .run = link_run, .prepare = link_prepare, .poll = link_poll },
 		.hello_timer = { .expired = hello_expired },
 	};
-	vhx_list_init(&l->turns);
+	vhx_link_turns_init(&l->turns);
 	vhx_list_init(&l->hook.node);
 	vhx_list_init(&l->hello_timer.node);
 	l->pending = calloc(VHX_LINK_PENDING_MAX, sizeof(*l->pending));
@@ -536,7 +492,7 @@ void vhx_link_close(struct vhx_link *l)
 		vhx_writer_cancel(&l->writer);
 	if (l->writer_ready)
 		vhx_writer_fini(&l->writer);
-	turns_end(l);
+	vhx_link_turns_clear(&l->turns);
 	vhx_loop_timer_cancel(l->loop, &l->hello_timer);
 	vhx_loop_hook_del(l->loop, &l->hook);
 	vhx_loop_fd_del(l->loop, &l->watch);

@@ -11,10 +11,6 @@
  * read it back. The message leaves when it is full, when another queue writes, when it has grown to
  * VHX_LINK_PACE (the peer then works while we fill the next), or at the end of the pass.
  *
- * Turns. When credit runs out, those who were refused wait in the order in which they were, and a new message is
- * opened for the first of them only; so nobody starves, not even who needs much room beside others who need
- * little. Who waits asks again in every pass; who does not has lost its turn.
- *
  * Failure. Whoever finds the channel unusable calls vhx_link_fail() and returns; the link goes down at the
  * end of the pass, once, by ops->down. Nothing is freed under a caller's feet.
  */
@@ -24,6 +20,7 @@
 #include "core/channel.h"
 #include "exchange/exchange.h"
 #include "exchange/writer.h"
+#include "link/turn.h"
 #include "loop/loop.h"
 #include "util/log.h"
 #include "wire/control.h"
@@ -53,12 +50,6 @@ struct vhx_link_ops {
 	void (*down)(struct vhx_link *l, int reason);
 };
 
-/* One per queue, kept by its owner as long as the link is open; zero at first. */
-struct vhx_link_turn {
-	struct vhx_list node; /* the link's */
-	bool waiting;
-};
-
 struct vhx_link_stats {
 	uint64_t credits_sent; /* bare ones */
 	uint64_t data_messages;
@@ -74,7 +65,6 @@ struct vhx_link {
 	bool up;
 	int error; /* 0, or why the link goes down */
 	uint32_t inc;
-	uint64_t features;
 	/* The open data message */
 	struct vhx_writer writer;
 	bool writer_ready;
@@ -82,10 +72,7 @@ struct vhx_link {
 	uint32_t open_type;
 	struct vhx_queue_key open_key;
 	void *open_header;
-	/* Who was refused for want of room: struct vhx_link_turn.node, the first one is next */
-	struct vhx_list turns;
-	bool turn_asked; /* the first one did, in this pass */
-	bool turn_moved; /* it was served, and others may be now */
+	struct vhx_link_turns turns; /* who was refused for want of room */
 	/* Control messages that found no room */
 	struct vhx_control *pending;
 	uint32_t pending_head, pending_cnt;
@@ -103,9 +90,10 @@ int vhx_link_open(struct vhx_link *l, struct vhx_loop *loop, struct vhx_port *po
 void vhx_link_close(struct vhx_link *l);
 /* The link goes down at the end of this pass. The first reason counts. */
 void vhx_link_fail(struct vhx_link *l, int reason);
+/* Up, and the peer has been told so: on a ring that outlives a process HELLO itself may have to wait for room. */
 static inline bool vhx_link_usable(const struct vhx_link *l)
 {
-	return l->up && !l->error;
+	return l->up && !l->error && !l->channel.hello_due;
 }
 
 /*
