@@ -400,6 +400,11 @@ static void channel_data(struct vhx_link *l, uint32_t type, const struct vhx_que
 		bdev->stats.stale++;
 		return;
 	}
+	/* VirtIO 3.1.2: nothing is consumed before DRIVER_OK. */
+	if (!(bdev->vdev.status & VHX_STATUS_DRIVER_OK)) {
+		vhx_link_fail(l, -EPROTO);
+		return;
+	}
 	vhx_queue_receive(q, l, len);
 }
 

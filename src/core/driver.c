@@ -433,7 +433,10 @@ static int queue_open_response(struct vhx_driver *d, const struct vhx_control *r
 	struct vhx_vdev_limits *l = &q->limits;
 	uint64_t largest, need;
 
-	if (vhx_le32_get(o->error) || vhx_le32_get(o->index) != d->event_queue ||
+	/* Its largest queue is smaller than the one that the VMM chose. */
+	if (vhx_le32_get(o->error))
+		return -EDOM;
+	if (vhx_le32_get(o->index) != d->event_queue ||
 	    vhx_le32_get(o->epoch) != q->epoch)
 		return -EPROTO;
 	l->max_out = vhx_le32_get(o->max_out);

@@ -103,8 +103,8 @@ bool vhx_driver_next(struct vhx_driver *d, const struct vhx_control **req);
 
 /*
  * The response to the outstanding request. 0 and *@event; -EBUSY: the device is taken, ask again on a new
- * channel later; -ENODEV: no such device; -ENOTUNIQ: a name is needed; -ESTALE: not the device it was;
- * -EPROTO: nonsense. A response that answers nothing is ignored.
+ * channel later; -ENODEV: no such device; -ENOTUNIQ: a name is needed; -EDOM: a queue is larger than the
+ * device takes; -ESTALE: not the device it was; -EPROTO: nonsense. A response that answers nothing is ignored.
  */
 int vhx_driver_response(struct vhx_driver *d, const struct vhx_control *resp,
 			enum vhx_driver_event *event);

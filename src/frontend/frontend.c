@@ -200,6 +200,18 @@ static void attach_refused(struct vhx_fdev *fdev, int error)
 		vhx_loop_timer_arm(loop, &fdev->retry_timer, VHX_FDEV_MISSING_NS);
 }
 
+/* Another try would end the same: the VMM chose the size, and it will not change by itself. */
+static void queue_refused(struct vhx_fdev *fdev)
+{
+	uint16_t index = fdev->driver.event_queue;
+
+	vhx_log(fdev_log(fdev), VHX_LOG_ERROR,
+		"%s: failed: queue %u has %u entries, more than the backend takes",
+		fdev_name(fdev), index, fdev->driver.queues[index].size);
+	fdev->failed = true;
+	fdev->unusable = true;
+}
+
 static void control_response(struct vhx_fdev *fdev, const struct vhx_control *resp)
 {
 	enum vhx_driver_event event;
@@ -209,6 +221,8 @@ static void control_response(struct vhx_fdev *fdev, const struct vhx_control *re
 		vhx_loop_timer_cancel(fdev->fe->cfg.loop, &fdev->control_timer);
 	if (ret == -EBUSY || ret == -ENODEV || ret == -ENOTUNIQ)
 		attach_refused(fdev, ret);
+	else if (ret == -EDOM)
+		queue_refused(fdev);
 	else if (ret == -ESTALE)
 		fdev_unusable(fdev, ret, "the backend came back with another device");
 	else if (ret < 0)

@@ -779,7 +779,7 @@ static const struct {
 	{ VIRTIO_MSG_SET_DEVICE_STATUS, 0, status_wide, -EPROTO },
 	{ VIRTIO_MSG_SET_DEVICE_STATUS, 1, status_nothing, -EPROTO },
 	{ VIRTIO_MSG_SET_DEVICE_STATUS, 2, status_nothing, -ESTALE },
-	{ VIRTIO_MSG_VHX_QUEUE_OPEN, 0, open_refused, -EPROTO },
+	{ VIRTIO_MSG_VHX_QUEUE_OPEN, 0, open_refused, -EDOM },
 	{ VIRTIO_MSG_VHX_QUEUE_OPEN, 0, open_other_queue, -EPROTO },
 	{ VIRTIO_MSG_VHX_QUEUE_OPEN, 1, open_other_epoch, -EPROTO },
 	{ VIRTIO_MSG_VHX_QUEUE_OPEN, 0, open_small_window, -EPROTO },

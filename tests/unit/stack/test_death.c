@@ -332,21 +332,38 @@ static void test_backend_that_comes_late_is_waited_for(void **state)
 	lab_close(&w);
 }
 
-/* Each channel comes up, and ends because the backend cannot serve a queue of this size. */
+/* The backend dies as soon as the channel is up, each time. */
 static void test_channel_that_always_ends_is_retried_slowly(void **state)
+{
+	struct lab w;
+	uint32_t i;
+
+	open_small(&w, LAB_BLK);
+	for (i = 0; i < 600; i++) {
+		lab_wait(&w, 20 * LAB_MS);
+		die(&w);
+		lab_open_backend(&w);
+	}
+	/* Twelve seconds: pauses that double up to one second. */
+	assert_in_range(w.connects, 10, 30);
+	lab_close(&w);
+}
+
+/* The VMM's choice does not change by itself: one line, and requests that end, instead of a channel that never stays. */
+static void test_queue_larger_than_the_backend_takes_fails_the_device(void **state)
 {
 	struct lab_config cfg = lab_default;
 	struct lab w;
-	uint32_t i;
 
 	cfg.queue_size = 2048;
 	cfg.max_out = cfg.max_in = 4096;
 	lab_open(&w, &cfg);
 	lab_start(&w, 0);
-	for (i = 0; i < 600; i++)
-		lab_wait(&w, 20 * LAB_MS);
-	/* Twelve seconds: pauses that double up to one second. */
-	assert_in_range(w.connects, 10, 30);
+	lab_source_plan(&w.src[0], 5, LAB_WRITE, HEAD + 100, 0);
+	lab_wait(&w, 5 * LAB_S);
+	assert_int_equal(w.src[0].ok, 0);
+	assert_int_equal(w.src[0].errors + w.src[0].empty, 5);
+	assert_int_equal(w.connects, 1);
 	lab_close(&w);
 }
 
@@ -394,6 +411,7 @@ static int run(void)
 		cmocka_unit_test(test_other_medium_is_refused),
 		cmocka_unit_test(test_backend_that_comes_late_is_waited_for),
 		cmocka_unit_test(test_channel_that_always_ends_is_retried_slowly),
+		cmocka_unit_test(test_queue_larger_than_the_backend_takes_fails_the_device),
 		cmocka_unit_test(test_own_dead_channel_keeps_the_device_busy_while_it_drains),
 	};
 
