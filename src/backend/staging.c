@@ -36,7 +36,7 @@ int vhx_staging_init(struct vhx_staging *s, const struct vhx_staging_config *cfg
 	}
 	s->free_pages = indices_new(s->page_cnt);
 	s->free_arrays = indices_new(s->array_cnt);
-	s->arrays = calloc((size_t)s->array_cnt * s->array_len, sizeof(*s->arrays));
+	s->arrays = calloc(s->array_cnt, s->array_len * sizeof(*s->arrays));
 	s->free_cnt = s->page_cnt;
 	s->free_array_cnt = s->array_cnt;
 	s->memory = s->map_len + (uint64_t)s->page_cnt * sizeof(*s->free_pages) +

@@ -89,10 +89,13 @@ int vhx_vu_inflight_create(struct vhx_vu_inflight *inf, uint16_t queue_num, uint
 int vhx_vu_inflight_set(struct vhx_vu_inflight *inf, int fd, uint64_t off, uint64_t len,
 			uint16_t queue_num, uint16_t queue_size)
 {
-	uint64_t stride = queue_num ? len / queue_num : 0;
 	struct vhx_vu_map map;
+	uint64_t stride;
 	int seals, ret;
 
+	if (!queue_num)
+		return -EINVAL;
+	stride = len / queue_num;
 	if (stride < region_len(queue_size, false) || len % queue_num || stride % 8 || off % 8)
 		return -EINVAL;
 	seals = fcntl(fd, F_GET_SEALS);

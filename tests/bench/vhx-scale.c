@@ -282,7 +282,9 @@ static void exchange_threads(const char *name, int (*pair)(uint32_t, struct vhx_
 	pthread_t thread;
 
 	errno = -pair(RING_LEN, ends);
-	if (errno || pthread_create(&thread, NULL, stream_receive, ends[1]))
+	if (errno)
+		die(name);
+	if (pthread_create(&thread, NULL, stream_receive, ends[1]))
 		die(name);
 	measure(name, ends[0]);
 	/* Not every provider tells of a death by itself. */
