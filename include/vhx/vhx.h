@@ -65,8 +65,9 @@ VHX_API int vhx_conn_set_log(struct vhx_conn *conn, int level, vhx_log_fn *fn, v
 VHX_API int vhx_conn_set_ring_size(struct vhx_conn *conn, size_t bytes);
 
 /*
- * Look for answers up to so many microseconds before sleeping; default 0. It saves a wake per request
- * where a CPU is to spare, and adapts: what does not pay is not done for long. Before connecting.
+ * Look for answers up to so many microseconds before sleeping; default 32, or 0 where the process has only
+ * one CPU. It saves a wake per request where a CPU is to spare, and adapts: what does not pay is not
+ * done for long. Before connecting.
  */
 VHX_API int vhx_conn_set_poll(struct vhx_conn *conn, unsigned int usec);
 

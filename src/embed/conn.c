@@ -56,6 +56,7 @@ int vhx_conn_new(struct vhx_conn **out)
 		return -ENOMEM;
 	conn->fd = -1;
 	conn->ring_size = VHX_LOCAL_RING_DEFAULT;
+	conn->poll_usec = (unsigned int)(vhx_loop_poll_default() / NS_PER_US);
 	conn->hook = (struct vhx_loop_hook){ .run = conn_run, .prepare = conn_prepare };
 	*out = conn;
 	return 0;

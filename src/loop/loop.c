@@ -36,6 +36,7 @@
  */
 #include "loop/loop.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -534,6 +535,16 @@ static int loop_open(struct vhx_loop *loop)
 	return loop_own_fd(loop, &loop->clock,
 			   timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK),
 			   clock_ready);
+}
+
+uint64_t vhx_loop_poll_default(void)
+{
+	cpu_set_t cpus;
+
+	/* More CPUs than the set can name are more than one. */
+	if (sched_getaffinity(0, sizeof(cpus), &cpus))
+		return VHX_LOOP_POLL_NS;
+	return CPU_COUNT(&cpus) > 1 ? VHX_LOOP_POLL_NS : 0;
 }
 
 int vhx_loop_new(uint64_t poll_max_ns, struct vhx_loop **loop)

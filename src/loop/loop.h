@@ -44,6 +44,13 @@ struct vhx_loop_stats {
 	uint64_t iterations, sleeps, polls, poll_hits;
 };
 
+/*
+ * What to pass where nobody said otherwise: 32 us, about half of what a wake across CPUs costs, if this process may
+ * use more than one CPU; else 0, since on one a spin only keeps the peer from running.
+ */
+#define VHX_LOOP_POLL_NS 32000u
+uint64_t vhx_loop_poll_default(void);
+
 /* @poll_max_ns: most time to spin before a sleep, 0: never spin. Adapts: see loop.c. */
 int vhx_loop_new(uint64_t poll_max_ns, struct vhx_loop **loop);
 void vhx_loop_free(struct vhx_loop *loop);

@@ -20,6 +20,7 @@ void vhx_program_defaults(struct vhx_program_settings *s)
 {
 	*s = (struct vhx_program_settings){
 		.ring_size = VHX_LOCAL_RING_DEFAULT,
+		.poll_us = vhx_loop_poll_default() / NS_PER_US,
 		.log_level = VHX_LOG_INFO,
 	};
 }

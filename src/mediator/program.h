@@ -39,7 +39,8 @@ struct vhx_program_settings {
 	{ .name = "poll-us", .metavar = "N", .kind = VHX_OPTION_NUMBER,                            \
 	  .offset = offsetof(type, common.poll_us),                                                \
 	  .bounds = { 0, VHX_PROGRAM_POLL_US_MAX, false },                                         \
-	  .help = "look for work up to N microseconds before sleeping (default 0)" },              \
+	  .help = "look for work up to N microseconds before sleeping\n"                     \
+		  "(default 32; 0 on a single CPU)" },              \
 	{ .name = "log-level", .metavar = "LEVEL", .kind = VHX_OPTION_CHOICE,                      \
 	  .offset = offsetof(type, common.log_level), .choices = vhx_log_levels,                   \
 	  .help = "error, warning, notice, info (default) or debug" }

@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # bench.sh BUILD: the same jobs on the same file in memory, side by side, in alternating rounds:
 #   a    qemu-storage-daemon, vhost-user-blk: shares all memory of its client
-#   b1   vhx-backend, its client embeds libvhx
-#   b1p  the same, both ends look for work for BENCH_POLL_US (50) before they sleep
+#   b1   vhx-backend, its client embeds libvhx; both look for work for BENCH_POLL_US (32, the default of both
+#        where they are not pinned) before they sleep
+#   b1s  the same, but both sleep at once
 #   b2   vhx-backend behind vhx-frontend, the client is that of a
 #   c    qemu-storage-daemon, NBD on a unix socket
 #   c2   nbdkit, the same; its file plugin serves with several threads
 # Prints medians, and ratios: those are what two machines can compare, never the figures.
-#   BENCH_ROUNDS (3), BENCH_SECONDS per point (1), BENCH_SIZE of the file (1G), BENCH_ENGINES ("a b1 b1p b2 c c2"),
+#   BENCH_ROUNDS (3), BENCH_SECONDS per point (1), BENCH_SIZE of the file (1G), BENCH_ENGINES ("a b1 b1s b2 c c2"),
 #   BENCH_CPU_CLIENT, BENCH_CPU_SERVER, BENCH_CPU_FRONTEND,
 #   BENCH_QSD_AIO (threads or io_uring), BENCH_KEEP=FILE keeps the raw lines.
 # Exit status: 0 measured, 77 nothing to compare with, 1 failed.
@@ -19,7 +20,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 rounds=${BENCH_ROUNDS:-3}
 seconds=${BENCH_SECONDS:-1}
 size=${BENCH_SIZE:-1G}
-poll_us=${BENCH_POLL_US:-50}
+poll_us=${BENCH_POLL_US:-32}
 qsd_aio=${BENCH_QSD_AIO:-threads}
 cpus=$(nproc)
 cpu_client=${BENCH_CPU_CLIENT:-0}
@@ -94,10 +95,10 @@ start_a() {
 	await "$dir/v.sock" && client=(--engine vhost-user --target "$dir/v.sock")
 }
 start_b1() {
-	backend 0 && client=(--engine vhx --target "unix:$dir/b.sock")
-}
-start_b1p() {
 	backend "$poll_us" && client=(--engine vhx --target "unix:$dir/b.sock" --poll-us "$poll_us")
+}
+start_b1s() {
+	backend 0 && client=(--engine vhx --target "unix:$dir/b.sock" --poll-us 0)
 }
 start_b2() {
 	backend 0 || return 1
@@ -140,7 +141,7 @@ measure() { # ENGINE POINT JOB...
 }
 
 engines=()
-for e in ${BENCH_ENGINES:-a b1 b1p b2 c c2}; do
+for e in ${BENCH_ENGINES:-a b1 b1s b2 c c2}; do
 	if usable "$e"; then engines+=("$e"); else echo "bench: $e is left out: its program is missing"; fi
 done
 [ ${#engines[@]} -gt 0 ] || exit 77
@@ -155,7 +156,7 @@ head -c "$bytes" /dev/urandom >"$img" || exit 1
 : >"$raw"
 
 echo "bench: $rounds rounds of ${seconds} s per point, $((bytes / 1048576)) MiB on $(stat -f -c %T "$dir")"
-echo "bench: CPUs of $cpus: client $cpu_client, servers $cpu_server, frontend of b2 $cpu_frontend; b1p with --poll-us $poll_us;" \
+echo "bench: CPUs of $cpus: client $cpu_client, servers $cpu_server, frontend of b2 $cpu_frontend; b1 with --poll-us $poll_us;" \
 	"qemu-storage-daemon with aio=$qsd_aio"
 {
 	echo "{\"scale\": $("$build/tests/bench/vhx-scale" "$cpu_client" "$cpu_server")}"

@@ -6,7 +6,7 @@ import statistics
 import sys
 
 NAMES = {
-    'a': 'qemu-storage-daemon, vhost-user', 'b1': 'libvhx', 'b1p': 'libvhx, polling',
+    'a': 'qemu-storage-daemon, vhost-user', 'b1': 'libvhx', 'b1s': 'libvhx, no polling',
     'b2': 'vhx-frontend, vhost-user',
     'c': 'qemu-storage-daemon, NBD', 'c2': 'nbdkit, NBD',
 }
@@ -14,8 +14,8 @@ NAMES = {
 TO_A = {'4k-read-1': 0.5, '4k-write-1': 0.5, '4k-read-32': 2, '4k-write-32': 2,
         '128k-read-16': 0.8, '128k-write-16': 0.8}
 TO_C = {'4k-read-32': 8, '4k-write-32': 8}
-RATIOS = (('b1', 'a', TO_A), ('b1p', 'a', TO_A), ('b2', 'a', TO_A), ('b1', 'c', TO_C),
-          ('b1p', 'c', TO_C), ('b1', 'c2', {}))
+RATIOS = (('b1', 'a', TO_A), ('b1s', 'a', TO_A), ('b2', 'a', TO_A), ('b1', 'c', TO_C),
+          ('b1s', 'c', TO_C), ('b1', 'c2', {}))
 COLUMNS = (('IOPS', 'iops', '%.0f'), ('MB/s', 'mbs', '%.0f'), ('p50 us', 'p50_us', '%.0f'),
            ('p99 us', 'p99_us', '%.0f'), ('CPU us', 'cpu_us', '%.2f'))
 
@@ -44,7 +44,7 @@ class Results:
         """Sends and wakes of the exchange, or None."""
         sends, wakes = [], []
         for s in self.samples.get((point, engine), []):
-            if engine in ('b1', 'b1p'):
+            if engine in ('b1', 'b1s'):
                 sends.append(s['load']['sends'])
                 wakes.append(s['load']['wakes'])
             elif s['frontend']:

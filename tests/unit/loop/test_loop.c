@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -690,6 +691,24 @@ static void test_free_of_null(void **state)
 
 #define LOOP_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
+/* On a single CPU a spin only keeps the peer from running. */
+static void test_default_spin_needs_a_second_cpu(void **state)
+{
+	cpu_set_t all, one;
+	int cpu = 0;
+
+	assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
+	if (CPU_COUNT(&all) > 1)
+		assert_int_equal(vhx_loop_poll_default(), VHX_LOOP_POLL_NS);
+	while (!CPU_ISSET(cpu, &all))
+		cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+	assert_int_equal(vhx_loop_poll_default(), 0);
+	assert_int_equal(sched_setaffinity(0, sizeof(all), &all), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -725,6 +744,7 @@ int main(void)
 		LOOP_TEST(test_work_found_too_late_does_not_pay),
 		LOOP_TEST(test_spin_ends_at_the_first_timer),
 		LOOP_TEST(test_free_of_null),
+		LOOP_TEST(test_default_spin_needs_a_second_cpu),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
