@@ -24,7 +24,8 @@
  * Stable storage. Completed writes are volatile only while the driver accepted that: 5.2.6.2, it
  * negotiated FLUSH, and has not switched the cache off (CONFIG_WCE). Otherwise writes carry RWF_DSYNC, and
  * ranges are followed by fdatasync. An fdatasync that failed may have thrown the data away that it could not
- * write, and the next one would not know: so the failure is remembered, and every later FLUSH fails too.
+ * write, and the next one would not know: so the failure is remembered, also that of a request that a reset
+ * drops, and every later FLUSH fails too.
  *
  * Hostile driver. All of a request's bytes are private copies. Each field is checked before it is used,
  * with arithmetic that cannot wrap; what is wrong ends that request with IOERR or UNSUPP, and nothing else.
@@ -306,10 +307,34 @@ static void op_abandon(struct blk_op *op, int res)
 	vhx_request_drop(req);
 }
 
+static void flush_fail(struct blk *blk, int error)
+{
+	if (blk->flush_failed)
+		return;
+	blk->flush_failed = true;
+	vhx_log(blk->dev.log, VHX_LOG_ERROR,
+		"%s: flush failed: %s; data may be lost, no later flush will succeed", blk->dev.id,
+		strerror(error));
+}
+
+/*
+ * The kernel says once that data was lost. A synchronous write that fails with EIO consumed an error
+ * that may be of earlier, completed writes: then no later flush would report it.
+ */
+static bool io_lost_data(const struct vhx_io_op *io)
+{
+	if (io->code == VHX_IO_FDATASYNC)
+		return io->res < 0;
+	return io->code == VHX_IO_WRITEV && (io->flags & RWF_DSYNC) && io->res == -EIO;
+}
+
 static void op_done(struct vhx_io_op *io)
 {
 	struct blk_op *op = vhx_container_of(io, struct blk_op, io);
 
+	/* First of all: it is true of the image, whether or not this request is wanted any more. */
+	if (vhx_unlikely(io_lost_data(io)))
+		flush_fail(op->blk, -io->res);
 	if (vhx_unlikely(op->blk->reset_cnt) && queue_resetting(op->blk, op->req->queue))
 		op_drop(op);
 	else
@@ -343,27 +368,9 @@ static const char *io_name(enum vhx_io_code code)
 	return names[code];
 }
 
-static void flush_fail(struct blk *blk, int error)
-{
-	if (blk->flush_failed)
-		return;
-	blk->flush_failed = true;
-	vhx_log(blk->dev.log, VHX_LOG_ERROR,
-		"%s: flush failed: %s; data may be lost, no later flush will succeed", blk->dev.id,
-		strerror(error));
-}
-
-/*
- * A synchronous write that fails with EIO consumed an error that may be of earlier, completed writes: then
- * no later flush would report it.
- */
 static void transfer_failed(struct blk_op *op, int res)
 {
-	struct blk *blk = op->blk;
-
-	blk_log_io(blk, io_name(op->io.code), op->off + op->done, res ? -res : EIO);
-	if (res == -EIO && op->io.code == VHX_IO_WRITEV && (op->io.flags & RWF_DSYNC))
-		flush_fail(blk, EIO);
+	blk_log_io(op->blk, io_name(op->io.code), op->off + op->done, res ? -res : EIO);
 	op_finish(op, VIRTIO_BLK_S_IOERR);
 }
 
@@ -611,12 +618,8 @@ static int flush_serve(struct blk *blk, struct vhx_request *req, const struct bl
 
 static void flush_next(struct blk_op *op, int res)
 {
-	struct blk *blk = op->blk;
-
-	if (res < 0)
-		flush_fail(blk, -res);
-	/* Another flush may have failed meanwhile, and with it taken this one's error. */
-	op_finish(op, blk->flush_failed ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
+	/* This one's failure, or that of another meanwhile, which may have taken this one's error. */
+	op_finish(op, op->blk->flush_failed ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
 }
 
 static void flush_start(struct blk_op *op, const struct blk_head *head)

@@ -12,6 +12,7 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,10 +39,12 @@ struct io_uring;
 
 static int fail_fdatasync; /* errno, once */
 static int fail_fallocate; /* errno, always */
+static int fail_dsync; /* errno, of one write with RWF_DSYNC */
 static unsigned int short_to; /* transfers are cut to this, 0: not */
 static unsigned int cuts; /* how often */
 static unsigned int dsync_seen; /* writes with RWF_DSYNC */
 static unsigned int fsyncs_seen; /* calls of fdatasync */
+static pthread_mutex_t fdatasync_gate = PTHREAD_MUTEX_INITIALIZER; /* held: none of them ends */
 static unsigned int allocations;
 static unsigned int direct_unit; /* that statx reports, 0: the true one */
 static int refuse_io_uring; /* errno, always */
@@ -64,6 +67,8 @@ int __wrap_fdatasync(int fd)
 	int error = __atomic_exchange_n(&fail_fdatasync, 0, __ATOMIC_RELAXED);
 
 	__atomic_add_fetch(&fsyncs_seen, 1, __ATOMIC_RELAXED);
+	pthread_mutex_lock(&fdatasync_gate);
+	pthread_mutex_unlock(&fdatasync_gate);
 	if (!error)
 		return __real_fdatasync(fd);
 	errno = error;
@@ -105,10 +110,17 @@ ssize_t __wrap_preadv64v2(int fd, const struct iovec *iov, int cnt, off_t off, i
 ssize_t __wrap_pwritev64v2(int fd, const struct iovec *iov, int cnt, off_t off, int flags)
 {
 	struct iovec one;
+	int error = 0;
 
 	iov = cut(iov, &one, &cnt);
-	if (flags & RWF_DSYNC)
+	if (flags & RWF_DSYNC) {
 		__atomic_add_fetch(&dsync_seen, 1, __ATOMIC_RELAXED);
+		error = __atomic_exchange_n(&fail_dsync, 0, __ATOMIC_RELAXED);
+	}
+	if (error) {
+		errno = error;
+		return -1;
+	}
 	return __real_pwritev64v2(fd, iov, cnt, off, flags);
 }
 
@@ -295,7 +307,7 @@ static int tear_down(void **state)
 {
 	struct env *e = *state;
 
-	fail_fdatasync = fail_fallocate = refuse_io_uring = 0;
+	fail_fdatasync = fail_fallocate = fail_dsync = refuse_io_uring = 0;
 	short_to = 0;
 	if (e->dev)
 		e->dev->ops->close(e->dev);
@@ -1144,6 +1156,90 @@ static void test_reset_stops_zeroing_between_two_writes(void **state)
 	check_read(e, SECTORS - 8, 4096, 0);
 }
 
+/* Resets the queue of @r, of which a system call is in flight, and sees @r dropped. */
+static void reset_under(struct env *e, struct fake_request *r)
+{
+	e->dev->ops->reset(e->dev, &e->queue);
+	assert_int_equal(e->queue.quiesced, 0);
+	pthread_mutex_unlock(&fdatasync_gate);
+	fake_wait(r);
+	assert_true(r->dropped);
+	assert_int_equal(e->queue.quiesced, 1);
+	fake_request_free(r);
+}
+
+static void assert_flush_failed(struct env *e)
+{
+	assert_int_equal(e->errors_logged, 1);
+	assert_int_equal(do_simple(e, VIRTIO_BLK_T_FLUSH), VIRTIO_BLK_S_IOERR);
+	/* A new driver does not make it good. */
+	assert_int_equal(e->dev->ops->set_features(e->dev, e->dev->features), 0);
+	assert_int_equal(do_simple(e, VIRTIO_BLK_T_FLUSH), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(e->errors_logged, 1);
+}
+
+static void test_flush_that_fails_under_a_reset_stays_failed(void **state)
+{
+	struct env *e = *state;
+	struct fake_request *r = request_new(e, VIRTIO_BLK_T_FLUSH, 0, NULL, 0, 1);
+
+	assert_int_equal(do_write(e, 8, 512, 1), VIRTIO_BLK_S_OK);
+	vhx_store_relaxed(&fail_fdatasync, EIO);
+	pthread_mutex_lock(&fdatasync_gate);
+	fake_submit(r);
+	reset_under(e, r);
+	assert_flush_failed(e);
+}
+
+static void test_synchronous_write_that_fails_under_a_reset_fails_flushes(void **state)
+{
+	static const uint8_t data[4096];
+	struct env *e = *state;
+	struct fake_request *r = request_new(e, VIRTIO_BLK_T_OUT, 8, data, sizeof(data), 1);
+
+	assert_int_equal(set_writeback(e, 0), 0);
+	vhx_store_relaxed(&fail_dsync, EIO);
+	pthread_mutex_lock(&fdatasync_gate);
+	fake_submit(r);
+	reset_under(e, r);
+	assert_int_equal(vhx_load_relaxed(&fail_dsync), 0);
+	assert_flush_failed(e);
+}
+
+/* The range is done, and the reset meets the fdatasync behind it. */
+static void test_sync_of_a_range_that_fails_under_a_reset_fails_flushes(void **state)
+{
+	const struct virtio_blk_range range = { .num_sectors = { 8 } };
+	struct env *e = *state;
+	struct fake_request *r = request_new(e, VIRTIO_BLK_T_WRITE_ZEROES, 0, &range, sizeof(range),
+					     1);
+
+	assert_int_equal(set_writeback(e, 0), 0);
+	vhx_store_relaxed(&fail_fdatasync, EIO);
+	vhx_store_relaxed(&fsyncs_seen, 0);
+	pthread_mutex_lock(&fdatasync_gate);
+	fake_submit(r);
+	while (!vhx_load_relaxed(&fsyncs_seen))
+		assert_int_equal(vhx_loop_once(e->loop, 1), 0);
+	reset_under(e, r);
+	assert_flush_failed(e);
+}
+
+/* Nobody asks this device again, but the operator is told. */
+static void test_flush_that_fails_under_a_close_is_logged(void **state)
+{
+	struct env *e = *state;
+	struct fake_request *r = request_new(e, VIRTIO_BLK_T_FLUSH, 0, NULL, 0, 1);
+
+	vhx_store_relaxed(&fail_fdatasync, EIO);
+	fake_submit(r);
+	e->dev->ops->close(e->dev);
+	e->dev = NULL;
+	assert_true(r->dropped);
+	assert_int_equal(e->errors_logged, 1);
+	fake_request_free(r);
+}
+
 static void test_close_with_io_in_flight(void **state)
 {
 	struct fake_request *r[400];
@@ -1287,6 +1383,10 @@ int main(void)
 		ON_ALL(test_reset_of_an_idle_queue),
 		ON_ALL(test_reset_with_io_in_flight),
 		ON(disk_threads, test_reset_stops_zeroing_between_two_writes),
+		ON_THREADS(test_flush_that_fails_under_a_reset_stays_failed),
+		ON_THREADS(test_synchronous_write_that_fails_under_a_reset_fails_flushes),
+		ON_THREADS(test_sync_of_a_range_that_fails_under_a_reset_fails_flushes),
+		ON_THREADS(test_flush_that_fails_under_a_close_is_logged),
 		ON_ALL(test_close_with_io_in_flight),
 		ON_ALL(test_no_allocation_on_the_data_path),
 		ON(disk_uring, test_threads_serve_where_io_uring_is_refused),
