@@ -17,6 +17,12 @@
  * The mode. Linux gives the file of a bound socket the mode of the socket's own inode, which
  * fchmod() sets before: the file is never, not for a moment, more open than asked, and no
  * process-wide umask is touched.
+ *
+ * Accepting without descriptors. A connection that accept(2) fails on stays in the backlog and the
+ * listening socket readable, so that a level-triggered loop calls again and again. One descriptor
+ * is therefore held in reserve: it is given up, the connection taken in its place and closed, and
+ * the reserve renewed. Another thread or, where the system's table of files is full, another
+ * process may take what was given up; then the reserve is missing until it can be had again.
  */
 #include "util/unix_socket.h"
 
@@ -25,6 +31,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -100,6 +107,35 @@ int vhx_unix_accept(int listen_fd)
 	int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	return fd < 0 ? -errno : fd;
+}
+
+/* Any kind of file would do; this one needs no path. */
+int vhx_unix_spare_open(void)
+{
+	return eventfd(0, EFD_CLOEXEC);
+}
+
+static bool is_exhaustion(int err)
+{
+	return err == -EMFILE || err == -ENFILE || err == -ENOMEM || err == -ENOBUFS;
+}
+
+int vhx_unix_accept_spare(int listen_fd, int *spare)
+{
+	int fd = vhx_unix_accept(listen_fd);
+	int refused;
+
+	if (is_exhaustion(fd)) {
+		if (*spare >= 0)
+			close(*spare);
+		refused = vhx_unix_accept(listen_fd);
+		if (refused >= 0)
+			close(refused);
+		*spare = -1;
+	}
+	if (*spare < 0)
+		*spare = vhx_unix_spare_open();
+	return fd;
 }
 
 static int in_use(const char *path, pid_t pid, struct vhx_error *err)

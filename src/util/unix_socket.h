@@ -47,6 +47,19 @@ int vhx_unix_listener_steal(struct vhx_unix_listener *l);
 int vhx_unix_accept(int listen_fd);
 
 /*
+ * A descriptor held in reserve for vhx_unix_accept_spare(), or -1, which it copes with. The caller
+ * closes it in the end.
+ */
+int vhx_unix_spare_open(void);
+
+/*
+ * As vhx_unix_accept(), for a listener that is watched all the time: a connection that cannot be
+ * taken for want of descriptors or memory is ended, and the error is returned. Its peer sees the
+ * end of the stream.
+ */
+int vhx_unix_accept_spare(int listen_fd, int *spare);
+
+/*
  * A connected descriptor. Never waits: -EAGAIN when the backlog is full, -ENOENT or -ECONNREFUSED
  * when nobody is there: all three are worth another try later.
  */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@
 #include <cmocka.h>
 
 #define INHERITED_FD 3
+#define DESCRIPTORS_MAX 128
 
 static char dir[64];
 static char path[96];
@@ -84,6 +86,76 @@ static void test_both_types_talk(void **state)
 {
 	check_talks(SOCK_STREAM);
 	check_talks(SOCK_SEQPACKET);
+}
+
+/* Lowers the limit and fills the table. Returns how many were taken. */
+static unsigned int descriptors_take(int held[DESCRIPTORS_MAX], struct rlimit *old)
+{
+	struct rlimit low;
+	unsigned int cnt = 0;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, old), 0);
+	low = (struct rlimit){ DESCRIPTORS_MAX, old->rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+	while (cnt < DESCRIPTORS_MAX && (held[cnt] = dup(STDERR_FILENO)) >= 0)
+		cnt++;
+	return cnt;
+}
+
+static void descriptors_give(const int *held, unsigned int cnt, const struct rlimit *old)
+{
+	while (cnt--)
+		close(held[cnt]);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, old), 0);
+}
+
+static void test_connection_without_descriptors_is_ended(void **state)
+{
+	struct vhx_unix_listener l;
+	struct rlimit old;
+	int held[DESCRIPTORS_MAX], clients[2], rets[3], spare, fd;
+	unsigned int cnt, i;
+	char c;
+
+	assert_int_equal(vhx_unix_listen(&l, path, SOCK_STREAM, 0600, &error), 0);
+	spare = vhx_unix_spare_open();
+	assert_true(spare >= 0);
+	for (i = 0; i < 2; i++)
+		clients[i] = vhx_unix_connect(path, SOCK_STREAM, &error);
+	cnt = descriptors_take(held, &old);
+	for (i = 0; i < 3; i++)
+		rets[i] = vhx_unix_accept_spare(l.fd, &spare);
+	descriptors_give(held, cnt, &old);
+	assert_int_equal(rets[0], -EMFILE);
+	assert_int_equal(rets[1], -EMFILE);
+	/* Linux looks for a descriptor before it looks for a connection. */
+	assert_true(rets[2] == -EMFILE || rets[2] == -EAGAIN);
+	assert_int_equal(vhx_unix_accept(l.fd), -EAGAIN);
+	for (i = 0; i < 2; i++) {
+		assert_int_equal(recv(clients[i], &c, 1, 0), 0);
+		close(clients[i]);
+	}
+	/* And serves when there are some again. */
+	assert_true(spare >= 0);
+	clients[0] = vhx_unix_connect(path, SOCK_STREAM, &error);
+	fd = vhx_unix_accept_spare(l.fd, &spare);
+	assert_true(fd >= 0);
+	close(fd);
+	close(clients[0]);
+	close(spare);
+	vhx_unix_unlisten(&l);
+}
+
+static void test_spare_that_is_missing_is_made_up_for(void **state)
+{
+	struct vhx_unix_listener l;
+	int spare = -1;
+
+	assert_int_equal(vhx_unix_listen(&l, path, SOCK_STREAM, 0600, &error), 0);
+	assert_int_equal(vhx_unix_accept_spare(l.fd, &spare), -EAGAIN);
+	assert_true(spare >= 0);
+	close(spare);
+	vhx_unix_unlisten(&l);
 }
 
 static void test_mode_does_not_need_the_umask(void **state)
@@ -378,6 +450,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_both_types_talk),
+		TEST(test_connection_without_descriptors_is_ended),
+		TEST(test_spare_that_is_missing_is_made_up_for),
 		TEST(test_mode_does_not_need_the_umask),
 		TEST(test_stale_socket_is_replaced),
 		TEST(test_stale_socket_of_other_type_is_replaced),
