@@ -13,7 +13,8 @@
  *     ^                 |  '--EINPROGRESS--^ |
  *     '------- drop ----+-------------------'
  *
- * idle:    the listening socket is watched; queues are blank.
+ * idle:    the listening socket is watched; queues are blank. A VMM that comes when the process has
+ *   no descriptor left is refused: left in the backlog it would keep the loop awake.
  * serving: the connection is watched; a second VMM waits in the listen backlog until this one is
  *   gone.
  * stalled: a request waits for the owner (s->row and s->resume say which and how it goes on);
@@ -32,10 +33,10 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "util/unix_socket.h"
 #include "vhost_user/server_state.h"
 
 /* Then the loop looks at other descriptors; ours is still readable. */
@@ -160,6 +161,7 @@ int vhx_vu_server_new(const struct vhx_vu_config *cfg, int listen_fd, struct vhx
 	}
 	s->cfg = *cfg;
 	s->listen_fd = listen_fd;
+	s->spare_fd = vhx_unix_spare_open();
 	s->ring_mem = (struct vhx_ring_mem){ payload_map, payload_dirty, s };
 	for (uint16_t i = 0; i < VHX_VU_QUEUES_MAX; i++)
 		vhx_vu_vq_init(&s->vqs[i], s, i);
@@ -178,6 +180,8 @@ void vhx_vu_server_free(struct vhx_vu_server *s)
 		s->cfg.ops->gone(s->cfg.ctx);
 		connection_fini(s);
 	}
+	if (s->spare_fd >= 0)
+		close(s->spare_fd);
 	close(s->listen_fd);
 	free(s->memory_next);
 	free(s->memory);
@@ -190,10 +194,10 @@ void vhx_vu_server_accept(struct vhx_vu_server *s)
 
 	if (s->conn_fd >= 0)
 		return;
-	fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	fd = vhx_unix_accept_spare(s->listen_fd, &s->spare_fd);
 	if (fd < 0) {
-		if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
-			server_say(s, VHX_LOG_ERROR, "accept", "", -errno);
+		if (fd != -EAGAIN && fd != -ECONNABORTED && fd != -EINTR)
+			server_say(s, VHX_LOG_ERROR, "VMM refused", "", fd);
 		return;
 	}
 	s->conn_fd = fd;

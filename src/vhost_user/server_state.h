@@ -48,6 +48,7 @@ struct vhx_vu_row;
 struct vhx_vu_server {
 	struct vhx_vu_config cfg;
 	int listen_fd;
+	int spare_fd; /* in reserve, to end a connection that cannot be taken; -1: none */
 	int conn_fd; /* -1: no VMM */
 	int backend_fd; /* for requests of our own; -1: none */
 

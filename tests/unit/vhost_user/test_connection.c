@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Framing, partial messages, requests that take time, and VMMs that come and go. */
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
 
 #include "vu_client.h"
+
+/* The limit that is set where a test wants none left. */
+#define DESCRIPTORS_MAX 128
 
 static void raw_header(struct env *e, uint32_t request, uint32_t flags, uint32_t size)
 {
@@ -341,6 +346,34 @@ static void test_free_while_serving(void **state)
 
 #define T(f) cmocka_unit_test_setup_teardown(f, env_setup, env_teardown)
 
+static void test_client_that_comes_without_descriptors_left(void **state)
+{
+	struct env *e = *state;
+	struct rlimit old, low;
+	struct pollfd waiting;
+	int held[DESCRIPTORS_MAX];
+	size_t cnt = 0;
+
+	close(e->sock);
+	server_run(e);
+	e->sock = client_connect(e);
+	waiting = (struct pollfd){ .fd = e->owner.listen_fd, .events = POLLIN };
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	low = (struct rlimit){ DESCRIPTORS_MAX, old.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+	while (cnt < DESCRIPTORS_MAX && (held[cnt] = dup(e->mem_fd)) >= 0)
+		cnt++;
+	vhx_vu_server_accept(e->owner.server);
+	while (cnt)
+		close(held[--cnt]);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	assert_int_equal(poll(&waiting, 1, 0), 0);
+	assert_int_equal(e->owner.connected, 1);
+	assert_true(client_closed(e));
+	env_reconnect(e);
+	assert_int_equal(e->owner.connected, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -362,6 +395,7 @@ int main(void)
 		T(test_failed_stop_ends_the_connection),
 		T(test_owner_drops_from_within_an_op),
 		T(test_free_while_serving),
+		T(test_client_that_comes_without_descriptors_left),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
