@@ -56,6 +56,8 @@ struct listener {
 	struct server *server;
 	struct vhx_unix_listener sock;
 	struct vhx_loop_fd watch;
+	struct vhx_log_limit limit;
+	int spare_fd;
 };
 
 struct server {
@@ -143,10 +145,14 @@ static void channel_add(struct server *s, int sock)
 static void listener_ready(struct vhx_loop_fd *w, uint32_t events)
 {
 	struct listener *l = vhx_container_of(w, struct listener, watch);
-	int sock = vhx_unix_accept(l->sock.fd);
+	int sock = vhx_unix_accept_spare(l->sock.fd, &l->spare_fd);
 
 	if (sock >= 0)
 		channel_add(l->server, sock);
+	else if (sock != -EAGAIN && sock != -ECONNABORTED && sock != -EINTR)
+		vhx_log_limited(l->server->program.log, &l->limit,
+				vhx_loop_now(l->server->program.loop), VHX_LOG_WARNING,
+				"channel: refused: %s", strerror(-sock));
 }
 
 static int listener_add(struct server *s, const char *text)
@@ -164,6 +170,7 @@ static int listener_add(struct server *s, const char *text)
 		return ret;
 	}
 	s->listener_cnt++;
+	l->spare_fd = vhx_unix_spare_open();
 	l->server = s;
 	l->watch = (struct vhx_loop_fd){
 		.fd = l->sock.fd, .events = EPOLLIN, .ready = listener_ready
@@ -178,6 +185,8 @@ static void listeners_close(struct server *s)
 	for (i = 0; i < s->listener_cnt; i++) {
 		vhx_loop_fd_del(s->program.loop, &s->listeners[i].watch);
 		vhx_unix_unlisten(&s->listeners[i].sock);
+		if (s->listeners[i].spare_fd >= 0)
+			close(s->listeners[i].spare_fd);
 	}
 }
 
