@@ -10,6 +10,9 @@
 #define BLK_T_FLUSH 4
 #define BLK_T_DISCARD 11
 #define BLK_T_WRITE_ZEROES 13
+#define BLK_F_FLUSH (1ull << 9)
+#define BLK_F_CONFIG_WCE (1ull << 11)
+#define BLK_CONFIG_WRITEBACK 32
 #define BLK_S_OK 0
 #define BLK_S_IOERR 1
 
@@ -37,11 +40,22 @@ static enum vhx_request_kind blk_kind(const uint8_t *out, uint32_t len)
 	}
 }
 
+/* 5.2.5.2: without FLUSH the device writes through, with CONFIG_WCE the driver chooses. */
+static bool blk_write_back(uint64_t features, const uint8_t *config, uint32_t config_len)
+{
+	if (!(features & BLK_F_FLUSH))
+		return false;
+	if (!(features & BLK_F_CONFIG_WCE) || config_len <= BLK_CONFIG_WRITEBACK)
+		return true;
+	return config[BLK_CONFIG_WRITEBACK];
+}
+
 /* Device types of VirtIO 5. */
 static const struct vhx_devtype devtypes[] = {
 	{ .device_id = 1, .name = "net", .kind = plain_kind },
 	{ .device_id = 2, .name = "blk", .replay = true, .has_status = true,
-	  .status_error = BLK_S_IOERR, .status_ok = BLK_S_OK, .kind = blk_kind },
+	  .status_error = BLK_S_IOERR, .status_ok = BLK_S_OK, .kind = blk_kind,
+	  .write_back = blk_write_back },
 	{ .device_id = 3, .name = "console", .kind = plain_kind },
 	{ .device_id = 4, .name = "rng", .replay = true, .kind = plain_kind },
 	{ .device_id = 8, .name = "scsi", .kind = plain_kind },

@@ -26,6 +26,8 @@ struct vhx_devtype {
 	bool has_status;
 	uint8_t status_error, status_ok;
 	enum vhx_request_kind (*kind)(const uint8_t *out, uint32_t len);
+	/* Do completed writes wait for a flush, with these features and this config? NULL: yes. */
+	bool (*write_back)(uint64_t features, const uint8_t *config, uint32_t config_len);
 };
 
 /* Never NULL. */

@@ -40,6 +40,10 @@ void vhx_driver_lost(struct vhx_driver *d)
 	d->have_config = false;
 	d->config_got = 0;
 	d->config_stale = false;
+	d->config_reading = false;
+	d->config_tries = 0;
+	d->config_keeping = false;
+	d->config_kept_done = false;
 	d->status = 0;
 	d->features_set = false;
 	d->reset_done = false;
@@ -83,27 +87,37 @@ static bool next_features(struct vhx_driver *d)
 	return true;
 }
 
-static bool next_config(struct vhx_driver *d)
+static void config_request(struct vhx_driver *d)
 {
-	struct virtio_msg_get_config *g;
+	struct virtio_msg_get_config *g = request_begin(d, VIRTIO_MSG_GET_CONFIG, sizeof(*g));
 	uint32_t left = d->id.config_len - d->config_got;
 
-	if (d->have_config && !d->config_stale)
-		return false;
-	if (!d->id.config_len) {
-		d->config_stale = false;
-		return false;
-	}
-	if (d->have_config) {
-		d->have_config = false;
-		d->config_stale = false;
-		d->config_got = 0;
-		left = d->id.config_len;
-	}
-	g = request_begin(d, VIRTIO_MSG_GET_CONFIG, sizeof(*g));
 	g->offset = vhx_le32_of(d->config_got);
 	g->length = vhx_le32_of((uint32_t)vhx_min_u64(left, VHX_CONTROL_CONFIG_MAX));
+}
+
+static bool next_config(struct vhx_driver *d)
+{
+	if (d->have_config)
+		return false;
+	config_request(d);
 	return true;
+}
+
+/* Last of all: a backend whose config never rests holds up nothing but this. */
+static bool next_config_again(struct vhx_driver *d)
+{
+	if (!d->config_stale && !d->config_reading)
+		return false;
+	if (!d->config_reading) {
+		d->config_stale = false;
+		d->config_got = 0;
+		d->config_tries = 0;
+	}
+	d->config_reading = d->id.config_len != 0;
+	if (d->config_reading)
+		config_request(d);
+	return d->config_reading;
 }
 
 static void status_request(struct vhx_driver *d, uint8_t status)
@@ -223,24 +237,45 @@ static bool next_driver_ok(struct vhx_driver *d)
 	return true;
 }
 
-static bool next_config_write(struct vhx_driver *d)
+static void config_write_request(struct vhx_driver *d, const struct vhx_driver_write *w)
 {
 	struct virtio_msg_config *c;
 
-	if (!d->config_write.pending)
+	c = request_begin(d, VIRTIO_MSG_SET_CONFIG, (uint16_t)(sizeof(*c) + w->len));
+	c->offset = vhx_le32_of(w->off);
+	c->length = vhx_le32_of(w->len);
+	memcpy(c + 1, w->bytes, w->len);
+}
+
+/* A device in use is written to once its features are settled, since those may reset what was written. */
+static bool config_writable(const struct vhx_driver *d)
+{
+	return !d->active || (d->status & VHX_STATUS_FEATURES_OK);
+}
+
+/* What the driver last wrote, a cache that is off for example, goes to a replaced backend before any request. */
+static bool next_config_keep(struct vhx_driver *d)
+{
+	if (!d->config_kept.set || d->config_kept_done || !config_writable(d))
 		return false;
-	c = request_begin(d, VIRTIO_MSG_SET_CONFIG,
-			  (uint16_t)(sizeof(*c) + d->config_write.len));
-	c->offset = vhx_le32_of(d->config_write.off);
-	c->length = vhx_le32_of(d->config_write.len);
-	memcpy(c + 1, d->config_write.bytes, d->config_write.len);
+	d->config_keeping = true;
+	config_write_request(d, &d->config_kept);
+	return true;
+}
+
+static bool next_config_write(struct vhx_driver *d)
+{
+	if (!d->config_write.set || !config_writable(d))
+		return false;
+	config_write_request(d, &d->config_write);
 	return true;
 }
 
 static bool (*const steps[])(struct vhx_driver *d) = {
-	next_attach,	  next_info,	     next_features,   next_config,
-	next_reset,	  next_acknowledge,  next_set_features, next_features_ok,
-	next_queue_close, next_queue_open,   next_driver_ok,  next_config_write,
+	next_attach,	  next_info,	    next_features,     next_config,
+	next_reset,	  next_acknowledge, next_set_features, next_features_ok,
+	next_config_keep, next_config_write, next_queue_close, next_queue_open,
+	next_driver_ok,	  next_config_again,
 };
 
 bool vhx_driver_next(struct vhx_driver *d, const struct vhx_control **req)
@@ -356,7 +391,7 @@ static int config_response(struct vhx_driver *d, const struct vhx_control *resp,
 	/* 2.5: a change in between makes the parts inconsistent; begin again. */
 	if (d->config_got && generation != d->config_generation) {
 		d->config_got = 0;
-		return 0;
+		return ++d->config_tries < VHX_DRIVER_CONFIG_TRIES ? 0 : -EPROTO;
 	}
 	d->config_generation = generation;
 	memcpy(d->config_new + d->config_got, c + 1, len);
@@ -364,6 +399,7 @@ static int config_response(struct vhx_driver *d, const struct vhx_control *resp,
 	if (d->config_got < d->id.config_len)
 		return 0;
 	d->have_config = true;
+	d->config_reading = false;
 	d->id.generation = generation;
 	if (!d->id.known)
 		*event = VHX_DRIVER_KNOWN;
@@ -387,6 +423,7 @@ static void reset_apply(struct vhx_driver *d)
 
 	d->reset_done = true;
 	d->features_set = false;
+	d->config_kept_done = false;
 	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++)
 		queue_closed(&d->queues[i]);
 }
@@ -469,12 +506,25 @@ static int set_config_response(struct vhx_driver *d, const struct vhx_control *r
 	const struct virtio_msg_config *c = (const void *)resp->payload;
 	uint32_t len = vhx_le32_get(c->length);
 
+	struct vhx_driver_write *w = d->config_keeping ? &d->config_kept : &d->config_write;
+
 	/* All of it was written, or nothing. */
-	if (len && len != d->config_write.len)
+	if (len && len != w->len)
 		return -EPROTO;
-	d->config_refused = !len;
-	d->config_write.pending = false;
 	d->config_stale = true;
+	if (d->config_keeping) {
+		d->config_keeping = false;
+		d->config_kept_done = true;
+		/* Its predecessor took it: this is not the same device. */
+		return len ? 0 : -ESTALE;
+	}
+	d->config_refused = !len;
+	w->set = false;
+	if (len) {
+		d->config_kept = *w;
+		d->config_kept.set = true;
+		d->config_kept_done = true;
+	}
 	*event = VHX_DRIVER_CONFIG_WRITTEN;
 	return 0;
 }
@@ -514,6 +564,13 @@ int vhx_driver_response(struct vhx_driver *d, const struct vhx_control *resp,
 			return handlers[i].handle(d, resp, event);
 	}
 	return 0;
+}
+
+void vhx_driver_forget_writes(struct vhx_driver *d)
+{
+	d->config_kept.set = false;
+	/* An outstanding one is answered to nobody. */
+	d->config_write.set = d->waiting && d->config_write.set;
 }
 
 void vhx_driver_config_event(struct vhx_driver *d)

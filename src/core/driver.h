@@ -63,23 +63,34 @@ enum vhx_driver_event {
 	VHX_DRIVER_CONFIG_WRITTEN, /* `config_refused` tells how it went */
 };
 
+/* A write of the config space. */
+struct vhx_driver_write {
+	bool set;
+	uint32_t off, len;
+	uint8_t bytes[VHX_DRIVER_CONFIG_MAX];
+};
+
+/* Times that a config which changes while it is read in parts is read from the start again. */
+#define VHX_DRIVER_CONFIG_TRIES 16
+
 struct vhx_driver {
 	char name[VHX_NAME_LEN];
 	struct vhx_driver_identity id;
 	/* Wanted */
 	bool active;
 	uint64_t features; /* crossing bits only */
-	struct {
-		bool pending;
-		uint32_t off, len;
-		uint8_t bytes[VHX_DRIVER_CONFIG_MAX];
-	} config_write;
+	struct vhx_driver_write config_write; /* asked for, not answered yet */
+	struct vhx_driver_write config_kept; /* the last one accepted: a replaced backend gets it, too */
 	bool config_stale;
 	/* Applied */
 	bool attached, have_info, have_features, have_config;
 	uint16_t dev_num;
 	uint8_t status;
 	bool features_set, reset_done;
+	bool config_kept_done;	/* @config_kept holds at this backend */
+	bool config_keeping;	/* the outstanding SET_CONFIG is for that */
+	bool config_reading;	/* again, after it was read once */
+	uint8_t config_tries;
 	uint64_t applied_features;
 	uint32_t config_got;
 	uint8_t config_new[VHX_DRIVER_CONFIG_MAX];
@@ -108,6 +119,9 @@ bool vhx_driver_next(struct vhx_driver *d, const struct vhx_control **req);
  */
 int vhx_driver_response(struct vhx_driver *d, const struct vhx_control *resp,
 			enum vhx_driver_event *event);
+
+/* The VMM is gone: what its guest wrote into the config is nobody's wish any more. */
+void vhx_driver_forget_writes(struct vhx_driver *d);
 
 /* EVENT_CONFIG arrived: the config will be read again. */
 void vhx_driver_config_event(struct vhx_driver *d);

@@ -12,6 +12,8 @@
 
 /* A control request is answered within this, or the channel is given up. */
 #define VHX_FDEV_CONTROL_NS (5 * 1000000000ull)
+/* The whole of a reset that somebody waits for, whatever else the backend answers meanwhile. */
+#define VHX_FDEV_RESET_NS (4 * 1000000000ull)
 /* Pauses before asking for a device again that is still taken, or that a new backend does not have. */
 #define VHX_FDEV_BUSY_NS (100 * 1000000ull)
 #define VHX_FDEV_MISSING_NS (1000 * 1000000ull)
@@ -29,7 +31,8 @@ enum vhx_fqueue_state {
 struct vhx_fbuffer {
 	const struct iovec *in;
 	uint32_t in_cnt;
-	uint8_t status;	     /* last byte of a small answer's last chunk */
+	uint8_t status; /* the last in byte, once it came */
+	bool status_came;
 	uint64_t flush_mark; /* FLUSH: writes that had completed when it was sent */
 };
 
@@ -67,10 +70,12 @@ struct vhx_fdev {
 	bool failed; /* requests end with an error from here on */
 	bool unusable;
 	bool reset_waits; /* reset_done is owed */
-	bool was_running;
+	bool stuck; /* a stop ran out of time: the next ones do not wait again before it has run again */
 	bool needs_running; /* negotiation restarts: say "running" again */
 	struct vhx_loop_timer control_timer;
 	struct vhx_loop_timer retry_timer;
+	struct vhx_loop_timer reset_timer;
+	struct vhx_log_limit log_limit;
 	/* Durability: writes completed, how many of them the last good FLUSH covers, and a bad one. */
 	uint64_t writes_done, writes_flushed;
 	bool flush_failed;
@@ -90,8 +95,14 @@ void vhx_fqueue_flush(struct vhx_fqueue *q);
 bool vhx_fqueue_arm(struct vhx_fqueue *q);
 /* The backend opened the queue: its limits are known. */
 void vhx_fqueue_opened(struct vhx_fqueue *q);
-/* The backend can do nothing more for what is in flight: @death of it, or a reset. */
-void vhx_fqueue_interrupted(struct vhx_fqueue *q, bool death);
+enum vhx_fqueue_interruption {
+	VHX_FQUEUE_RESET, /* the backend answered a reset of the device */
+	VHX_FQUEUE_CUT,	  /* the channel is gone: we gave up waiting */
+	VHX_FQUEUE_DEATH, /* the channel is gone: the backend's doing, and perhaps a request's */
+};
+
+/* The backend can do nothing more for what is in flight. */
+void vhx_fqueue_interrupted(struct vhx_fqueue *q, enum vhx_fqueue_interruption why);
 /* The backend answered the queue's reset. */
 void vhx_fqueue_closed(struct vhx_fqueue *q);
 /* Ends everything in flight with an error. */

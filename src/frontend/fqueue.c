@@ -226,6 +226,7 @@ static void queue_timeout(struct vhx_loop_timer *t)
 		return;
 	}
 	/* It does not even answer a reset: cut it off. Without a channel it can reach nobody. */
+	q->fdev->stuck = true;
 	if (l)
 		vhx_link_fail(l, -ETIMEDOUT);
 	queue_stopped(q);
@@ -238,6 +239,12 @@ int vhx_fqueue_stop(struct vhx_fqueue *q)
 		/* Nothing is left that could end a group. */
 		q->group_open = false;
 		vhx_fqueue_flush(q);
+		queue_release(q);
+		return 0;
+	}
+	/* Queues are stopped one after another: only the first one waits for a backend that is not there. */
+	if (q->fdev->stuck && !driver_queue(q)->open) {
+		vhx_fqueue_fail_all(q);
 		queue_release(q);
 		return 0;
 	}
@@ -271,7 +278,7 @@ void vhx_fqueue_opened(struct vhx_fqueue *q)
 		vhx_flight_limits(&q->flight, l->window, l->head_len);
 }
 
-void vhx_fqueue_interrupted(struct vhx_fqueue *q, bool death)
+void vhx_fqueue_interrupted(struct vhx_fqueue *q, enum vhx_fqueue_interruption why)
 {
 	if (q->state == VHX_FQUEUE_STOPPED)
 		return;
@@ -280,9 +287,9 @@ void vhx_fqueue_interrupted(struct vhx_fqueue *q, bool death)
 		queue_stopped(q);
 		return;
 	}
-	if (!q->fdev->type->replay && death)
+	if (!q->fdev->type->replay && why != VHX_FQUEUE_RESET)
 		vhx_fqueue_fail_all(q);
-	vhx_flight_rewind(&q->flight, death);
+	vhx_flight_rewind(&q->flight, why == VHX_FQUEUE_DEATH);
 	q->cursor = q->flight.order.next;
 	q->have_current = false;
 	if (q->state == VHX_FQUEUE_DRAINING && !q->flight.count)
@@ -363,6 +370,7 @@ static void current_set(struct vhx_fqueue *q, uint16_t id)
 	b->in = q->current.in;
 	b->in_cnt = q->current.in_cnt;
 	b->status = q->fdev->type->status_error;
+	b->status_came = false;
 	b->flush_mark = q->fdev->writes_done;
 	q->have_current = true;
 }
@@ -552,17 +560,52 @@ static void chunk_receive(struct vhx_fqueue *q, struct vhx_link *l, const struct
 {
 	struct vhx_fbuffer *b = &q->buffers[u->id];
 	uint8_t look[VHX_FQUEUE_LOOK_MAX];
+	uint32_t off = u->in_off, len = u->chunk_len;
 
 	q->fdev->stats.bytes_copied += u->chunk_len;
 	q->fdev->stats.bytes_in += u->chunk_len;
+	/* A status is looked at, so it is read once and given to the guest from here. */
 	if (u->chunk_len > sizeof(look)) {
-		in_receive(q, b, u->in_off, l, msg_off, u->chunk_len);
-		return;
+		uint32_t bulk = u->chunk_len - sizeof(look);
+
+		in_receive(q, b, u->in_off, l, msg_off, bulk);
+		off += bulk;
+		msg_off += bulk;
+		len -= bulk;
 	}
-	vhx_link_read(l, msg_off, look, u->chunk_len);
-	if (u->in_off + u->chunk_len == q->slots[u->id].in_len)
-		b->status = look[u->chunk_len - 1];
-	in_write(q, b, u->in_off, look, u->chunk_len);
+	vhx_link_read(l, msg_off, look, len);
+	if (off + len == q->slots[u->id].in_len) {
+		b->status = look[len - 1];
+		b->status_came = true;
+	}
+	in_write(q, b, off, look, len);
+}
+
+/*
+ * Many drivers look at the status only. An answer without one, or one that says all is well over bytes that never
+ * came, would hand them what was in their buffers before.
+ */
+static void answer_judge(struct vhx_fqueue *q, uint16_t id)
+{
+	const struct vhx_devtype *type = q->fdev->type;
+	const struct vhx_flight_slot *s = &q->slots[id];
+	struct vhx_fbuffer *b = &q->buffers[id];
+
+	if (!type->has_status || !s->in_len)
+		return;
+	if (b->status_came && (b->status != type->status_ok || s->in_prefix >= s->in_len - 1))
+		return;
+	b->status = type->status_error;
+	in_write(q, b, s->in_len - 1, &b->status, 1);
+	q->fdev->stats.errors++;
+}
+
+static bool writes_are_volatile(const struct vhx_fdev *fdev)
+{
+	const struct vhx_driver_identity *id = &fdev->driver.id;
+
+	return !fdev->type->write_back ||
+	       fdev->type->write_back(fdev->driver.features, id->config, id->config_len);
 }
 
 /* Keeps account of what is on stable storage. */
@@ -570,15 +613,22 @@ static void durability_note(struct vhx_fqueue *q, uint16_t id)
 {
 	struct vhx_fdev *fdev = q->fdev;
 
-	if (q->slots[id].kind == VHX_KIND_WRITE)
+	switch (q->slots[id].kind) {
+	case VHX_KIND_WRITE:
 		fdev->writes_done++;
-	if (q->slots[id].kind != VHX_KIND_FLUSH)
-		return;
-	if (q->buffers[id].status == fdev->type->status_ok)
-		fdev->writes_flushed =
-			vhx_max_u64(fdev->writes_flushed, q->buffers[id].flush_mark);
-	else
-		fdev->flush_failed = true;
+		if (!writes_are_volatile(fdev))
+			fdev->writes_flushed = fdev->writes_done;
+		break;
+	case VHX_KIND_FLUSH:
+		if (q->buffers[id].status == fdev->type->status_ok)
+			fdev->writes_flushed =
+				vhx_max_u64(fdev->writes_flushed, q->buffers[id].flush_mark);
+		else if (q->buffers[id].status_came)
+			fdev->flush_failed = true;
+		break;
+	default:
+		break;
+	}
 }
 
 static int record_receive(struct vhx_fqueue *q, struct vhx_link *l, const struct vhx_used *u,
@@ -592,6 +642,7 @@ static int record_receive(struct vhx_fqueue *q, struct vhx_link *l, const struct
 		chunk_receive(q, l, u, msg_off);
 	if (!(u->flags & VHX_USED_COMPLETE))
 		return 0;
+	answer_judge(q, u->id);
 	durability_note(q, u->id);
 	q->group_open = u->flags & VHX_USED_GROUP;
 	request_finish(q, u->id, u->used_len);

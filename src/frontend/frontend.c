@@ -92,6 +92,17 @@ static void control_expired(struct vhx_loop_timer *t)
 		vhx_link_fail(&fdev->fe->link, -ETIMEDOUT);
 }
 
+/* However busy the backend keeps us meanwhile: the VMM waits for this. */
+static void reset_expired(struct vhx_loop_timer *t)
+{
+	struct vhx_fdev *fdev = vhx_container_of(t, struct vhx_fdev, reset_timer);
+
+	vhx_log(fdev_log(fdev), VHX_LOG_WARNING, "%s: the backend does not end a reset",
+		fdev_name(fdev));
+	if (vhx_fdev_link(fdev))
+		vhx_link_fail(&fdev->fe->link, -ETIMEDOUT);
+}
+
 static void retry_expired(struct vhx_loop_timer *t)
 {
 	/* Nothing to do: the pass that follows finds the attach due. */
@@ -115,7 +126,8 @@ static void event_known(struct vhx_fdev *fdev)
 
 static void event_config(struct vhx_fdev *fdev)
 {
-	vhx_log(fdev_log(fdev), VHX_LOG_INFO, "%s: config changed", fdev_name(fdev));
+	vhx_log_limited(fdev_log(fdev), &fdev->log_limit, vhx_loop_now(fdev->fe->cfg.loop),
+			VHX_LOG_INFO, "%s: config changed", fdev_name(fdev));
 	fdev->ops->config_changed(fdev->ctx);
 }
 
@@ -139,16 +151,26 @@ static void event_running(struct vhx_fdev *fdev)
 	struct vhx_driver_identity *id = &fdev->driver.id;
 	bool volatile_writes = fdev->writes_done != fdev->writes_flushed;
 
-	if (fdev->was_running && id->cache_changed && volatile_writes)
+	/* Judged after a loss only: the same backend knows its own failures. */
+	if (fdev->needs_running && id->cache_changed && volatile_writes)
 		fdev_fail(fdev, "the backend came back without writes that had completed");
-	else if (fdev->was_running && fdev->flush_failed)
+	else if (fdev->needs_running && fdev->flush_failed)
 		fdev_fail(fdev, "a flush failed before the backend came back");
 	id->cache_changed = false;
 	if (!fdev->failed)
 		vhx_log(fdev_log(fdev), VHX_LOG_INFO, "%s: running%s", fdev_name(fdev),
 			fdev->needs_running ? " again" : "");
-	fdev->was_running = true;
 	fdev->needs_running = false;
+	fdev->stuck = false;
+}
+
+static void reset_finish(struct vhx_fdev *fdev)
+{
+	vhx_loop_timer_cancel(fdev->fe->cfg.loop, &fdev->reset_timer);
+	if (!fdev->reset_waits)
+		return;
+	fdev->reset_waits = false;
+	fdev->ops->reset_done(fdev->ctx);
 }
 
 static void event_stopped(struct vhx_fdev *fdev)
@@ -156,11 +178,8 @@ static void event_stopped(struct vhx_fdev *fdev)
 	uint32_t i;
 
 	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++)
-		vhx_fqueue_interrupted(&fdev->queues[i], false);
-	if (!fdev->reset_waits)
-		return;
-	fdev->reset_waits = false;
-	fdev->ops->reset_done(fdev->ctx);
+		vhx_fqueue_interrupted(&fdev->queues[i], VHX_FQUEUE_RESET);
+	reset_finish(fdev);
 }
 
 static void (*const events[])(struct vhx_fdev *fdev) = {
@@ -178,7 +197,10 @@ static void fdev_unusable(struct vhx_fdev *fdev, int reason, const char *why)
 	vhx_log(fdev_log(fdev), VHX_LOG_ERROR, "%s: %s", fdev_name(fdev), why);
 	fdev->unusable = true;
 	fdev->failed = true;
-	fdev->ops->unusable(fdev->ctx, reason);
+	reset_finish(fdev);
+	/* A device that its owner has known goes on, with errors for answers; others never were. */
+	if (!fdev->driver.id.known)
+		fdev->ops->unusable(fdev->ctx, reason);
 }
 
 /* A refusal of ATTACH. Before the device was ever known it is final, unless time can heal it. */
@@ -345,8 +367,11 @@ static bool frontend_pump(struct vhx_link *l)
 	return false;
 }
 
-static void fdev_lost(struct vhx_fdev *fdev)
+static void fdev_lost(struct vhx_fdev *fdev, int reason)
 {
+	/* Slow storage makes us give a channel up; that speaks against no request. */
+	enum vhx_fqueue_interruption why =
+		reason == -ETIMEDOUT ? VHX_FQUEUE_CUT : VHX_FQUEUE_DEATH;
 	struct vhx_loop *loop = fdev->fe->cfg.loop;
 	uint32_t i;
 
@@ -356,15 +381,8 @@ static void fdev_lost(struct vhx_fdev *fdev)
 		fdev->needs_running = true;
 	vhx_driver_lost(&fdev->driver);
 	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++)
-		vhx_fqueue_interrupted(&fdev->queues[i], true);
-	if (fdev->driver.config_write.pending) {
-		fdev->driver.config_write.pending = false;
-		fdev->ops->config_written(fdev->ctx, true);
-	}
-	if (fdev->reset_waits) {
-		fdev->reset_waits = false;
-		fdev->ops->reset_done(fdev->ctx);
-	}
+		vhx_fqueue_interrupted(&fdev->queues[i], why);
+	reset_finish(fdev);
 }
 
 static void retry_arm(struct vhx_frontend *fe)
@@ -382,7 +400,7 @@ static void frontend_down(struct vhx_link *l, int reason)
 		reason == -EPIPE ? "the backend left" : strerror(-reason));
 	fe->linked = false;
 	for (i = 0; i < fe->device_cnt; i++)
-		fdev_lost(fe->devices[i]);
+		fdev_lost(fe->devices[i], reason);
 	/* A backend whose channels end as soon as they are up gets no quicker retries, nor its log lines. */
 	if (fe->up_ns && vhx_loop_now(fe->cfg.loop) - fe->up_ns >= RETRY_MAX_NS)
 		fe->retry_ns = RETRY_MIN_NS;
@@ -471,6 +489,7 @@ static void fdev_free(struct vhx_fdev *fdev)
 		vhx_fqueue_kill(&fdev->queues[i]);
 	vhx_loop_timer_cancel(loop, &fdev->control_timer);
 	vhx_loop_timer_cancel(loop, &fdev->retry_timer);
+	vhx_loop_timer_cancel(loop, &fdev->reset_timer);
 	free(fdev);
 }
 
@@ -511,8 +530,10 @@ int vhx_fdev_new(struct vhx_frontend *fe, const char *name, const struct vhx_fde
 	fdev->driver.token = (uint16_t)(fe->device_cnt << 10);
 	fdev->control_timer.expired = control_expired;
 	fdev->retry_timer.expired = retry_expired;
+	fdev->reset_timer.expired = reset_expired;
 	vhx_list_init(&fdev->control_timer.node);
 	vhx_list_init(&fdev->retry_timer.node);
+	vhx_list_init(&fdev->reset_timer.node);
 	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++)
 		vhx_fqueue_init(&fdev->queues[i], fdev, (uint16_t)i);
 	fe->devices[fe->device_cnt++] = fdev;
@@ -545,14 +566,12 @@ int vhx_fdev_write_config(struct vhx_fdev *fdev, uint32_t off, const void *buf, 
 
 	if (!len || !vhx_range_within(off, len, d->id.config_len) || len > VHX_CONTROL_CONFIG_MAX)
 		return -EINVAL;
-	if (d->config_write.pending)
+	if (d->config_write.set)
 		return -EBUSY;
-	if (!vhx_fdev_link(fdev))
-		return -ENOTCONN;
 	d->config_write.off = off;
 	d->config_write.len = len;
 	memcpy(d->config_write.bytes, buf, len);
-	d->config_write.pending = true;
+	d->config_write.set = true;
 	return 0;
 }
 
@@ -563,8 +582,9 @@ int vhx_fdev_reset(struct vhx_fdev *fdev)
 	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++)
 		vhx_fqueue_kill(&fdev->queues[i]);
 	fdev->driver.active = false;
-	if (!vhx_fdev_link(fdev) || !fdev->driver.status)
+	if (!vhx_fdev_link(fdev) || !fdev->driver.status || fdev->unusable)
 		return 0;
+	vhx_loop_timer_arm(fdev->fe->cfg.loop, &fdev->reset_timer, VHX_FDEV_RESET_NS);
 	/* Due also if a queue starts again before it could be sent. */
 	fdev->driver.reset_done = false;
 	fdev->reset_waits = true;
@@ -574,6 +594,7 @@ int vhx_fdev_reset(struct vhx_fdev *fdev)
 void vhx_fdev_abandon(struct vhx_fdev *fdev)
 {
 	vhx_fdev_reset(fdev);
+	vhx_driver_forget_writes(&fdev->driver);
 	fdev->reset_waits = false;
 }
 

@@ -618,7 +618,7 @@ static void test_config_changes_in_the_middle_of_reading(void **state)
 	for (int i = 0; i < 5; i++) {
 		ask();
 		assert_int_equal(answer(), 0);
-		assert_false(w.d.have_config);
+		assert_true(w.d.config_reading);
 		w.config[0]++;
 		w.config[249]++;
 		vhx_vdev_config_event(&w.v, 11, &event);
@@ -633,7 +633,7 @@ static void test_config_write(void **state)
 {
 	start();
 	settle();
-	w.d.config_write.pending = true;
+	w.d.config_write.set = true;
 	w.d.config_write.off = 20;
 	w.d.config_write.len = 2;
 	memcpy(w.d.config_write.bytes, "\xee\xdd", 2);
@@ -643,12 +643,74 @@ static void test_config_write(void **state)
 	assert_int_equal(w.config[20], 0xee);
 	assert_running();
 	w.config_ret = -EPERM;
-	w.d.config_write.pending = true;
+	w.d.config_write.set = true;
 	w.d.config_write.bytes[0] = 0x77;
 	settle();
 	assert_int_equal(w.events[VHX_DRIVER_CONFIG_WRITTEN], 2);
 	assert_true(w.d.config_refused);
 	assert_int_equal(w.config[20], 0xee);
+}
+
+/* A cache that the guest switched off stays off, before the first request reaches the new backend. */
+static void test_config_write_goes_to_a_replaced_backend(void **state)
+{
+	start();
+	settle();
+	w.d.config_write.set = true;
+	w.d.config_write.off = 20;
+	w.d.config_write.len = 1;
+	w.d.config_write.bytes[0] = 0xee;
+	settle();
+	channel_lost();
+	w.config[20] = 0;
+	while (!(w.d.status & VHX_STATUS_DRIVER_OK)) {
+		ask();
+		assert_int_equal(answer(), 0);
+	}
+	assert_int_equal(w.config[20], 0xee);
+	settle();
+	assert_running();
+	assert_int_equal(w.events[VHX_DRIVER_CONFIG_WRITTEN], 1);
+	/* The VMM is gone, and with it what its guest wanted. */
+	vhx_driver_forget_writes(&w.d);
+	channel_lost();
+	w.config[20] = 0;
+	settle();
+	assert_int_equal(w.config[20], 0);
+}
+
+static void test_config_write_waits_for_a_backend(void **state)
+{
+	start();
+	settle();
+	channel_lost();
+	w.d.config_write.set = true;
+	w.d.config_write.off = 20;
+	w.d.config_write.len = 1;
+	w.d.config_write.bytes[0] = 0xee;
+	settle();
+	assert_int_equal(w.config[20], 0xee);
+	assert_int_equal(w.events[VHX_DRIVER_CONFIG_WRITTEN], 1);
+}
+
+static void test_config_that_never_rests_does_not_hold_up_a_reset(void **state)
+{
+	int i;
+
+	start();
+	settle();
+	for (i = 0; i < 3; i++) {
+		vhx_driver_config_event(&w.d);
+		ask();
+		assert_int_equal(answer(), 0);
+	}
+	w.d.active = false;
+	for (i = 0; i < 3 && w.d.status; i++) {
+		vhx_driver_config_event(&w.d);
+		ask();
+		assert_int_equal(answer(), 0);
+	}
+	assert_int_equal(w.d.status, 0);
 }
 
 /* Hostile answers. Each row spoils the answer to the nth request of its kind. */
@@ -823,7 +885,7 @@ static void test_partial_config_write(void **state)
 
 	start();
 	settle();
-	w.d.config_write.pending = true;
+	w.d.config_write.set = true;
 	w.d.config_write.len = 4;
 	ask();
 	c->length = vhx_le32_of(3);
@@ -894,6 +956,9 @@ int main(void)
 		T(test_config_event),
 		T(test_config_changes_in_the_middle_of_reading),
 		T(test_config_write),
+		T(test_config_write_goes_to_a_replaced_backend),
+		T(test_config_write_waits_for_a_backend),
+		T(test_config_that_never_rests_does_not_hold_up_a_reset),
 		T(test_hostile_answers),
 		T(test_partial_config_write),
 		T(test_running_is_not_announced_early),

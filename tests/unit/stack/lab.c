@@ -452,6 +452,7 @@ struct lab_device *lab_device_new(const char *id, uint32_t device_id)
 	assert_non_null(d->log);
 	snprintf(d->dev.id, sizeof(d->dev.id), "%s", id);
 	d->dev.config_len = 32;
+	d->dev.features = d->has_status ? LAB_FLUSH_FEATURE : 0;
 	d->next_seed = 1;
 	vhx_list_init(&d->held);
 	return d;
@@ -796,7 +797,9 @@ static struct lab_device *device_add(struct lab *w, uint32_t i, uint32_t device_
 
 void lab_open_backend(struct lab *w)
 {
-	struct vhx_backend_config cfg = { .loop = w->loop, .staging = w->cfg.staging };
+	struct vhx_backend_config cfg = {
+		.loop = w->loop, .log = w->cfg.log, .staging = w->cfg.staging
+	};
 
 	assert_int_equal(vhx_backend_new(&cfg, &w->be), 0);
 	w->dev[0] = device_add(w, 0, w->cfg.device_id);
@@ -882,7 +885,9 @@ void lab_start_of(struct lab *w, uint32_t dev, uint16_t index, uint32_t src, uin
 	s->has_status = has_status;
 	s->armed = false;
 	s->gone = false;
-	assert_int_equal(vhx_fdev_set_features(w->fdev[dev].fdev, 0), 0);
+	assert_int_equal(vhx_fdev_set_features(w->fdev[dev].fdev,
+					       vhx_fdev_identity(w->fdev[dev].fdev)->features),
+			 0);
 	assert_int_equal(
 		vhx_fqueue_start(w->fdev[dev].fdev, index, size, &lab_source_ops, s, &s->q), 0);
 }

@@ -25,6 +25,7 @@
 
 #define LAB_NET 1 /* device ids, for the table in core/devtype.c */
 #define LAB_BLK 2
+#define LAB_FLUSH_FEATURE (1ull << 9) /* VIRTIO_BLK_F_FLUSH: completed writes are volatile */
 
 #define LAB_READ 0 /* VirtIO 5.2.6 */
 #define LAB_WRITE 1
@@ -169,6 +170,7 @@ struct lab_config {
 	uint32_t max_out, max_in;
 	bool two_devices;
 	bool only_second; /* the frontend leaves device 0 to somebody else */
+	const struct vhx_log *log; /* the backend's */
 };
 
 struct lab_fdev {

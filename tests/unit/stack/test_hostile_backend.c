@@ -115,6 +115,37 @@ static void breach(uint16_t id, struct vhx_used u, bool own_id)
 	close_hostile(&h);
 }
 
+/* All is well, it says, over bytes that it never sent, or says nothing at all. */
+static void success_without_the_bytes(struct vhx_used u)
+{
+	static const uint8_t ok = LAB_OK;
+	struct raw_records m = { .len = 0 };
+	struct hostile h;
+
+	open_hostile(&h);
+	u.id = h.b.requests[0].id;
+	u.flags = VHX_USED_COMPLETE;
+	raw_used(&m, &u, &ok);
+	send_used(&h, &m);
+	settle(&h);
+	assert_int_equal(h.w.src[0].visible, 1);
+	assert_int_equal(h.w.src[0].errors, 1);
+	assert_int_equal(h.w.src[0].ok, 0);
+	assert_false(channel_over(&h));
+	raw_close(&h.b.raw);
+	lab_close(&h.w);
+}
+
+static void test_success_without_the_bytes_is_an_error(void **state)
+{
+	success_without_the_bytes((struct vhx_used){ .in_off = IN_LEN - 1, .chunk_len = 1 });
+}
+
+static void test_answer_without_a_status_is_an_error(void **state)
+{
+	success_without_the_bytes((struct vhx_used){ .chunk_len = 0 });
+}
+
 static uint16_t id_not_in_flight(void)
 {
 	/* The source numbers by 7 modulo 32: 8 requests never reach this one. */
@@ -502,7 +533,8 @@ static void test_control_that_is_never_answered(void **state)
 	lab_clock_skip(2 * LAB_S);
 	h.w.refuse_connect = true;
 	settle(&h);
-	assert_int_equal(h.w.fdev[0].refused, 1);
+	/* Not refused: the write goes to the next backend. */
+	assert_int_equal(h.w.fdev[0].refused, 0);
 	h.w.refuse_connect = false;
 	close_hostile(&h);
 }
@@ -530,6 +562,8 @@ static void test_hello_that_is_never_answered(void **state)
 static int run(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_success_without_the_bytes_is_an_error),
+		cmocka_unit_test(test_answer_without_a_status_is_an_error),
 		cmocka_unit_test(test_used_for_an_id_not_in_flight),
 		cmocka_unit_test(test_used_for_an_id_beyond_the_queue),
 		cmocka_unit_test(test_chunk_beyond_in_len),
