@@ -4,8 +4,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define NS_PER_US 1000ull
+/* Where the hard limit is none: what one process may take of the system's table of open files. */
+#define DESCRIPTORS_MAX 65536u
 
 /* For the signal handler, which gets no context. */
 static struct vhx_loop *signalled_loop;
@@ -45,6 +48,20 @@ bool vhx_program_options(const struct vhx_options *options, int argc, char **arg
 	return false;
 }
 
+/*
+ * The soft limit is low for the sake of select(2), which is not used here, and each queue of a VMM
+ * has descriptors. Where it cannot be raised the old one does, for fewer.
+ */
+static void descriptors_raise(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= DESCRIPTORS_MAX)
+		return;
+	limit.rlim_cur = vhx_min_u64(limit.rlim_max, DESCRIPTORS_MAX);
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int vhx_program_init(struct vhx_program *p, const char *name, const struct vhx_program_settings *s)
 {
 	struct sigaction stop = { .sa_handler = stop_handler };
@@ -53,6 +70,7 @@ int vhx_program_init(struct vhx_program *p, const char *name, const struct vhx_p
 	*p = (struct vhx_program){ .exit_code = VHX_EXIT_OK };
 	vhx_log_stderr_init(&p->sink, name, (enum vhx_log_level)s->log_level);
 	p->log = &p->sink.log;
+	descriptors_raise();
 	ret = vhx_loop_new(s->poll_us * NS_PER_US, &p->loop);
 	if (ret) {
 		vhx_log(p->log, VHX_LOG_ERROR, "cannot start: %s", strerror(-ret));

@@ -62,8 +62,8 @@ bool vhx_program_options(const struct vhx_options *options, int argc, char **arg
 			 int *exit_code);
 
 /*
- * Log, loop, and signals: SIGTERM and SIGINT stop the loop, SIGPIPE is ignored. One program per process.
- * 0 or negative.
+ * Log, loop, the limit of open files, which is raised as far as allowed, and signals: SIGTERM and
+ * SIGINT stop the loop, SIGPIPE is ignored. One program per process. 0 or negative.
  */
 int vhx_program_init(struct vhx_program *p, const char *name, const struct vhx_program_settings *s);
 void vhx_program_fini(struct vhx_program *p);
