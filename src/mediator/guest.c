@@ -64,6 +64,7 @@ struct vhx_guest {
 	struct vhx_vu_server *server;
 	struct vhx_loop_fd listen, conn;
 	struct vhx_loop_timer patience;
+	struct vhx_log_limit log_limit;
 	uint8_t status;
 	bool draining; /* the program ends */
 	uint32_t stopping; /* queues whose stop is waited for */
@@ -334,8 +335,12 @@ static int guest_queue_stop(void *ctx, struct vhx_vu_queue *vq)
 {
 	struct vhx_guest *g = ctx;
 	struct guest_queue *gq = guest_queue(g, vq);
-	int ret = vhx_fqueue_stop(gq->fq);
+	int ret;
 
+	/* It was lost with its memory: see guest_mem_changed(). */
+	if (!gq->live)
+		return 0;
+	ret = vhx_fqueue_stop(gq->fq);
 	if (ret == -EINPROGRESS) {
 		gq->stopping = true;
 		g->stopping++;
@@ -442,8 +447,9 @@ static void fdev_config_written(void *ctx, bool refused)
 	struct vhx_guest *g = ctx;
 
 	if (refused)
-		vhx_log(g->cfg.log, VHX_LOG_WARNING, "%s: the backend refused a config write",
-			g->cfg.label);
+		vhx_log_limited(g->cfg.log, &g->log_limit, vhx_loop_now(g->cfg.loop),
+				VHX_LOG_WARNING, "%s: the backend refused a config write",
+				g->cfg.label);
 }
 
 static int guest_reset(void *ctx)
