@@ -32,6 +32,13 @@ fi
 passed=0 failed=0 skipped=0
 failures=() skips=()
 
+# reason LOG: why a test was skipped, its last line.
+reason() {
+	local why
+	why=$(grep -a . "$1" 2>/dev/null | tail -n 1 | sed 's/^SKIP: //')
+	echo "${why:-no reason given}"
+}
+
 # verdict NAME STATUS SECONDS LOG: counts and reports one test.
 verdict() {
 	local why
@@ -42,9 +49,9 @@ verdict() {
 		;;
 	77)
 		skipped=$((skipped + 1))
-		why=$(grep -a . "$4" 2>/dev/null | tail -n 1 | sed 's/^SKIP: //')
-		skips+=("$1: ${why:-no reason given}")
-		printf '  skip  %-34s %s\n' "$1" "${why:-no reason given}"
+		why=$(reason "$4")
+		skips+=("$1: $why")
+		printf '  skip  %-34s %s\n' "$1" "$why"
 		;;
 	*)
 		failed=$((failed + 1))
@@ -151,31 +158,61 @@ tier_sanitize() {
 	fi
 }
 
-# e2e PATTERN: the end-to-end tests of one kind; they find the programs in build-check.
-e2e() {
-	local t name
-	for t in $1; do
-		name=$(basename "$t" .sh)
-		VHX_BUILD=$root/build-check run "$name" bash "$t"
+# skip_e2e REASON TEST...: skips each of these end-to-end tests.
+skip_e2e() {
+	local why=$1 t
+	shift
+	for t in "$@"; do
+		skip_test "$(basename "$t" .sh)" "$why"
 	done
 }
 
-tier_uml() {
-	run guest-uml "$here/prepare.sh" uml || return
-	if [ $mode = quick ]; then
-		e2e tests/e2e/uml_disk.sh
+# e2e TEST...: end-to-end tests; they find the programs in build-check.
+e2e() {
+	local t lack
+	if ! [ -e build-check/tools ] && ! lack=$(lacking build); then
+		skip_e2e "packages are missing: $lack" "$@"
 		return
 	fi
-	e2e 'tests/e2e/bad_*.sh'
-	e2e 'tests/e2e/uml_*.sh'
-	if [ -d build-asan/tools ]; then
+	for t in "$@"; do
+		VHX_BUILD=$root/build-check run "$(basename "$t" .sh)" bash "$t"
+	done
+}
+
+# guest KIND TEST...: boots the guest once; where there is none, skips these tests of it.
+guest() {
+	local kind=$1 why
+	shift
+	run "guest-$kind" "$here/prepare.sh" "$kind"
+	case $? in
+	0) return 0 ;;
+	77) why=$(reason "$logs/guest-$kind.log") ;;
+	*) why="guest-$kind failed" ;;
+	esac
+	skip_e2e "$why" "$@"
+	return 1
+}
+
+tier_uml() {
+	local tests=(tests/e2e/uml_*.sh) sanitized=()
+	if [ $mode = quick ]; then
+		tests=(tests/e2e/uml_disk.sh)
+	else
+		# These need no guest.
+		e2e tests/e2e/bad_*.sh
+		[ -d build-asan/tools ] && sanitized=(uml_disk-asan)
+	fi
+	guest uml "${tests[@]}" ${sanitized[@]+"${sanitized[@]}"} || return
+	e2e "${tests[@]}"
+	if [ ${#sanitized[@]} -gt 0 ]; then
 		VHX_BUILD=$root/build-asan run uml_disk-asan bash tests/e2e/uml_disk.sh
 	fi
 }
 
 tier_qemu() {
-	run guest-qemu "$here/prepare.sh" qemu || return
-	e2e 'tests/e2e/qemu_*.sh'
+	local tests=(tests/e2e/qemu_*.sh)
+	guest qemu "${tests[@]}" || return
+	e2e "${tests[@]}"
 }
 
 tier_fuzz() {
