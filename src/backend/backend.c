@@ -16,7 +16,8 @@
  * the latter.
  *
  * Everything happens on the loop's thread. What a channel's peer can do ends at its own channel: all
- * errors become vhx_link_fail().
+ * errors become vhx_link_fail(). Every line of the log here is one that a peer can bring about, as often as
+ * it likes, so all share one limit.
  */
 #include "backend/backend.h"
 
@@ -65,11 +66,16 @@ struct vhx_backend {
 	uint32_t device_cnt;
 	struct vhx_list channels;
 	uint32_t channel_cnt;
+	struct vhx_log_limit lines;
 	struct vhx_loop_hook reaper;
 	struct vhx_list dead; /* channels that went down in this pass */
 	void (*idle)(void *ctx);
 	void *idle_ctx;
 };
+
+/* For every line, see above. */
+#define backend_log(b, level, ...) \
+	vhx_log_limited((b)->cfg.log, &(b)->lines, vhx_loop_now((b)->cfg.loop), level, __VA_ARGS__)
 
 /* What a queue asks for */
 
@@ -104,7 +110,7 @@ static void bdev_reset_done(struct vhx_backend_device *bdev)
 	if (bdev->state != BDEV_DRAINING)
 		return;
 	bdev->state = BDEV_FREE;
-	vhx_log(bdev->backend->cfg.log, VHX_LOG_DEBUG, "%s: free", bdev->dev->id);
+	backend_log(bdev->backend, VHX_LOG_DEBUG, "%s: free", bdev->dev->id);
 }
 
 void vhx_backend_queue_closed(struct vhx_queue *q)
@@ -274,19 +280,19 @@ static uint32_t device_by_name(struct vhx_backend *b, const char *name,
 static uint32_t bdev_take(struct vhx_backend_device *bdev, struct backend_channel *ch)
 {
 	const struct vhx_peer *peer = &ch->link.port->peer;
-	const struct vhx_log *log = ch->backend->cfg.log;
 
 	if (bdev->state == BDEV_ATTACHED && bdev->channel == ch)
 		return VHX_ATTACH_OK;
 	if (bdev->state != BDEV_FREE) {
-		vhx_log(log, VHX_LOG_WARNING, "%s: refused to %s: %s", bdev->dev->id, peer->text,
-			bdev->state == BDEV_ATTACHED ? "another channel has it" :
-						       "its last user's I/O is still ending");
+		backend_log(ch->backend, VHX_LOG_WARNING, "%s: refused to %s: %s", bdev->dev->id,
+			    peer->text,
+			    bdev->state == BDEV_ATTACHED ? "another channel has it" :
+							   "its last user's I/O is still ending");
 		return VHX_ATTACH_BUSY;
 	}
 	bdev->state = BDEV_ATTACHED;
 	bdev->channel = ch;
-	vhx_log(log, VHX_LOG_INFO, "%s: attached by %s", bdev->dev->id, peer->text);
+	backend_log(ch->backend, VHX_LOG_INFO, "%s: attached by %s", bdev->dev->id, peer->text);
 	return VHX_ATTACH_OK;
 }
 
@@ -439,7 +445,7 @@ static void channel_up(struct vhx_link *l)
 {
 	struct backend_channel *ch = l->ctx;
 
-	vhx_log(ch->backend->cfg.log, VHX_LOG_INFO, "channel: up with %s", l->port->peer.text);
+	backend_log(ch->backend, VHX_LOG_INFO, "channel: up with %s", l->port->peer.text);
 }
 
 static void bdev_orphan(struct vhx_backend_device *bdev)
@@ -458,8 +464,8 @@ static void channel_down(struct vhx_link *l, int reason)
 	bool normal = reason == -EPIPE;
 	uint32_t i;
 
-	vhx_log(b->cfg.log, normal ? VHX_LOG_INFO : VHX_LOG_WARNING, "channel: down: %s",
-		normal ? "the frontend left" : strerror(-reason));
+	backend_log(b, normal ? VHX_LOG_INFO : VHX_LOG_WARNING, "channel: down: %s",
+		    normal ? "the frontend left" : strerror(-reason));
 	for (i = 0; i < b->device_cnt; i++) {
 		if (b->devices[i]->channel == ch)
 			bdev_orphan(b->devices[i]);

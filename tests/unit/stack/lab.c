@@ -797,9 +797,9 @@ static struct lab_device *device_add(struct lab *w, uint32_t i, uint32_t device_
 
 void lab_open_backend(struct lab *w)
 {
-	struct vhx_backend_config cfg = {
-		.loop = w->loop, .log = w->cfg.log, .staging = w->cfg.staging
-	};
+	struct vhx_backend_config cfg = { .loop = w->loop,
+					  .log = w->cfg.log,
+					  .staging = w->cfg.staging };
 
 	assert_int_equal(vhx_backend_new(&cfg, &w->be), 0);
 	w->dev[0] = device_add(w, 0, w->cfg.device_id);

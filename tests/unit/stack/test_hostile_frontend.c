@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * A frontend that lies. Its channel ends and its device becomes free again; the device of another channel
- * never stops working, and what it makes the backend allocate is bounded.
+ * never stops working, and what it makes the backend allocate and log is bounded.
  */
 #include "lab.h"
+
+#include <stdio.h>
 
 #include "raw.h"
 
@@ -15,7 +17,19 @@ struct hostile {
 	struct raw_frontend f;
 	struct vhx_queue_key key;
 	uint32_t others; /* answers that the honest one has had */
+	uint32_t busy; /* ATTACHes that were answered so */
+	struct vhx_log log;
+	uint32_t lines;
+	char line[256]; /* the last one */
 };
+
+static void line_keep(void *ctx, enum vhx_log_level level, const char *text)
+{
+	struct hostile *h = ctx;
+
+	h->lines++;
+	snprintf(h->line, sizeof(h->line), "%s", text);
+}
 
 static void settle(struct hostile *h)
 {
@@ -43,6 +57,8 @@ static void open_hostile(struct hostile *h, enum lab_answer answer)
 	cfg.staging = 64u << 10;
 	cfg.max_out = cfg.max_in = 16u << 10;
 	cfg.two_devices = cfg.only_second = true;
+	h->log = (struct vhx_log){ line_keep, h, VHX_LOG_DEBUG };
+	cfg.log = &h->log;
 	h->others = 0;
 	lab_open(&h->w, &cfg);
 	h->w.dev[0]->answer = answer;
@@ -323,6 +339,72 @@ static void test_flood_of_control_allocates_nothing(void **state)
 	close_hostile(&h);
 }
 
+static void attach_answered(struct raw *r, const struct vhx_control *c)
+{
+	struct hostile *h = vhx_container_of(r, struct hostile, f.raw);
+	struct virtio_msg_vhx_attach_resp a;
+
+	memcpy(&a, c->payload, sizeof(a));
+	h->busy += c->msg_id == VIRTIO_MSG_BUS_VHX_ATTACH && c->response &&
+		   vhx_le32_get(a.error) == VHX_ATTACH_BUSY;
+}
+
+/* Wants the honest one's device @cnt times. */
+static void attach_in_vain(struct hostile *h, uint32_t cnt)
+{
+	struct vhx_control c;
+	uint32_t i;
+
+	h->f.raw.control = attach_answered;
+	h->busy = 0;
+	for (i = 0; i < cnt; i++) {
+		memcpy(vhx_control_request(&c, true, VIRTIO_MSG_BUS_VHX_ATTACH, 0, VHX_NAME_LEN),
+		       "two", 4);
+		assert_int_equal(raw_control(&h->f.raw, &c), 0);
+		settle(h);
+	}
+	assert_int_equal(h->busy, cnt);
+}
+
+static void test_refused_attaches_do_not_fill_the_log(void **state)
+{
+	struct hostile h;
+
+	open_hostile(&h, LAB_HOLD);
+	lab_wait(&h.w, 2 * VHX_LOG_BURST * VHX_LOG_REFILL_NS);
+	h.lines = 0;
+	attach_in_vain(&h, 1000);
+	assert_int_equal(h.lines, VHX_LOG_BURST);
+	assert_non_null(strstr(h.line, "another channel has it"));
+	/* What was kept back is told. */
+	lab_wait(&h.w, VHX_LOG_REFILL_NS);
+	attach_in_vain(&h, 1000);
+	assert_int_equal(h.lines, VHX_LOG_BURST + 1);
+	assert_non_null(strstr(h.line, "(990 like it suppressed)"));
+	send_used(&h);
+	close_hostile(&h);
+}
+
+static void test_channels_that_come_and_go_do_not_fill_the_log(void **state)
+{
+	struct hostile h;
+	uint32_t i;
+
+	open_hostile(&h, LAB_HOLD);
+	h.lines = 0;
+	for (i = 0; i < 50; i++) {
+		send_used(&h);
+		settle(&h);
+		assert_int_equal(vhx_backend_channel_count(h.w.be), 1);
+		raw_close(&h.f.raw);
+		connect_raw(&h);
+		assert_true(h.f.running);
+	}
+	assert_true(h.lines <= VHX_LOG_BURST);
+	send_used(&h);
+	close_hostile(&h);
+}
+
 /* Answers fill its ring, which it leaves: that costs it its own table, and nobody else anything. */
 static void test_answers_that_are_not_taken(void **state)
 {
@@ -486,6 +568,8 @@ static int run(void)
 		cmocka_unit_test(test_flags_that_mean_nothing),
 		cmocka_unit_test(test_lies_end_the_channel),
 		cmocka_unit_test(test_flood_of_control_allocates_nothing),
+		cmocka_unit_test(test_refused_attaches_do_not_fill_the_log),
+		cmocka_unit_test(test_channels_that_come_and_go_do_not_fill_the_log),
 		cmocka_unit_test(test_answers_that_are_not_taken),
 		cmocka_unit_test(test_death_with_answers_waiting),
 		cmocka_unit_test(test_credit_finds_room_beside_control),
