@@ -78,6 +78,34 @@ skip_test() {
 	verdict "$1" 77 0 "$logs/$1.log"
 }
 
+# What sanitized programs have to be started by here, see sanitizer().
+launcher=()
+
+# probe LABEL: does the probe run? More than once: where it fails for its addresses, it's by chance.
+probe() (
+	for _ in {1..20}; do
+		${launcher[@]+"${launcher[@]}"} "$logs/probe-$1" || exit
+	done >"$logs/probe-$1.log" 2>&1
+)
+
+# sanitizer LABEL COMPILER KIND: can programs with this sanitizer run, and with which launcher? Kernels
+# that place mappings more at random than a sanitizer knows (vm.mmap_rnd_bits) need one. Where nothing
+# helps, LABEL is skipped.
+sanitizer() {
+	launcher=()
+	if ! echo 'int main(void) { return 0; }' | "$2" -fsanitize="$3" -x c - -o "$logs/probe-$1" \
+		>"$logs/probe-$1.log" 2>&1; then
+		skip_test "$1" "$2 can't build with -fsanitize=$3: $(reason "$logs/probe-$1.log")"
+		return 1
+	fi
+	probe "$1" && return
+	launcher=(setarch "$(uname -m)" -R)
+	probe "$1" && return
+	launcher=()
+	skip_test "$1" "-fsanitize=$3 can't run: $(reason "$logs/probe-$1.log")"
+	return 1
+}
+
 # suites DIR LABEL TIMEOUT_FACTOR SUITE...: meson's tests of these suites, counted one by one.
 suites() {
 	local dir=$1 label=$2 factor=$3 s args=() log json
@@ -88,7 +116,7 @@ suites() {
 	log=$logs/meson-$label.log
 	json=$dir/meson-logs/testlog.json
 	rm -f "$json"
-	timeout --kill-after=30 1500 meson test -C "$dir" --no-rebuild --timeout-multiplier "$factor" \
+	${launcher[@]+"${launcher[@]}"} timeout --kill-after=30 1500 meson test -C "$dir" --no-rebuild --timeout-multiplier "$factor" \
 		--print-errorlogs "${args[@]}" >"$log" 2>&1 </dev/null
 	if ! [ -s "$json" ]; then
 		verdict "$label" 1 0 "$log"
@@ -143,19 +171,25 @@ tier_sanitize() {
 		skip_test sanitize "packages are missing: $lack"
 		return
 	fi
-	build build-asan asan-gcc -Db_sanitize=address,undefined &&
+	sanitizer asan-gcc "${CC:-cc}" address,undefined &&
+		build build-asan asan-gcc -Db_sanitize=address,undefined &&
 		suites build-asan asan-gcc 8 unit conformance
 	# gcc warns that it does not model fences: races that only a fence orders would be false reports.
-	build build-tsan tsan-gcc -Db_sanitize=thread -Dc_args=-Wno-tsan &&
+	sanitizer tsan-gcc "${CC:-cc}" thread &&
+		build build-tsan tsan-gcc -Db_sanitize=thread -Dc_args=-Wno-tsan &&
 		suites build-tsan tsan-gcc 12 unit conformance
+	launcher=()
 	build build-release release-gcc --buildtype=release &&
 		suites build-release release-gcc 4 unit conformance
 	if lack=$(lacking sanitize); then
-		CC=clang build build-asan-clang asan-clang -Db_sanitize=address,undefined \
-			-Db_lundef=false && suites build-asan-clang asan-clang 8 unit conformance
+		sanitizer asan-clang clang address,undefined &&
+			CC=clang build build-asan-clang asan-clang -Db_sanitize=address,undefined \
+				-Db_lundef=false &&
+			suites build-asan-clang asan-clang 8 unit conformance
 	else
 		skip_test asan-clang "packages are missing: $lack"
 	fi
+	launcher=()
 }
 
 # skip_e2e REASON TEST...: skips each of these end-to-end tests.
@@ -205,7 +239,10 @@ tier_uml() {
 	guest uml "${tests[@]}" ${sanitized[@]+"${sanitized[@]}"} || return
 	e2e "${tests[@]}"
 	if [ ${#sanitized[@]} -gt 0 ]; then
-		VHX_BUILD=$root/build-asan run uml_disk-asan bash tests/e2e/uml_disk.sh
+		sanitizer uml_disk-asan "${CC:-cc}" address &&
+			VHX_BUILD=$root/build-asan run uml_disk-asan \
+				${launcher[@]+"${launcher[@]}"} bash tests/e2e/uml_disk.sh
+		launcher=()
 	fi
 }
 
@@ -216,7 +253,7 @@ tier_qemu() {
 }
 
 tier_fuzz() {
-	local dir=build-asan
+	local dir=build-asan cc=${CC:-cc}
 	[ -d build-asan-clang ] && dir=build-asan-clang
 	if ! [ -d $dir ]; then
 		if lacking build sanitize >/dev/null; then
@@ -228,7 +265,10 @@ tier_fuzz() {
 			return
 		fi
 	fi
+	[ $dir = build-asan ] || cc=clang
+	sanitizer fuzz "$cc" address,undefined || return
 	suites $dir fuzz 8 fuzz
+	launcher=()
 }
 
 rm -rf "$logs"
