@@ -99,6 +99,7 @@ struct blk_op {
 	unsigned int range_idx;
 	unsigned int range_cnt;
 	unsigned int way; /* which of the ways to zero a range is being tried */
+	struct vhx_list sync_node; /* in blk.sync_waiting or .sync_group */
 };
 
 struct blk {
@@ -115,6 +116,10 @@ struct blk {
 	struct virtio_blk_config config; /* the original of dev.config */
 	struct vhx_log_limit errors;
 	struct vhx_list waiting; /* requests for which no operation was free */
+	/* One fdatasync at a time: see sync_start() */
+	bool syncing;
+	struct vhx_list sync_group; /* operations that end with the one that runs */
+	struct vhx_list sync_waiting; /* and those that came after it had begun */
 	struct blk_op *free_ops[BLK_DEPTH];
 	unsigned int free_cnt;
 	struct vhx_queue *resets[VHX_BLK_QUEUES_MAX]; /* waiting for their last operation */
@@ -318,15 +323,26 @@ static void flush_fail(struct blk *blk, int error)
 }
 
 /*
- * The kernel says once that data was lost. A synchronous write that fails with EIO consumed an error
- * that may be of earlier, completed writes: then no later flush would report it.
+ * The kernel says once that data was lost. A synchronous write that fails so consumed an error that may
+ * be of earlier, completed writes: then no later flush would report it.
  */
 static bool io_lost_data(const struct vhx_io_op *io)
 {
 	if (io->code == VHX_IO_FDATASYNC)
 		return io->res < 0;
-	return io->code == VHX_IO_WRITEV && (io->flags & RWF_DSYNC) && io->res == -EIO;
+	return io->code == VHX_IO_WRITEV && (io->flags & RWF_DSYNC) &&
+	       (io->res == -EIO || io->res == -ENOSPC || io->res == -EDQUOT);
 }
+
+static void op_end(struct blk_op *op, int res)
+{
+	if (vhx_unlikely(op->blk->reset_cnt) && queue_resetting(op->blk, op->req->queue))
+		op_drop(op);
+	else
+		op->next(op, res);
+}
+
+static void sync_done(struct blk_op *op, int res);
 
 static void op_done(struct vhx_io_op *io)
 {
@@ -335,10 +351,10 @@ static void op_done(struct vhx_io_op *io)
 	/* First of all: it is true of the image, whether or not this request is wanted any more. */
 	if (vhx_unlikely(io_lost_data(io)))
 		flush_fail(op->blk, -io->res);
-	if (vhx_unlikely(op->blk->reset_cnt) && queue_resetting(op->blk, op->req->queue))
-		op_drop(op);
+	if (io->code == VHX_IO_FDATASYNC)
+		sync_done(op, io->res);
 	else
-		op->next(op, io->res);
+		op_end(op, io->res);
 }
 
 static void op_queue(struct blk_op *op, enum vhx_io_code code, void (*next)(struct blk_op *, int))
@@ -348,6 +364,51 @@ static void op_queue(struct blk_op *op, enum vhx_io_code code, void (*next)(stru
 	op->io.done = op_done;
 	op->next = next;
 	vhx_io_queue(op->blk->io, &op->io);
+}
+
+/*
+ * Syncs. The kernel tells of lost data once per open file: of two fdatasyncs side by side one takes the error, and
+ * the other, which may end first, says that all is well. So there is one at a time; who comes meanwhile waits
+ * for the next, which begins after all of them came and so ends for all of them.
+ */
+
+static void sync_start(struct blk *blk)
+{
+	struct blk_op *op;
+
+	if (blk->syncing || vhx_list_empty(&blk->sync_waiting))
+		return;
+	blk->syncing = true;
+	op = vhx_list_first_entry(&blk->sync_waiting, struct blk_op, sync_node);
+	vhx_list_del(&op->sync_node);
+	vhx_list_splice_tail(&blk->sync_group, &blk->sync_waiting);
+	op_queue(op, VHX_IO_FDATASYNC, op->next);
+}
+
+static void op_sync(struct blk_op *op, void (*next)(struct blk_op *op, int res))
+{
+	op->next = next;
+	vhx_list_init(&op->sync_node);
+	vhx_list_add_tail(&op->blk->sync_waiting, &op->sync_node);
+	sync_start(op->blk);
+}
+
+static void sync_done(struct blk_op *op, int res)
+{
+	struct blk *blk = op->blk;
+	struct vhx_list group;
+
+	blk->syncing = false;
+	vhx_list_init(&group);
+	vhx_list_splice_tail(&group, &blk->sync_group);
+	/* Before requests end: what they start belongs to the sync after the next. */
+	sync_start(blk);
+	op_end(op, res);
+	while (!vhx_list_empty(&group)) {
+		op = vhx_list_first_entry(&group, struct blk_op, sync_node);
+		vhx_list_del(&op->sync_node);
+		op_end(op, res);
+	}
 }
 
 /*
@@ -618,13 +679,13 @@ static int flush_serve(struct blk *blk, struct vhx_request *req, const struct bl
 
 static void flush_next(struct blk_op *op, int res)
 {
-	/* This one's failure, or that of another meanwhile, which may have taken this one's error. */
+	/* Its own failure, or that of a synchronous write meanwhile, which may have taken this one's error. */
 	op_finish(op, op->blk->flush_failed ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
 }
 
 static void flush_start(struct blk_op *op, const struct blk_head *head)
 {
-	op_queue(op, VHX_IO_FDATASYNC, flush_next);
+	op_sync(op, flush_next);
 }
 
 /*
@@ -824,7 +885,7 @@ static void range_zero(struct blk_op *op, bool unmap)
 static void ranges_finish(struct blk_op *op)
 {
 	if (write_flags(op->blk) & RWF_DSYNC)
-		op_queue(op, VHX_IO_FDATASYNC, flush_next);
+		op_sync(op, flush_next);
 	else
 		op_finish(op, VIRTIO_BLK_S_OK);
 }
@@ -1031,12 +1092,18 @@ static void blk_close(struct vhx_device *dev)
 {
 	struct blk *blk = blk_of(dev);
 	struct vhx_request *req;
+	struct blk_op *op;
 	unsigned int i;
 
 	while (!vhx_list_empty(&blk->waiting)) {
 		req = vhx_list_first_entry(&blk->waiting, struct vhx_request, node);
 		vhx_list_del(&req->node);
 		vhx_request_drop(req);
+	}
+	while (!vhx_list_empty(&blk->sync_waiting)) {
+		op = vhx_list_first_entry(&blk->sync_waiting, struct blk_op, sync_node);
+		vhx_list_del(&op->sync_node);
+		op_abandon(op, 0);
 	}
 	for (i = 0; i < BLK_DEPTH; i++)
 		blk->ops[i].next = op_abandon;
@@ -1164,6 +1231,8 @@ static void blk_init(struct blk *blk, struct vhx_loop *loop, const struct vhx_bl
 	blk->resize_check.expired = resize_check_expired;
 	blk->piece_max = UINT32_MAX;
 	vhx_list_init(&blk->waiting);
+	vhx_list_init(&blk->sync_group);
+	vhx_list_init(&blk->sync_waiting);
 	/* writev(2) takes no pointers to const, and does not write through these. */
 	for (i = 0; i < BLK_ZERO_PAGES; i++)
 		blk->zero_iov[i] = (struct iovec){ (void *)zero_page, VHX_PAGE };

@@ -1225,6 +1225,58 @@ static void test_sync_of_a_range_that_fails_under_a_reset_fails_flushes(void **s
 	assert_flush_failed(e);
 }
 
+/* Submits flushes of which the first one is held in the kernel, and lets go. */
+static void flush_side_by_side(struct env *e, struct fake_request **r, unsigned int cnt)
+{
+	unsigned int i;
+
+	vhx_store_relaxed(&fsyncs_seen, 0);
+	pthread_mutex_lock(&fdatasync_gate);
+	for (i = 0; i < cnt; i++) {
+		r[i] = request_new(e, VIRTIO_BLK_T_FLUSH, 0, NULL, 0, 1);
+		fake_submit(r[i]);
+	}
+	while (!vhx_load_relaxed(&fsyncs_seen))
+		assert_int_equal(vhx_loop_once(e->loop, 1), 0);
+	/* Time for others to begin, if any would. */
+	for (i = 0; i < 20; i++)
+		assert_int_equal(vhx_loop_once(e->loop, 1), 0);
+	assert_int_equal(vhx_load_relaxed(&fsyncs_seen), 1);
+	pthread_mutex_unlock(&fdatasync_gate);
+	for (i = 0; i < cnt; i++)
+		fake_wait(r[i]);
+}
+
+/* Of two fdatasyncs at once one takes the error and the other, perhaps the first to end, hears of nothing. */
+static void test_flush_beside_one_that_fails_is_not_answered_ok(void **state)
+{
+	struct env *e = *state;
+	struct fake_request *r[2];
+	unsigned int i;
+
+	assert_int_equal(do_write(e, 8, 512, 1), VIRTIO_BLK_S_OK);
+	vhx_store_relaxed(&fail_fdatasync, EIO);
+	flush_side_by_side(e, r, 2);
+	for (i = 0; i < 2; i++) {
+		assert_int_equal(r[i]->answer[0], VIRTIO_BLK_S_IOERR);
+		fake_request_free(r[i]);
+	}
+}
+
+static void test_flushes_that_wait_share_one_sync(void **state)
+{
+	struct env *e = *state;
+	struct fake_request *r[6];
+	unsigned int i;
+
+	flush_side_by_side(e, r, 6);
+	assert_int_equal(vhx_load_relaxed(&fsyncs_seen), 2);
+	for (i = 0; i < 6; i++) {
+		assert_int_equal(r[i]->answer[0], VIRTIO_BLK_S_OK);
+		fake_request_free(r[i]);
+	}
+}
+
 /* Nobody asks this device again, but the operator is told. */
 static void test_flush_that_fails_under_a_close_is_logged(void **state)
 {
@@ -1407,6 +1459,8 @@ int main(void)
 		ON_ALL(test_reset_with_io_in_flight),
 		ON(disk_threads, test_reset_stops_zeroing_between_two_writes),
 		ON_THREADS(test_flush_that_fails_under_a_reset_stays_failed),
+		ON_THREADS(test_flush_beside_one_that_fails_is_not_answered_ok),
+		ON_THREADS(test_flushes_that_wait_share_one_sync),
 		ON_THREADS(test_synchronous_write_that_fails_under_a_reset_fails_flushes),
 		ON_THREADS(test_sync_of_a_range_that_fails_under_a_reset_fails_flushes),
 		ON_THREADS(test_flush_that_fails_under_a_close_is_logged),
