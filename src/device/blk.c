@@ -116,6 +116,7 @@ struct blk {
 	struct virtio_blk_config config; /* the original of dev.config */
 	struct vhx_log_limit errors;
 	struct vhx_list waiting; /* requests for which no operation was free */
+	bool restarting; /* op_free() is working it off */
 	/* One fdatasync at a time: see sync_start() */
 	bool syncing;
 	struct vhx_list sync_group; /* operations that end with the one that runs */
@@ -257,7 +258,11 @@ static void op_start(struct blk *blk, struct vhx_request *req)
 	types[*request_row(req)].start(op, &head);
 }
 
-/* May start the next request on the same operation: nothing of @op is the caller's any more. */
+/*
+ * May start the next request on the same operation: nothing of @op is the caller's any more. Requests that end
+ * as they start (a DISCARD of nothing) come back here from within: the outermost call goes on with the next one,
+ * so that a guest cannot choose how deep the stack gets.
+ */
 static void op_free(struct blk_op *op)
 {
 	struct blk *blk = op->blk;
@@ -265,11 +270,15 @@ static void op_free(struct blk_op *op)
 
 	op->req = NULL;
 	blk->free_ops[blk->free_cnt++] = op;
-	if (vhx_list_empty(&blk->waiting))
+	if (blk->restarting)
 		return;
-	req = vhx_list_first_entry(&blk->waiting, struct vhx_request, node);
-	vhx_list_del(&req->node);
-	op_start(blk, req);
+	blk->restarting = true;
+	while (blk->free_cnt && !vhx_list_empty(&blk->waiting)) {
+		req = vhx_list_first_entry(&blk->waiting, struct vhx_request, node);
+		vhx_list_del(&req->node);
+		op_start(blk, req);
+	}
+	blk->restarting = false;
 }
 
 /* Takes a request, its staging included, into the slow path. */

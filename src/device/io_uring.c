@@ -93,11 +93,10 @@ static bool uring_reap(struct vhx_io *io)
 	return any;
 }
 
+/* What the kernel had no memory to take before is offered again: to wait for it alone would be for ever. */
 static void uring_wait(struct vhx_io *io)
 {
-	struct io_uring_cqe *cqe;
-
-	(void)io_uring_wait_cqe(&uring_of(io)->ring, &cqe);
+	(void)io_uring_submit_and_wait(&uring_of(io)->ring, 1);
 }
 
 static void uring_free(struct vhx_io *io)
