@@ -91,10 +91,22 @@ static int connect_unix(void *ctx, struct vhx_port **port)
 	return sock < 0 ? sock : port_open(c, sock, port);
 }
 
-static void child_reap(struct client *c, int flags)
+/* The status of a child that has ended, or -1. */
+static int child_reap(struct client *c, int flags)
 {
-	if (c->child > 0 && waitpid(c->child, NULL, flags) == c->child)
-		c->child = 0;
+	int status;
+
+	if (c->child <= 0 || waitpid(c->child, &status, flags) != c->child)
+		return -1;
+	c->child = 0;
+	return status;
+}
+
+/* It never served and says that it cannot: the next one would say the same. Its line has been printed. */
+static bool child_is_hopeless(const struct client *c, int status)
+{
+	return WIFEXITED(status) && WEXITSTATUS(status) &&
+	       !vhx_fdev_known(vhx_guest_device(c->presented[0].guest));
 }
 
 static int connect_spawn(void *ctx, struct vhx_port **port)
@@ -106,12 +118,16 @@ static int connect_spawn(void *ctx, struct vhx_port **port)
 		.program = c->backend_program,
 	};
 	struct vhx_error err;
-	int sock, ret;
+	int sock, status, ret;
 
 	/* The last one has to be gone before the next may have the image. */
-	child_reap(c, WNOHANG);
+	status = child_reap(c, WNOHANG);
 	if (c->child > 0)
 		return -EBUSY;
+	if (status >= 0 && child_is_hopeless(c, status)) {
+		vhx_program_fail(&c->program);
+		return -ECHILD;
+	}
 	ret = vhx_spawn(&cfg, &sock, &c->child, &err);
 	if (ret) {
 		vhx_log(c->program.log, VHX_LOG_ERROR, "%s: %s", c->spawn_spec.id, err.text);

@@ -36,6 +36,7 @@ struct vhx_frontend {
 	struct vhx_link link;
 	bool linked;	/* a port exists */
 	bool said_waiting;
+	struct vhx_log_limit log_limit;
 	uint64_t retry_ns;
 	uint64_t up_ns; /* when the channel came up, 0: it did not */
 	struct vhx_loop_timer retry;
@@ -391,16 +392,34 @@ static void retry_arm(struct vhx_frontend *fe)
 	fe->retry_ns = vhx_min_u64(2 * fe->retry_ns, RETRY_MAX_NS);
 }
 
+static const char *down_reason(int reason)
+{
+	if (reason == -EPIPE)
+		return "the backend left";
+	if (reason == -EPROTONOSUPPORT)
+		return "the backend speaks another version of the protocol";
+	return strerror(-reason);
+}
+
+/* A backend of another version will not learn ours: who has never been served has nothing to wait for. */
+static void version_judge(struct vhx_fdev *fdev, int reason)
+{
+	if (reason == -EPROTONOSUPPORT && !fdev->driver.id.known && !fdev->unusable)
+		fdev_unusable(fdev, reason, "cannot be served by a backend of another version");
+}
+
 static void frontend_down(struct vhx_link *l, int reason)
 {
 	struct vhx_frontend *fe = l->ctx;
 	uint32_t i;
 
-	vhx_log(fe->cfg.log, VHX_LOG_WARNING, "channel: down: %s",
-		reason == -EPIPE ? "the backend left" : strerror(-reason));
+	vhx_log_limited(fe->cfg.log, &fe->log_limit, vhx_loop_now(fe->cfg.loop), VHX_LOG_WARNING,
+			"channel: down: %s", down_reason(reason));
 	fe->linked = false;
-	for (i = 0; i < fe->device_cnt; i++)
+	for (i = 0; i < fe->device_cnt; i++) {
 		fdev_lost(fe->devices[i], reason);
+		version_judge(fe->devices[i], reason);
+	}
 	/* A backend whose channels end as soon as they are up gets no quicker retries, nor its log lines. */
 	if (fe->up_ns && vhx_loop_now(fe->cfg.loop) - fe->up_ns >= RETRY_MAX_NS)
 		fe->retry_ns = RETRY_MIN_NS;

@@ -82,6 +82,9 @@ wait_for "the first frontend" "$vhx_patience" attached
 refused "taken device" 'taken|in use|busy|attached' "$vhx_frontend" --log-level warning \
 	--connect "unix:$tmp/be.sock" --vhost-user "$tmp/vm2.sock,id=disk0"
 alive frontend || fail "the second frontend cost the first one its life"
+# A backend of its own that cannot have the image ends both.
+refused "spawned on a locked image" 'locked' "$vhx_frontend" --log-level error \
+	--vhost-user "$tmp/vm4.sock" --spawn "blk,file=$tmp/disk.img"
 stop frontend
 stop backend
 

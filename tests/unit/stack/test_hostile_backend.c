@@ -559,6 +559,34 @@ static void test_hello_that_is_never_answered(void **state)
 	lab_close(&h.w);
 }
 
+/* It will not learn our version: one line, and the owner is told, instead of another try for ever. */
+static void test_backend_of_another_version(void **state)
+{
+	struct vhx_hello_body b = {
+		.version_min = 2, .version_max = 3, .ring_len = 32768, .max_message = 8192
+	};
+	struct vhx_header head = { .src_inc = 0xbad };
+	struct vhx_hello hello;
+	struct hostile h;
+
+	memset(&h, 0, sizeof(h));
+	h.w = (struct lab){ .cfg = lab_default };
+	assert_int_equal(vhx_loop_new(0, &h.w.loop), 0);
+	h.w.intercept = take_port;
+	h.w.intercept_ctx = &h;
+	lab_open_frontend(&h.w);
+	h.b.raw.deaf = true;
+	settle(&h);
+	vhx_hello_encode(&hello, &head, &b);
+	raw_bytes(&h.b.raw, VHX_MSG_HELLO, &hello, sizeof(hello));
+	h.w.refuse_connect = true;
+	settle(&h);
+	assert_int_equal(h.w.fdev[0].unusable, 1);
+	assert_int_equal(h.w.fdev[0].unusable_reason, -EPROTONOSUPPORT);
+	raw_close(&h.b.raw);
+	lab_close(&h.w);
+}
+
 static int run(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -578,6 +606,7 @@ static int run(void)
 		cmocka_unit_test(test_types_of_the_optional_range_are_skipped),
 		cmocka_unit_test(test_control_that_is_never_answered),
 		cmocka_unit_test(test_hello_that_is_never_answered),
+		cmocka_unit_test(test_backend_of_another_version),
 	};
 
 	return cmocka_run_group_tests_name("stack: hostile backend", tests, NULL, NULL);
