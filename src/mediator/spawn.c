@@ -4,7 +4,8 @@
  *
  * The image is opened here, with our rights, and passed; the backend runs without any. What the child gets is
  * fixed by number: 0 and 1 are /dev/null, 2 is our standard error, 3 its end of the exchange, 4 the image. All
- * else is closed by close_range(2), whatever else this process had open.
+ * else is closed by close_range(2), whatever else this process had open. The program is opened here, too: whom the
+ * child becomes may have no way through the folders to it.
  *
  * Between fork and exec only async-signal-safe calls are made. Everything that can fail for want of memory, the
  * argument vector included, is ready before the fork.
@@ -22,6 +23,7 @@
 
 #define CHANNEL_FD 3
 #define IMAGE_FD 4
+#define PROGRAM_FD 5 /* gone with the exec */
 /* Debian's and everybody's "nobody". */
 #define NOBODY 65534
 
@@ -87,29 +89,33 @@ static int rights_drop(void)
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
-/* Puts the two descriptors at their numbers, past each other where they lie crosswise. */
-static int descriptors_place(int channel, int image)
+/* Puts the descriptors at their numbers, past each other where they lie crosswise. */
+static int descriptors_place(int channel, int image, int program)
 {
 	int null = open("/dev/null", O_RDWR);
-	int high_channel = fcntl(channel, F_DUPFD, IMAGE_FD + 1);
-	int high_image = fcntl(image, F_DUPFD, IMAGE_FD + 1);
+	int high_channel = fcntl(channel, F_DUPFD, PROGRAM_FD + 1);
+	int high_image = fcntl(image, F_DUPFD, PROGRAM_FD + 1);
+	int high_program = fcntl(program, F_DUPFD, PROGRAM_FD + 1);
 
-	if (null < 0 || high_channel < 0 || high_image < 0)
+	if (null < 0 || high_channel < 0 || high_image < 0 || high_program < 0)
 		return -1;
 	if (dup2(null, 0) < 0 || dup2(null, 1) < 0)
 		return -1;
-	if (dup2(high_channel, CHANNEL_FD) < 0 || dup2(high_image, IMAGE_FD) < 0)
+	if (dup2(high_channel, CHANNEL_FD) < 0 || dup2(high_image, IMAGE_FD) < 0 ||
+	    dup3(high_program, PROGRAM_FD, O_CLOEXEC) < 0)
 		return -1;
-	return close_range(IMAGE_FD + 1, ~0u, 0);
+	return close_range(PROGRAM_FD + 1, ~0u, 0);
 }
 
-static void child_run(const char *program, int channel, int image, char *const argv[])
+static void child_run(int program, int channel, int image, char *const argv[])
 {
+	static const char failed[] = "vhx-frontend: vhx-backend cannot be started\n";
 	char *const environment[] = { NULL };
 
-	if (descriptors_place(channel, image) || rights_drop())
-		_exit(VHX_EXIT_FAILED);
-	execve(program, argv, environment);
+	if (!descriptors_place(channel, image, program) && !rights_drop())
+		fexecve(PROGRAM_FD, argv, environment);
+	if (write(2, failed, sizeof(failed) - 1) < 0)
+		_exit(VHX_EXIT_FAILED); /* nobody listens */
 	_exit(VHX_EXIT_FAILED);
 }
 
@@ -128,7 +134,7 @@ static int image_open(const struct vhx_blk_spec *blk, struct vhx_error *err)
 int vhx_spawn(const struct vhx_spawn_config *cfg, int *sock, pid_t *pid, struct vhx_error *err)
 {
 	struct spawn_args args;
-	int ends[2], image, ret;
+	int ends[2], image, program, ret;
 
 	ret = args_make(&args, cfg);
 	if (ret) {
@@ -138,10 +144,16 @@ int vhx_spawn(const struct vhx_spawn_config *cfg, int *sock, pid_t *pid, struct 
 	image = image_open(&cfg->spec->blk, err);
 	if (image < 0)
 		return image;
+	program = open(cfg->program, O_RDONLY | O_CLOEXEC);
+	if (program < 0) {
+		ret = -errno;
+		vhx_error_set(err, "%s: %s", cfg->program, strerror(-ret));
+		goto close_image;
+	}
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends)) {
 		ret = -errno;
 		vhx_error_set(err, "socketpair: %s", strerror(-ret));
-		goto close_image;
+		goto close_program;
 	}
 	*pid = fork();
 	if (*pid < 0) {
@@ -150,8 +162,9 @@ int vhx_spawn(const struct vhx_spawn_config *cfg, int *sock, pid_t *pid, struct 
 		goto close_ends;
 	}
 	if (!*pid)
-		child_run(cfg->program, ends[1], image, args.argv);
+		child_run(program, ends[1], image, args.argv);
 	close(ends[1]);
+	close(program);
 	close(image);
 	*sock = ends[0];
 	return 0;
@@ -159,6 +172,8 @@ int vhx_spawn(const struct vhx_spawn_config *cfg, int *sock, pid_t *pid, struct 
 close_ends:
 	close(ends[0]);
 	close(ends[1]);
+close_program:
+	close(program);
 close_image:
 	close(image);
 	return ret;

@@ -7,6 +7,10 @@
 need_programs
 need_uml
 make_image "$tmp/disk.img" 128M ext4
+# A root frontend's backend is nobody, who has no way through a closed folder to its own program.
+mkdir -m 700 "$tmp/closed"
+cp "$vhx_backend" "$vhx_frontend" "$tmp/closed/"
+vhx_frontend=$tmp/closed/vhx-frontend
 start frontend "$vhx_frontend" --vhost-user "$tmp/vm.sock" --spawn "blk,file=$tmp/disk.img" \
 	--control "$tmp/fe.ctl"
 wait_listening frontend "$tmp/vm.sock"
