@@ -81,6 +81,7 @@ struct vhx_fdev {
 	bool flush_failed;
 	struct vhx_fdev_stats stats;
 	uint64_t memory;
+	uint16_t queue_cnt; /* those that were ever started lie below: a pass looks no further */
 	struct vhx_fqueue queues[VHX_VDEV_QUEUES_MAX];
 };
 

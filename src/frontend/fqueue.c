@@ -64,11 +64,28 @@ static void request_finish(struct vhx_fqueue *q, uint16_t id, uint32_t used_len)
 	q->used_due = true;
 }
 
-/* Writes @len bytes of @src at @off of a request's device-writable bytes. */
-static void in_write(struct vhx_fqueue *q, const struct vhx_fbuffer *b, uint32_t off, const void *src,
-		     uint32_t len)
+/* Where bytes for the guest come from: private memory, or the message that is being taken. */
+struct in_source {
+	const uint8_t *bytes; /* NULL: the link's message */
+	struct vhx_link *link;
+	uint32_t msg_off;
+};
+
+static void in_source_read(struct in_source *src, uint8_t *to, uint32_t len)
 {
-	const uint8_t *from = src;
+	if (src->bytes) {
+		memcpy(to, src->bytes, len);
+		src->bytes += len;
+		return;
+	}
+	vhx_link_read(src->link, src->msg_off, to, len);
+	src->msg_off += len;
+}
+
+/* Moves @len bytes to @off of a request's device-writable bytes. */
+static void in_copy(struct vhx_fqueue *q, const struct vhx_fbuffer *b, uint32_t off,
+		    struct in_source *src, uint32_t len)
+{
 	uint32_t i;
 
 	for (i = 0; i < b->in_cnt && len; i++) {
@@ -81,38 +98,28 @@ static void in_write(struct vhx_fqueue *q, const struct vhx_fbuffer *b, uint32_t
 		}
 		n = (uint32_t)vhx_min_u64(len, b->in[i].iov_len - off);
 		to = (uint8_t *)b->in[i].iov_base + off;
-		memcpy(to, from, n);
+		in_source_read(src, to, n);
 		if (q->ops->written)
 			q->ops->written(q->ctx, to, n);
-		from += n;
 		len -= n;
 		off = 0;
 	}
 }
 
-/* Copies @len bytes at @msg_off of the message to @off of the device-writable bytes. */
+static void in_write(struct vhx_fqueue *q, const struct vhx_fbuffer *b, uint32_t off, const void *bytes,
+		     uint32_t len)
+{
+	struct in_source src = { .bytes = bytes };
+
+	in_copy(q, b, off, &src, len);
+}
+
 static void in_receive(struct vhx_fqueue *q, const struct vhx_fbuffer *b, uint32_t off,
 		       struct vhx_link *l, uint32_t msg_off, uint32_t len)
 {
-	uint32_t i;
+	struct in_source src = { .link = l, .msg_off = msg_off };
 
-	for (i = 0; i < b->in_cnt && len; i++) {
-		uint32_t n;
-		uint8_t *to;
-
-		if (off >= b->in[i].iov_len) {
-			off -= (uint32_t)b->in[i].iov_len;
-			continue;
-		}
-		n = (uint32_t)vhx_min_u64(len, b->in[i].iov_len - off);
-		to = (uint8_t *)b->in[i].iov_base + off;
-		vhx_link_read(l, msg_off, to, n);
-		if (q->ops->written)
-			q->ops->written(q->ctx, to, n);
-		msg_off += n;
-		len -= n;
-		off = 0;
-	}
+	in_copy(q, b, off, &src, len);
 }
 
 /* A request that no backend will answer: the type's table says how it ends. */
@@ -174,6 +181,7 @@ int vhx_fqueue_start(struct vhx_fdev *fdev, uint16_t index, uint16_t size,
 	}
 	vhx_flight_init(&q->flight, q->slots, size);
 	fdev->memory += size * (sizeof(*q->slots) + sizeof(*q->buffers));
+	fdev->queue_cnt = (uint16_t)vhx_max_u64(fdev->queue_cnt, index + 1u);
 	q->size = size;
 	q->ops = ops;
 	q->ctx = ctx;

@@ -345,7 +345,7 @@ static void fdev_pump(struct vhx_fdev *fdev)
 
 	if (vhx_fdev_link(fdev))
 		control_next(fdev);
-	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++) {
+	for (i = 0; i < fdev->queue_cnt; i++) {
 		if (fdev->queues[i].state == VHX_FQUEUE_STOPPED)
 			continue;
 		vhx_fqueue_flush(&fdev->queues[i]);
@@ -471,7 +471,7 @@ static bool frontend_prepare(struct vhx_loop_hook *hook)
 	uint32_t i, j;
 
 	for (i = 0; i < fe->device_cnt; i++) {
-		for (j = 0; j < VHX_VDEV_QUEUES_MAX; j++)
+		for (j = 0; j < fe->devices[i]->queue_cnt; j++)
 			work |= vhx_fqueue_arm(&fe->devices[i]->queues[j]);
 	}
 	return work;
