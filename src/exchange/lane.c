@@ -39,13 +39,7 @@
 #include "util/barrier.h"
 #include "util/checked.h"
 
-struct slot_header {
-	uint32_t len;
-	uint32_t type;
-	uint64_t reserved;
-};
-
-_Static_assert(sizeof(struct slot_header) == VHX_SLOT_HEADER, "slot header");
+_Static_assert(sizeof(struct vhx_slot_header) == VHX_SLOT_HEADER, "slot header");
 
 /* What of a ring may be filled. */
 static uint32_t ring_usable(uint32_t ring_len)
@@ -98,7 +92,7 @@ static uint32_t lane_free(const struct vhx_lane *l)
 static int lane_refresh_done(struct vhx_lane *l)
 {
 	/* Acquire: pairs with the release in the peer's lane_store_rx(). */
-	uint32_t idx = vhx_load_acquire(&l->peer->rx_idx);
+	uint32_t idx = vhx_word_load_acquire(&l->peer->rx_idx);
 
 	if (idx % VHX_SLOT || l->tx_idx - idx > l->tx_idx - l->tx_done_idx)
 		return -EPROTO;
@@ -137,19 +131,19 @@ static bool lane_store_rx(struct vhx_lane *l)
 		return false;
 	l->rx_published_idx = l->rx_idx;
 	/* Release: pairs with the acquire in the peer's lane_refresh_done(). */
-	vhx_store_release(&l->own->rx_idx, l->rx_idx);
+	vhx_word_store_release(&l->own->rx_idx, l->rx_idx);
 	return true;
 }
 
 static void lane_wake_for_space(struct vhx_lane *l)
 {
-	if (word_asks(vhx_load_relaxed(&l->peer->space_word), &l->space_woken))
+	if (word_asks(vhx_word_load_relaxed(&l->peer->space_word), &l->space_woken))
 		l->wake_due = true;
 }
 
 static void lane_publish_tx(struct vhx_lane *l, uint32_t type, uint32_t len)
 {
-	struct slot_header header = { .len = len, .type = type };
+	struct vhx_slot_header header = { .len = vhx_le32_of(len), .type = vhx_le32_of(type) };
 	bool moved;
 
 	/* First: a message that tells what was consumed must not arrive before the room is there. */
@@ -157,10 +151,10 @@ static void lane_publish_tx(struct vhx_lane *l, uint32_t type, uint32_t len)
 	memcpy(tx_slot(l), &header, sizeof(header));
 	l->tx_idx += vhx_footprint(len);
 	/* Release: pairs with the acquire in the peer's lane_refresh_avail(). */
-	vhx_store_release(&l->own->tx_idx, l->tx_idx);
+	vhx_word_store_release(&l->own->tx_idx, l->tx_idx);
 	/* Pairs with the fence in the peer's vhx_lane_prepare_wait(). */
 	vhx_fence_full();
-	if (word_asks(vhx_load_relaxed(&l->peer->data_word), &l->data_woken))
+	if (word_asks(vhx_word_load_relaxed(&l->peer->data_word), &l->data_woken))
 		l->wake_due = true;
 	if (moved)
 		lane_wake_for_space(l);
@@ -246,7 +240,7 @@ static void lane_publish_rx(struct vhx_lane *l)
 static int lane_refresh_avail(struct vhx_lane *l)
 {
 	/* Acquire: pairs with the release in the peer's lane_publish_tx(). */
-	uint32_t idx = vhx_load_acquire(&l->peer->tx_idx);
+	uint32_t idx = vhx_word_load_acquire(&l->peer->tx_idx);
 
 	if (idx % VHX_SLOT || idx - l->rx_idx > ring_usable(l->rx_ring_len))
 		return -EPROTO;
@@ -257,12 +251,12 @@ static int lane_refresh_avail(struct vhx_lane *l)
 /* Copies the next slot header once and judges the copy. */
 static int lane_fetch_header(struct vhx_lane *l)
 {
-	const struct slot_header *slot =
+	const struct vhx_slot_header *slot =
 		(const void *)(l->rx_data + (l->rx_idx & (l->rx_ring_len - 1)));
-	uint32_t len = vhx_load_relaxed(&slot->len);
-	uint32_t type = vhx_load_relaxed(&slot->type);
+	uint32_t len = vhx_word_load_relaxed(&slot->len);
+	uint32_t type = vhx_word_load_relaxed(&slot->type);
 
-	if (len > l->max_message || vhx_load_relaxed(&slot->reserved) != 0)
+	if (len > l->max_message || vhx_load_relaxed(&slot->reserved.v) != 0)
 		return -EPROTO;
 	if (vhx_footprint(len) > l->rx_avail_idx - l->rx_idx)
 		return -EPROTO;
@@ -313,13 +307,13 @@ void vhx_lane_consume(struct vhx_lane *l)
 static void lane_set_data_word(struct vhx_lane *l, uint32_t word)
 {
 	l->data_word = word;
-	vhx_store_relaxed(&l->own->data_word, word);
+	vhx_word_store_relaxed(&l->own->data_word, word);
 }
 
 static void lane_set_space_word(struct vhx_lane *l, uint32_t word)
 {
 	l->space_word = word;
-	vhx_store_relaxed(&l->own->space_word, word);
+	vhx_word_store_relaxed(&l->own->space_word, word);
 }
 
 void vhx_lane_awake(struct vhx_lane *l)

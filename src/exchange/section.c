@@ -100,18 +100,18 @@ int vhx_section_create(uint32_t ring_len, struct vhx_section *s, int *fd)
 		close(file);
 		return err;
 	}
-	s->header->magic = VHX_SECTION_MAGIC;
-	s->header->version = VHX_SECTION_VERSION;
-	s->header->ring_len = ring_len;
+	s->header->magic = vhx_le32_of(VHX_SECTION_MAGIC);
+	s->header->version = vhx_le32_of(VHX_SECTION_VERSION);
+	s->header->ring_len = vhx_le32_of(ring_len);
 	*fd = file;
 	return 0;
 }
 
 static bool header_matches(const struct vhx_section_header *h, uint32_t ring_len)
 {
-	return vhx_load_relaxed(&h->magic) == VHX_SECTION_MAGIC &&
-	       vhx_load_relaxed(&h->version) == VHX_SECTION_VERSION &&
-	       vhx_load_relaxed(&h->ring_len) == ring_len;
+	return vhx_word_load_relaxed(&h->magic) == VHX_SECTION_MAGIC &&
+	       vhx_word_load_relaxed(&h->version) == VHX_SECTION_VERSION &&
+	       vhx_word_load_relaxed(&h->ring_len) == ring_len;
 }
 
 int vhx_section_map(int fd, uint32_t ring_len, struct vhx_section *s)

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A section: the memory through which one side speaks to the other. One header page and a data area,
- * all of it written by one side only, its owner; the other side maps it read-only.
+ * A section (vhx/section.h): the memory through which one side speaks to the other. A header and a data
+ * area, all of it written by one side only, its owner; the other side maps it read-only.
  *
  * The data area is mapped twice in a row, so that a message that wraps is contiguous for both sides.
  */
 #ifndef VHX_EXCHANGE_SECTION_H
 #define VHX_EXCHANGE_SECTION_H
 
-#include "util/base.h"
+#include <vhx/section.h>
 
-#define VHX_SECTION_MAGIC 0x53584856u /* "VHXS" */
-#define VHX_SECTION_VERSION 1u
+#include "util/barrier.h"
+#include "util/base.h"
 
 /*
  * Bounds of a data area: the smallest page, and what still leaves free-running u32 indices twenty
@@ -20,33 +20,13 @@
 #define VHX_SECTION_RING_MIN (4u << 10)
 #define VHX_SECTION_RING_MAX (64u << 20)
 
-/* Two cache lines: adjacent-line prefetch would tie neighbours together. */
-#define VHX_SECTION_LINE 128
-
-/*
- * The header page. Indices are free-running byte counts in multiples of VHX_SLOT. Words that different
- * events change, or that different readers poll, have lines of their own.
- */
-struct vhx_section_header {
-	uint32_t magic;
-	uint32_t version;
-	uint32_t ring_len;
-	uint32_t reserved;
-	/* What the owner has produced into this section's data area. */
-	uint32_t tx_idx __attribute__((aligned(VHX_SECTION_LINE)));
-	/* What the owner has consumed from the data area of the *other* section. */
-	uint32_t rx_idx __attribute__((aligned(VHX_SECTION_LINE)));
-	/* Odd while the owner sleeps and wants to be woken for data; see lane.c. */
-	uint32_t data_word __attribute__((aligned(VHX_SECTION_LINE)));
-	/* Odd while the owner sleeps and wants to be woken for space. */
-	uint32_t space_word __attribute__((aligned(VHX_SECTION_LINE)));
-};
-
-_Static_assert(offsetof(struct vhx_section_header, tx_idx) == 128, "section layout");
-_Static_assert(offsetof(struct vhx_section_header, rx_idx) == 256, "section layout");
-_Static_assert(offsetof(struct vhx_section_header, data_word) == 384, "section layout");
-_Static_assert(offsetof(struct vhx_section_header, space_word) == 512, "section layout");
 _Static_assert(sizeof(struct vhx_section_header) <= VHX_SECTION_RING_MIN, "one page");
+
+/* The words of a section are read and written only by these: once, whole, in the section's byte order. */
+#define vhx_word_load_relaxed(p) le32toh(vhx_load_relaxed(&(p)->v))
+#define vhx_word_load_acquire(p) le32toh(vhx_load_acquire(&(p)->v))
+#define vhx_word_store_relaxed(p, x) vhx_store_relaxed(&(p)->v, htole32(x))
+#define vhx_word_store_release(p, x) vhx_store_release(&(p)->v, htole32(x))
 
 /* A section as this process maps it. */
 struct vhx_section {

@@ -31,18 +31,18 @@ static void sections_make(void)
 static void sections_clear(void)
 {
 	memset(peer.data, 0, RING);
-	peer.header->tx_idx = 0;
-	peer.header->rx_idx = 0;
-	peer.header->data_word = 0;
-	peer.header->space_word = 0;
-	own.header->tx_idx = 0;
-	own.header->rx_idx = 0;
+	peer.header->tx_idx.v = 0;
+	peer.header->rx_idx.v = 0;
+	peer.header->data_word.v = 0;
+	peer.header->space_word.v = 0;
+	own.header->tx_idx.v = 0;
+	own.header->rx_idx.v = 0;
 }
 
 static uint32_t *peer_word(uint8_t which)
 {
-	uint32_t *words[] = { &peer.header->tx_idx, &peer.header->rx_idx, &peer.header->data_word,
-			      &peer.header->space_word };
+	uint32_t *words[] = { &peer.header->tx_idx.v, &peer.header->rx_idx.v,
+			      &peer.header->data_word.v, &peer.header->space_word.v };
 
 	return words[which % VHX_ARRAY_SIZE(words)];
 }
@@ -69,13 +69,13 @@ static int do_word_add(struct vhx_lane *l, struct fuzz_input *in)
 /* What an honest peer does: a message, and all of ours taken. */
 static int do_honest(struct vhx_lane *l, struct fuzz_input *in)
 {
-	uint32_t tx = peer.header->tx_idx;
+	uint32_t tx = peer.header->tx_idx.v;
 	uint32_t header[4] = { fuzz_u16(in) % (RING / 4 - 32), fuzz_u8(in), 0, 0 };
 
 	for (size_t i = 0; i < sizeof(header); i++)
 		peer.data[(tx + i) % RING] = ((uint8_t *)header)[i];
-	peer.header->tx_idx = tx + vhx_footprint(header[0]);
-	peer.header->rx_idx = own.header->tx_idx;
+	peer.header->tx_idx.v = tx + vhx_footprint(header[0]);
+	peer.header->rx_idx.v = own.header->tx_idx.v;
 	return 0;
 }
 

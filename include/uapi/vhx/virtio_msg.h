@@ -45,6 +45,7 @@ struct virtio_msg_header {
 #define VIRTIO_MSG_BUS_PING 0x03
 #define VIRTIO_MSG_BUS_EVENT_DEVICE 0x40
 #define VIRTIO_MSG_BUS_VHX_ATTACH 0x80
+#define VIRTIO_MSG_BUS_VHX_GET_NAME 0x81
 
 struct virtio_msg_device_info {
 	vhx_le32 device_id;
@@ -132,6 +133,14 @@ struct virtio_msg_ping {
 	vhx_le32 data;
 };
 
+struct virtio_msg_event_device {
+	vhx_le16 dev_num;
+	vhx_le16 state; /* VIRTIO_MSG_DEVICE_* */
+};
+
+#define VIRTIO_MSG_DEVICE_ADDED 1
+#define VIRTIO_MSG_DEVICE_REMOVED 2
+
 /*
  * Extension: takes a device for this channel, by the name that the operator gave it; the empty name
  * stands for the only device of a backend that has just one.
@@ -154,6 +163,22 @@ struct virtio_msg_vhx_attach_resp {
 #define VHX_ATTACH_UNKNOWN 1   /* no such device */
 #define VHX_ATTACH_BUSY 2      /* another channel has it, or it is being reset: try again later */
 #define VHX_ATTACH_AMBIGUOUS 3 /* empty name, but several devices */
+
+/*
+ * Extension: the name of a device that GET_DEVICES listed. A driver that takes what there is finds it so;
+ * numbers may change with a restart of the backend, names do not.
+ */
+struct virtio_msg_vhx_get_name {
+	vhx_le16 dev_num;
+	vhx_le16 reserved;
+};
+
+struct virtio_msg_vhx_get_name_resp {
+	vhx_le32 error; /* VHX_ATTACH_OK or VHX_ATTACH_UNKNOWN */
+	vhx_le16 dev_num;
+	vhx_le16 reserved;
+	uint8_t name[VHX_NAME_LEN];
+};
 
 /*
  * Extension: starts data on a queue that SET_VQUEUE enabled. The driver names the epoch that its AVAILs
@@ -184,6 +209,7 @@ _Static_assert(sizeof(struct virtio_msg_shm) == 24, "shm");
 _Static_assert(sizeof(struct virtio_msg_event_config) == 16, "event config");
 _Static_assert(sizeof(struct virtio_msg_get_devices_resp) == 6, "get devices");
 _Static_assert(sizeof(struct virtio_msg_vhx_attach_resp) == 88, "attach");
+_Static_assert(sizeof(struct virtio_msg_vhx_get_name_resp) == 72, "get name");
 _Static_assert(sizeof(struct virtio_msg_vhx_queue_open_resp) == 32, "queue open");
 
 #endif

@@ -95,6 +95,10 @@ struct vhx_used_record {
 /* The unit in which a queue's out-payload window is counted: staging pages of the backend. */
 #define VHX_WINDOW_UNIT 4096u
 
+/* Where a provider does not tell of the peer's death: silence while something is outstanding. */
+#define VHX_PING_NS 5000000000ull
+#define VHX_PING_MISSES 3
+
 /* A TOO_BIG record carries at most this many first bytes. */
 #define VHX_TOO_BIG_BYTES 64u
 

@@ -51,8 +51,8 @@ static void ends_advance(struct ends *e, uint32_t idx)
 
 	tx->tx_idx = tx->tx_done_idx = idx;
 	rx->rx_idx = rx->rx_published_idx = rx->rx_avail_idx = idx;
-	vhx_store_relaxed(&tx->own->tx_idx, idx);
-	vhx_store_relaxed(&rx->own->rx_idx, idx);
+	vhx_store_relaxed(&tx->own->tx_idx.v, idx);
+	vhx_store_relaxed(&rx->own->rx_idx.v, idx);
 }
 
 static void test_indices_wrap_at_four_gigabytes(void **state)

@@ -101,9 +101,9 @@ static void raw_file(struct raw_peer *r, size_t len, bool allocate, int seals)
 	assert_true(r->header != MAP_FAILED);
 	r->data = (uint8_t *)r->header + sysconf(_SC_PAGESIZE);
 	if (allocate && len >= file_len()) {
-		r->header->magic = VHX_SECTION_MAGIC;
-		r->header->version = VHX_SECTION_VERSION;
-		r->header->ring_len = RING;
+		r->header->magic.v = VHX_SECTION_MAGIC;
+		r->header->version.v = VHX_SECTION_VERSION;
+		r->header->ring_len.v = RING;
 	}
 	/* A file can't be sealed against writing while it is mapped so. */
 	if (seals & F_SEAL_WRITE) {
@@ -305,7 +305,7 @@ static void test_section_header_not_as_announced(void **state)
 
 		raw_open(&r);
 		raw_file(&r, file_len(), true, SEALS);
-		(&r.header->magic)[field] ^= 1;
+		(&r.header->magic.v)[field] ^= 1;
 		refuse_fd(&r, r.memfd);
 	}
 }
@@ -464,7 +464,7 @@ static void test_peer_dies_with_our_offer_unread(void **state)
 	raw_open(&r);
 	raw_file(&r, file_len(), true, SEALS);
 	raw_slot(&r, 0, 0, 42, 0);
-	r.header->tx_idx = 16;
+	r.header->tx_idx.v = 16;
 	raw_offer(&r, &offer, sizeof(offer), &r.memfd, 1);
 	close(r.sock);
 	for (int i = 0; (ret = vhx_port_event(r.port)) == 0; i++)
@@ -501,7 +501,7 @@ static void test_index_of_producer_out_of_range(void **state)
 
 		raw_meet(&r);
 		raw_slot(&r, 0, 0, 1, 0);
-		r.header->tx_idx = wrong[i];
+		r.header->tx_idx.v = wrong[i];
 		/* Found by whoever looks first. */
 		if (i % 2)
 			assert_int_equal(vhx_port_prepare_wait(r.port), 1);
@@ -517,10 +517,10 @@ static void test_index_of_producer_moves_back(void **state)
 
 	raw_meet(&r);
 	raw_slot(&r, 0, 100, 5, 0);
-	r.header->tx_idx = vhx_footprint(100);
+	r.header->tx_idx.v = vhx_footprint(100);
 	assert_int_equal(vhx_port_peek(r.port, &msg), 1);
 	vhx_port_consume(r.port);
-	r.header->tx_idx = 16;
+	r.header->tx_idx.v = 16;
 	expect_broken(&r);
 	raw_close(&r);
 }
@@ -548,7 +548,7 @@ static void test_slot_header_out_of_range(void **state)
 
 		raw_meet(&r);
 		raw_slot(&r, 0, wrong[i].len, 1, wrong[i].reserved);
-		r.header->tx_idx = wrong[i].announced;
+		r.header->tx_idx.v = wrong[i].announced;
 		expect_broken(&r);
 		raw_close(&r);
 	}
@@ -566,7 +566,7 @@ static void test_index_of_consumer_wrong(void **state)
 		/* One message of 32 bytes is there: an index up to 32 would be right. */
 		raw_meet(&r);
 		assert_int_equal(vhx_port_send(r.port, 1, &(struct iovec){ &byte, 1 }, 1), 0);
-		r.header->rx_idx = wrong[i];
+		r.header->rx_idx.v = wrong[i];
 		/* Nobody looks before the room runs out. */
 		while ((err = vhx_port_send(r.port, 1, NULL, 0)) == 0)
 			assert_true(++n < 2000);
@@ -597,9 +597,9 @@ static void test_index_of_consumer_ahead_or_back(void **state)
 
 		raw_meet(&r);
 		sent = fill_ring(&r);
-		r.header->rx_idx = 4096;
+		r.header->rx_idx.v = 4096;
 		sent += fill_ring(&r);
-		r.header->rx_idx = ahead ? sent + 64 : 4080;
+		r.header->rx_idx.v = ahead ? sent + 64 : 4080;
 		/* Found on the way to sleep, by the sender that waits for room. */
 		assert_int_equal(vhx_port_prepare_wait(r.port), 1);
 		assert_int_equal(vhx_port_event(r.port), -EPROTO);
@@ -616,7 +616,7 @@ static void test_message_changed_after_it_was_described(void **state)
 	raw_meet(&r);
 	raw_slot(&r, 0, 100, 5, 0);
 	raw_slot(&r, 128, 3, 6, 0);
-	r.header->tx_idx = 128 + 32;
+	r.header->tx_idx.v = 128 + 32;
 	assert_int_equal(vhx_port_peek(r.port, &msg), 1);
 	/* All of it grows, after the check: the description that was handed out stands. */
 	raw_slot(&r, 0, UINT32_MAX, 99, 1);
@@ -639,8 +639,8 @@ static uint32_t next_random(uint32_t *seed)
 
 static void scribble(struct raw_peer *r, uint32_t *seed)
 {
-	uint32_t *words[] = { &r->header->tx_idx, &r->header->rx_idx, &r->header->data_word,
-			      &r->header->space_word };
+	uint32_t *words[] = { &r->header->tx_idx.v, &r->header->rx_idx.v, &r->header->data_word.v,
+			      &r->header->space_word.v };
 
 	for (size_t i = 0; i < VHX_ARRAY_SIZE(words); i++) {
 		if (next_random(seed) % 4 == 0)
@@ -694,9 +694,9 @@ static void test_wakes_never_hang_on_a_peer_that_does_not_read(void **state)
 	assert_int_equal(fcntl(r.port->fd, F_SETFL, 0), 0);
 	alarm(HANG_GUARD_S);
 	for (uint32_t i = 0; i < 20000; i++) {
-		r.header->data_word = 2 * i + 1;
+		r.header->data_word.v = 2 * i + 1;
 		assert_int_equal(vhx_port_send(r.port, 1, NULL, 0), 0);
-		r.header->rx_idx += VHX_SLOT;
+		r.header->rx_idx.v += VHX_SLOT;
 	}
 	alarm(0);
 	assert_true(r.port->stats.wakes_sent > 0);
@@ -732,7 +732,7 @@ static void test_wake_flood_is_taken_in_bounded_pieces(void **state)
 		sent++;
 	assert_true(sent > VHX_LANE_PORT_WAKE_BATCH);
 	raw_slot(&r, 0, 0, 8, 0);
-	r.header->tx_idx = 16;
+	r.header->tx_idx.v = 16;
 	/* The flood hides no message. */
 	assert_int_equal(vhx_port_event(r.port), 0);
 	assert_int_equal(vhx_port_peek(r.port, &msg), 1);

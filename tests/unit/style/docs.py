@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 HEADERS = ('vhx/wire.h', 'vhx/virtio_msg.h', 'core/channel.h', 'core/driver.h', 'core/flight.h',
-           'exchange/lane.h', 'exchange/local.h', 'exchange/section.h', 'frontend/fdev.h',
+           'exchange/lane.h', 'exchange/local.h', 'exchange/section.h', 'vhx/section.h', 'frontend/fdev.h',
            'link/link.h', 'wire/control.h')
 NUMBER = re.compile(r'^(0x[0-9a-fA-F]+|[0-9]+)$')
 
