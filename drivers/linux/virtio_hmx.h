@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
+/*
+ * virtio_hmx: inside of the transport.
+ *
+ *   main.c      the module, the class, discovery: which devices there are    (process context)
+ *   channel.c   one backend: HELLO, credit, control messages, sending        (the channel's work)
+ *   device.c    one virtio device: config ops, the walk to what is wanted    (both)
+ *   queue.c     one virtqueue: chains to AVAIL, USED to chains, replay       (notify and the work)
+ *   map.c       what an address in a descriptor means
+ *   type.c      what is to be known of device types
+ *   stats.c     sysfs and debugfs
+ *
+ * Locks and contexts
+ *
+ * hmx_port.lock (irq-safe; "the lock") covers all that sends: credit, the open message, waiting
+ * control messages, and of a queue what has been taken from its ring and what has been sent. It also covers
+ * what is wanted of a device and what is applied. It nests inside virtqueue locks of drivers, since
+ * virtqueue_notify() may be called under them; so nothing that takes such a lock (vring_interrupt(),
+ * virtio_config_changed()) is called with it held.
+ *
+ * The channel's work is the only one that takes messages, so what is only changed on arrival has no
+ * lock: the receiving half of a slot, the used ring. It never waits for a driver. Whoever must be sure
+ * that it is not in the middle of a queue clears hmx_queue.live under the lock, then calls
+ * hmx_channel_sync().
+ *
+ * Adding and removing devices binds and unbinds drivers, which wait for control responses; so it
+ * happens in a work of its own, never in the channel's.
+ */
+#ifndef VIRTIO_HMX_H
+#define VIRTIO_HMX_H
+
+#include <linux/completion.h>
+#include <linux/kref.h>
+#include <linux/list.h>
+#include <linux/virtio.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+#include <vhx/virtio_msg.h>
+#include <vhx/wire.h>
+
+#include "hmx.h"
+
+struct dentry;
+struct hmx_device;
+struct hmx_queue;
+
+#define HMX_DEVICES_MAX 64u /* per channel; the wire's */
+#define HMX_QUEUES_MAX 64u  /* per device; the wire's VHX_VDEV_QUEUES_MAX */
+#define HMX_CONFIG_MAX 256u /* the wire's VHX_DRIVER_CONFIG_MAX */
+
+/* Control messages in private memory, host order but for the payload. */
+
+#define HMX_CONTROL_PAYLOAD_MAX (VIRTIO_MSG_MAX - sizeof(struct virtio_msg_header))
+
+struct hmx_control {
+	bool bus, response;
+	u8 msg_id;
+	u16 dev_num;
+	u16 token;
+	u16 payload_len;
+	u8 payload[HMX_CONTROL_PAYLOAD_MAX] __aligned(8);
+};
+
+/* Credit: docs/wire.md, section 5. Under the lock. */
+
+struct hmx_credit {
+	u32 tx_ring, rx_ring;
+	u32 sent, acked;
+	u32 consumed, told;
+};
+
+/* The one data message that is being built; it exists within one holding of the lock. */
+
+#define HMX_TX_SEGS 128u /* most segments of a message, where the provider takes that many */
+
+struct hmx_key {
+	u16 dev, vq;
+	u32 epoch;
+};
+
+struct hmx_tx {
+	struct hmx_channel *ch;
+	bool open;
+	u32 len, cap;	/* bytes so far, and at most */
+	u8 *head;	/* what is copied: headers, records, small and scattered payload */
+	u32 head_len, head_cap;
+	struct kvec *segs;
+	unsigned int nr, max_segs;
+};
+
+enum hmx_channel_state {
+	HMX_CLOSED,	/* removed, frozen, or about to be opened */
+	HMX_WAITING,	/* the last life ended; the next begins after a pause */
+	HMX_OPENING,	/* the port is open, the peers have not met */
+	HMX_HELLO,	/* HELLO is under way */
+	HMX_UP,		/* control and data flow */
+};
+
+struct hmx_channel {
+	struct hmx_port *port;
+	struct device dev; /* class hmx; parent of the virtio devices */
+	int id;
+	enum hmx_channel_state state;
+	int error; /* why this life ends, 0: it does not */
+	bool removing;
+	struct workqueue_struct *wq;
+	struct work_struct work;	 /* the channel's work, see above */
+	struct delayed_work reopen;	 /* from WAITING to OPENING */
+	struct delayed_work tick;	 /* control timeouts, HELLO timeout, PING */
+	struct work_struct scan;	 /* discovery: adds and removes devices */
+
+	/* HELLO: docs/wire.md, section 4 */
+	u32 inc, peer_inc;
+	bool met, named;	/* we know the peer; it knows us */
+	bool hello_due;
+	u32 max_message; /* that we may send */
+	struct hmx_credit credit;
+	struct hmx_tx tx;
+	struct list_head pending; /* control messages that wait for room */
+
+	/* Whose turn it is to send: queues that were refused for want of credit, first come first served. */
+	struct list_head starved; /* of hmx_queue.starved */
+
+	struct mutex devices_lock; /* the list; taken by scan, removal, debugfs */
+	struct hmx_device *devices[HMX_DEVICES_MAX]; /* entries change under devices_lock and the lock */
+	struct dentry *debugfs;
+	u64 credits_sent, stale, lives;
+};
+
+/* channel.c */
+
+/* All under the lock. */
+static inline bool hmx_channel_usable(const struct hmx_channel *ch)
+{
+	return ch->state == HMX_UP && !ch->error && !ch->hello_due;
+}
+
+/* This life ends when the work runs next. The first reason counts. Any context, the lock held. */
+void hmx_channel_fail(struct hmx_channel *ch, int reason);
+
+/* Sends, or queues for want of room. */
+void hmx_channel_control(struct hmx_channel *ch, const struct hmx_control *c);
+
+/*
+ * Opens a data message of @type for @key with room for at least @need bytes behind its headers. 0; -EAGAIN: no
+ * room, or the channel is not usable: the queue waits in ch->starved, and is pumped by the work when
+ * credit is back.
+ */
+int hmx_tx_begin(struct hmx_channel *ch, u32 type, const struct hmx_key *key, u32 need,
+		 struct hmx_queue *q);
+/* Payload bytes that the open message still takes, as one chunk behind one record. */
+u32 hmx_tx_chunk_room(const struct hmx_tx *tx);
+/* Appends a copy. Never more than the room. */
+void *hmx_tx_put(struct hmx_tx *tx, const void *src, u32 len);
+/*
+ * Appends @len bytes at @src, which stay as they are until the lock is dropped: by reference where that is
+ * cheaper than a copy and a segment is left, else by a copy. Returns the bytes taken: less than @len
+ * when the message is full.
+ */
+u32 hmx_tx_ref(struct hmx_tx *tx, const void *src, u32 len);
+/* Zeroes up to the next record. */
+void hmx_tx_pad(struct hmx_tx *tx);
+/* Sends what is open, with the newest acknowledgement. */
+void hmx_tx_commit(struct hmx_tx *tx);
+
+/* Something is to be done outside of this context. Any context. */
+void hmx_channel_kick(struct hmx_channel *ch);
+/* On return the channel's work is not running, or began after the call. May sleep; not from the work. */
+void hmx_channel_sync(struct hmx_channel *ch);
+
+/* A USED message that the work is looking at. */
+struct hmx_rx {
+	struct hmx_port *port;
+	u32 off, len;
+};
+
+/* Copies the next @len bytes out; the caller keeps within hmx_rx.len. */
+static inline void hmx_rx_read(struct hmx_rx *rx, void *dst, u32 len)
+{
+	rx->port->ops->read(rx->port, rx->off, dst, len);
+	rx->off += len;
+}
+
+/* device.c */
+
+struct hmx_limits {
+	u32 max_out, max_in, head_len, window;
+};
+
+/* What is wanted of a queue, and what is applied: docs/wire.md, section 7. Under the lock. */
+struct hmx_vq_state {
+	bool wanted, recycle;
+	u16 size;
+	bool enabled, open;
+	u16 applied_size;
+	u16 max_size; /* as GET_VQUEUE says; 0: not asked yet */
+	u32 epoch;
+	struct hmx_limits limits;
+};
+
+struct hmx_identity {
+	bool known;
+	u32 device_id, vendor_id;
+	u8 uuid[16];
+	u64 features;
+	u16 num_queues;
+	u32 config_len;
+	u8 cache_id[16];
+	bool cache_known, cache_changed;
+};
+
+struct hmx_type;
+
+struct hmx_device {
+	struct virtio_device vdev;
+	struct hmx_channel *ch;
+	char name[VHX_NAME_LEN];
+	struct hmx_identity id;
+	const struct hmx_type *type;
+	bool registered;
+	bool failed;  /* every request, present and future, ends with an error */
+	bool gone;    /* the backend has it no more: to be removed */
+	bool handles; /* descriptors hold handles of map.c */
+	wait_queue_head_t wait; /* for what is applied to become what is wanted */
+
+	/* The walk; its fields belong to device.c */
+	bool active;
+	u64 features;
+	u8 status; /* as the driver set it */
+	struct hmx_walk *walk;
+
+	/* Config cache */
+	spinlock_t config_lock; /* irq-safe, a leaf */
+	u8 config[HMX_CONFIG_MAX];
+	u32 generation;
+
+	/* Durability, under the lock: docs/wire.md, section 11 */
+	u64 writes_done, writes_flushed;
+	bool flush_failed;
+
+	struct hmx_vq_state vq_states[HMX_QUEUES_MAX];
+	struct hmx_queue *queues[HMX_QUEUES_MAX]; /* entries change under the lock */
+	u16 dev_num; /* at this backend */
+	struct dentry *debugfs;
+	u64 replays, stale;
+};
+
+static inline struct hmx_device *to_hmx_device(struct virtio_device *vdev)
+{
+	return container_of(vdev, struct hmx_device, vdev);
+}
+
+/* May AVAIL go out for queue @index now? Under the lock. */
+bool hmx_device_queue_live(const struct hmx_device *dev, u16 index);
+
+/* queue.c */
+
+/* One chain in flight, by its head descriptor. */
+struct hmx_slot {
+	struct list_head node; /* hmx_queue.order; empty: free. Under the lock */
+	u32 out_len, in_len;
+	u32 sent;   /* of out_len. Under the lock */
+	u32 window; /* units held. Under the lock */
+	bool begun; /* its first record has gone. Under the lock */
+	u8 deaths;
+	u8 kind; /* type.c */
+	/* Receiving half: the work's */
+	u32 in_next, in_prefix;
+	u16 cursor_desc; /* where in_next lies in the chain */
+	u32 cursor_off;
+	u8 status; /* the last in byte, once it came */
+	bool status_came;
+	u64 flush_mark;
+};
+
+struct hmx_queue_stats {
+	u64 notifies, chains, completed, errors;
+	u64 bytes_out, bytes_in;
+	u64 bytes_copied;  /* payload copied before the send: inlined or gathered */
+	u64 bytes_by_ref;  /* payload handed to the provider in place */
+	u64 interrupts, starved;
+};
+
+struct hmx_queue {
+	struct hmx_device *dev;
+	u16 index;
+	u16 size;
+	struct virtqueue *vq;
+	const struct vring *vring;
+	bool live; /* chains are taken and answered. Under the lock */
+	u16 last_avail; /* Under the lock */
+	u16 used_idx;	/* the work's */
+	u16 used_told;	/* used_idx at the last interrupt decision */
+	struct hmx_slot *slots;
+	struct list_head order; /* slots in flight, oldest first */
+	struct hmx_slot *cursor; /* first one not sent whole; NULL: none */
+	u32 window_used;
+	bool group_open; /* completions are held back until the group ends */
+	u16 group_idx;	 /* used_idx with the held ones */
+	struct list_head starved; /* in ch->starved, or empty */
+	struct hmx_queue_stats stats;
+};
+
+/* Process context. Makes the vring and the virtqueue. NULL: no memory. */
+struct hmx_queue *hmx_queue_new(struct hmx_device *dev, u16 index, u16 size, bool ctx,
+				vq_callback_t *callback, const char *name);
+/* The queue is not live, and the work was synced since. */
+void hmx_queue_free(struct hmx_queue *q);
+
+/* Under the lock: takes new chains and sends what can be sent, at most @budget bytes of payload. True: there is more. */
+bool hmx_queue_pump(struct hmx_queue *q, u32 budget);
+/* The work: a USED message of the queue's open epoch. 0, or -EPROTO: the channel ends. */
+int hmx_queue_receive(struct hmx_queue *q, struct hmx_rx *rx);
+/* The work, after a pass, without the lock: makes completions visible and interrupts. */
+void hmx_queue_flush(struct hmx_queue *q);
+/* Under the lock: the backend answered QUEUE_OPEN: limits are known, the cursor is at the oldest. */
+void hmx_queue_opened(struct hmx_queue *q);
+/*
+ * The work, without the lock: the backend can do nothing more for what is in flight. @death: the channel is lost by its
+ * doing. Replayed types are rewound; requests of the others end as type.c says.
+ */
+void hmx_queue_interrupted(struct hmx_queue *q, bool death);
+/* The work, without the lock: ends all that is in flight, and all that is in the ring, with an error. */
+void hmx_queue_fail_all(struct hmx_queue *q);
+/* Process context, not live and synced: the ring is new (reset of the device or of the queue). */
+void hmx_queue_rewind(struct hmx_queue *q);
+
+/* map.c */
+
+/* Prepares @dev, the parent of @vdev, and decides what addresses mean. True: handles; offer ACCESS_PLATFORM. */
+bool hmx_map_setup(struct device *dev, struct virtio_device *vdev);
+/* What a descriptor's address points to; NULL: no address of ours. */
+void *hmx_map_addr(const struct hmx_device *dev, u64 addr);
+
+/* type.c */
+
+enum hmx_kind {
+	HMX_KIND_PLAIN,
+	HMX_KIND_WRITE, /* volatile until a flush that begins later has ended */
+	HMX_KIND_FLUSH,
+};
+
+#define HMX_TYPE_PEEK 16u /* out bytes that decide the kind */
+
+/* docs/wire.md, section 11; the same rows as core/devtype.c of the user-space frontend. */
+struct hmx_type {
+	u32 device_id;
+	const char *name;
+	bool replay;
+	bool has_status;
+	u8 status_error, status_ok;
+	enum hmx_kind (*kind)(const u8 *out, u32 len);
+	bool (*write_back)(u64 features, const u8 *config, u32 config_len);
+};
+
+const struct hmx_type *hmx_type_find(u32 device_id); /* never NULL */
+
+#endif
