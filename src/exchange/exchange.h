@@ -10,7 +10,9 @@
  * port owns it and ends it with vhx_port_close(), which may be called in any state and on NULL.
  *
  * States of a port:
- *   OPENING  the two ends have not met yet: nothing to read, sends would block
+ *   OPENING  the two ends have not met yet: nothing to read, sends would block. Where caps has
+ *            VHX_PORT_PATIENT the peer may be somebody who has yet to start: whoever limits the time that
+ *            the other end has to say something begins to count when the port becomes READY
  *   READY    messages flow
  *   GONE     the peer left or broke the rules: sends and peeks return the reason, for ever
  *
@@ -60,6 +62,7 @@ enum vhx_port_caps {
 	VHX_PORT_RESERVE = 1 << 0,    /* reserve and commit work */
 	VHX_PORT_LIVENESS = 1 << 1,   /* peer death is reported by itself (native) */
 	VHX_PORT_SLEEP_FLAG = 1 << 2, /* a peer that is awake is not woken */
+	VHX_PORT_PATIENT = 1 << 3,    /* OPENING may last for ever: the peer need not have started */
 };
 
 struct vhx_msg {

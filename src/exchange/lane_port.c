@@ -37,6 +37,14 @@ int vhx_lane_port_fail(struct vhx_lane_port *lp, int err)
 	return lp->status;
 }
 
+void vhx_lane_port_init(struct vhx_lane_port *lp, const struct vhx_port_ops *ops, int sock)
+{
+	lp->port.ops = ops;
+	lp->port.fd = sock;
+	lp->port.peer.uid = lp->port.peer.gid = lp->port.peer.pid = UINT32_MAX;
+	lp->status = -EAGAIN;
+}
+
 int vhx_lane_port_new(const struct vhx_port_ops *ops, int sock, uint32_t ring_len,
 		      struct vhx_lane_port **port, int *memfd)
 {
@@ -53,11 +61,8 @@ int vhx_lane_port_new(const struct vhx_port_ops *ops, int sock, uint32_t ring_le
 		free(lp);
 		return err;
 	}
-	lp->port.ops = ops;
-	lp->port.fd = sock;
+	vhx_lane_port_init(lp, ops, sock);
 	lp->port.memory = sizeof(*lp) + vhx_section_size(ring_len);
-	lp->port.peer.uid = lp->port.peer.gid = lp->port.peer.pid = UINT32_MAX;
-	lp->status = -EAGAIN;
 	*port = lp;
 	return 0;
 }
@@ -72,13 +77,13 @@ void vhx_lane_port_join(struct vhx_lane_port *lp)
 	lp->port.rx_ring_len = lp->theirs.ring_len - VHX_SLOT;
 }
 
-/* Raises the peer's event. Never blocks and never fails the caller: a death is told by event(). */
-static void wake_peer(struct vhx_lane_port *lp)
+/* Never blocks and never fails the caller: a death is told by event(). */
+void vhx_lane_port_raise(struct vhx_lane_port *lp)
 {
 	static const char wake;
 
 	if (send(lp->port.fd, &wake, sizeof(wake), MSG_DONTWAIT | MSG_NOSIGNAL) == sizeof(wake))
-		lp->port.stats.wakes_sent++;
+		lp->port.stats.wakes_sent += lp->joined;
 	else if (errno == EPIPE || errno == ECONNRESET)
 		vhx_lane_port_fail(lp, -EPIPE);
 }
@@ -86,7 +91,15 @@ static void wake_peer(struct vhx_lane_port *lp)
 static inline void wake_if_due(struct vhx_lane_port *lp)
 {
 	if (vhx_unlikely(vhx_lane_wake_due(&lp->lane)))
-		wake_peer(lp);
+		vhx_lane_port_raise(lp);
+}
+
+/* The lane gave up. Stale words of a peer that has left are no breach. */
+static int lane_refused(struct vhx_lane_port *lp, int err)
+{
+	if (err == -EPROTO && lp->left && lp->left(lp))
+		err = -EPIPE;
+	return vhx_lane_port_fail(lp, err);
 }
 
 /* A refusal is counted if it is for lack of room, and final if the peer broke the rules. */
@@ -95,7 +108,7 @@ static int send_refused(struct vhx_lane_port *lp, int err)
 	if (err == -EAGAIN)
 		lp->port.stats.would_blocks++;
 	else if (err == -EPROTO)
-		return vhx_lane_port_fail(lp, err);
+		return lane_refused(lp, err);
 	return err;
 }
 
@@ -161,7 +174,7 @@ int vhx_lane_port_peek(struct vhx_port *p, struct vhx_msg *msg)
 	ret = vhx_lane_peek(&lp->lane, msg);
 	wake_if_due(lp);
 	if (vhx_unlikely(ret < 0))
-		return vhx_lane_port_fail(lp, ret);
+		return lane_refused(lp, ret);
 	return ret ? ret : status;
 }
 
@@ -190,13 +203,12 @@ int vhx_lane_port_prepare_wait(struct vhx_port *p)
 	ret = vhx_lane_prepare_wait(&lp->lane);
 	wake_if_due(lp);
 	if (ret < 0)
-		vhx_lane_port_fail(lp, ret);
+		lane_refused(lp, ret);
 	/* Where the peer is gone, peek says so: that is work too. */
 	return ret || lp->status;
 }
 
-/* 0, or -EPIPE at the end of file. */
-static int take_wakes(struct vhx_lane_port *lp)
+int vhx_lane_port_take(struct vhx_lane_port *lp)
 {
 	struct mmsghdr batch[VHX_LANE_PORT_WAKE_BATCH];
 	char bytes[VHX_LANE_PORT_WAKE_BATCH];
@@ -215,7 +227,7 @@ static int take_wakes(struct vhx_lane_port *lp)
 	for (int i = 0; i < cnt; i++) {
 		if (!batch[i].msg_len)
 			return -EPIPE;
-		lp->port.stats.wakes_taken++;
+		lp->port.stats.wakes_taken += lp->joined;
 	}
 	return 0;
 }
@@ -227,7 +239,7 @@ int vhx_lane_port_event(struct vhx_port *p)
 	if (lp->status)
 		return lp->status;
 	vhx_lane_awake(&lp->lane);
-	return take_wakes(lp) ? vhx_lane_port_fail(lp, -EPIPE) : 0;
+	return vhx_lane_port_take(lp) ? vhx_lane_port_fail(lp, -EPIPE) : 0;
 }
 
 void vhx_lane_port_close(struct vhx_port *p)

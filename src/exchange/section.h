@@ -33,6 +33,15 @@ struct vhx_section {
 	struct vhx_section_header *header; /* NULL: not mapped */
 	uint8_t *data; /* ring_len bytes, twice */
 	uint32_t ring_len;
+	uint32_t header_len; /* from the header to the data */
+};
+
+/* Where a section lies: @header_len and @off are multiples of the page size. */
+struct vhx_section_place {
+	int fd;
+	uint64_t off;
+	uint32_t header_len;
+	uint32_t ring_len;
 };
 
 /* A power of two within the bounds, and a multiple of the page size. */
@@ -53,6 +62,17 @@ int vhx_section_create(uint32_t ring_len, struct vhx_section *s, int *fd);
  * has vhx_section_size(@ring_len) bytes. -EPROTO when the header does not say what was announced.
  */
 int vhx_section_map(int fd, uint32_t ring_len, struct vhx_section *s);
+
+/*
+ * Maps a section that is a part of a file, writable or not, whatever its header says. The caller has
+ * checked the file, which stays his. 0, or -ENOMEM, ...
+ */
+int vhx_section_map_place(const struct vhx_section_place *place, bool writable,
+			  struct vhx_section *s);
+
+/* The constant words of the header, as its owner writes them; and whether they are there. */
+void vhx_section_header_init(struct vhx_section_header *h, uint32_t ring_len);
+bool vhx_section_header_valid(const struct vhx_section_header *h, uint32_t ring_len);
 
 /* May be called on one that is not mapped, and twice. */
 void vhx_section_unmap(struct vhx_section *s);

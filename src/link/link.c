@@ -333,6 +333,12 @@ static void credit_send(struct vhx_link *l)
 		l->stats.credits_sent++;
 }
 
+/* A peer that need not exist yet is not late before it does. */
+static bool link_patient(const struct vhx_link *l)
+{
+	return l->port->ops->caps & VHX_PORT_PATIENT;
+}
+
 /* The port has met its peer: ring sizes are known. */
 static void link_start(struct vhx_link *l)
 {
@@ -358,6 +364,8 @@ static void link_start(struct vhx_link *l)
 	l->writer_ready = true;
 	l->started = true;
 	vhx_channel_init(&l->channel, &cfg);
+	if (link_patient(l))
+		vhx_loop_timer_arm(l->loop, &l->hello_timer, VHX_LINK_HELLO_NS);
 }
 
 static void link_down(struct vhx_link *l)
@@ -465,7 +473,8 @@ int vhx_link_open(struct vhx_link *l, struct vhx_loop *loop, struct vhx_port *po
 	if (ret)
 		goto free_pending;
 	vhx_loop_hook_add(loop, &l->hook);
-	vhx_loop_timer_arm(loop, &l->hello_timer, VHX_LINK_HELLO_NS);
+	if (!link_patient(l))
+		vhx_loop_timer_arm(loop, &l->hello_timer, VHX_LINK_HELLO_NS);
 	return 0;
 
 free_pending:

@@ -34,7 +34,7 @@
  * A peer that lets more pile up asks without taking the answers, and ends its channel.
  */
 #define VHX_LINK_PENDING_MAX 128
-/* The other end has this long to say HELLO. */
+/* The other end has this long to say HELLO: from the opening of the port, a patient one from READY on. */
 #define VHX_LINK_HELLO_NS (5 * 1000000000ull)
 
 struct vhx_link;

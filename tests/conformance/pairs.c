@@ -4,8 +4,12 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
+
+#include <vhx/section.h>
 
 #include "exchange/argo_model.h"
+#include "exchange/ivshmem.h"
 #include "exchange/local.h"
 #include "exchange/loopback.h"
 
@@ -38,9 +42,48 @@ static int local_pair(uint32_t ring_len, struct vhx_port *ends[2])
 	return err;
 }
 
+/* The smallest window whose rings have @ring_len bytes, or more if there is none so small. */
+static uint32_t window_size(uint32_t ring_len)
+{
+	uint32_t size = VHX_WINDOW_SIZE_MIN;
+
+	while (vhx_ivshmem_ring_len(size) < ring_len)
+		size *= 2;
+	return size;
+}
+
+static int ivshmem_unmet(uint32_t ring_len, struct vhx_port *ends[2])
+{
+	uint32_t size = window_size(ring_len);
+	int window = vhx_ivshmem_window_create(size);
+	int socks[2];
+	int err;
+
+	if (window < 0)
+		return window;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socks))
+		return -errno;
+	err = vhx_ivshmem_open(socks[0], window, size, VHX_WINDOW_HOST, &ends[0]);
+	if (!err)
+		err = vhx_ivshmem_open(socks[1], window, size, VHX_WINDOW_GUEST, &ends[1]);
+	close(window);
+	return err;
+}
+
+static int ivshmem_pair(uint32_t ring_len, struct vhx_port *ends[2])
+{
+	int err = ivshmem_unmet(ring_len, ends);
+
+	/* Each looks at what the other did; the second to begin has answered already. */
+	for (int i = 0; i < 2 && !err; i++)
+		err = vhx_port_event(ends[i]);
+	return err;
+}
+
 static const struct provider providers[] = {
 	{ "loop", vhx_loopback_pair, NULL },
 	{ "local", local_pair, local_unmet },
+	{ "ivshmem", ivshmem_pair, ivshmem_unmet },
 	{ "argo-model", vhx_argo_model_pair, NULL },
 };
 

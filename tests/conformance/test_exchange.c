@@ -226,11 +226,14 @@ static void test_read_in_pieces_and_repeated_peek(void **state)
 static void test_wrap_at_every_offset(void **state)
 {
 	struct fixture f;
+	uint32_t ring_len;
 
 	fixture_open(&f, SMALL_RING);
+	/* Not every provider has rings so small. */
+	ring_len = f.a->tx_ring_len + VHX_SLOT;
 	/* Each message moves the start by one slot more than the ring divides by. */
-	for (uint32_t off = 0; off < SMALL_RING; off += VHX_SLOT) {
-		uint32_t filler = SMALL_RING / 2 + VHX_SLOT;
+	for (uint32_t off = 0; off < ring_len; off += VHX_SLOT) {
+		uint32_t filler = ring_len / 2 + VHX_SLOT;
 
 		assert_int_equal(send_pattern(&f, f.a, off, 200), 0);
 		expect_pattern(&f, f.b, off, 200);
@@ -901,6 +904,13 @@ static void test_messages_of_a_peer_that_died_before_we_met(void **state)
 		skip();
 	assert_int_equal(provider->unmet(RING, ends), 0);
 	assert_int_equal(vhx_port_event(ends[1]), 0);
+	if (!vhx_port_ready(ends[1])) {
+		/* Who waits for an answer before he sends leaves no messages behind. */
+		assert_int_equal(vhx_port_send(ends[1], 42, NULL, 0), -EAGAIN);
+		vhx_port_close(ends[0]);
+		vhx_port_close(ends[1]);
+		skip();
+	}
 	assert_int_equal(vhx_port_send(ends[1], 42, NULL, 0), 0);
 	vhx_port_close(ends[1]);
 	do {
