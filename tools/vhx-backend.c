@@ -15,6 +15,7 @@
 #include "device/blk.h"
 #include "mediator/control.h"
 #include "mediator/program.h"
+#include "mediator/reception.h"
 #include "mediator/stats.h"
 #include "util/unix_socket.h"
 
@@ -64,9 +65,11 @@ struct server {
 	struct vhx_program program;
 	const struct settings *settings;
 	struct vhx_backend *backend;
+	struct vhx_reception *reception;
 	struct vhx_control_socket *control;
 	struct listener listeners[VHX_OPTION_LIST_MAX];
 	unsigned int listener_cnt;
+	struct vhx_log_limit refusals;
 };
 
 static struct settings settings;
@@ -131,15 +134,14 @@ static int devices_add(struct server *s)
 
 /* Channels */
 
-static void channel_add(struct server *s, int sock)
+static void channel_add(void *ctx, struct vhx_port *port)
 {
-	struct vhx_port *port;
-	int ret = vhx_local_open(sock, (uint32_t)s->settings->common.ring_size, &port);
+	struct server *s = ctx;
+	int ret = vhx_backend_add_port(s->backend, port);
 
-	if (!ret)
-		ret = vhx_backend_add_port(s->backend, port);
 	if (ret)
-		vhx_log(s->program.log, VHX_LOG_WARNING, "channel: refused: %s", strerror(-ret));
+		vhx_log_limited(s->program.log, &s->refusals, vhx_loop_now(s->program.loop),
+				VHX_LOG_WARNING, "channel: refused: %s", strerror(-ret));
 }
 
 static void listener_ready(struct vhx_loop_fd *w, uint32_t events)
@@ -148,7 +150,7 @@ static void listener_ready(struct vhx_loop_fd *w, uint32_t events)
 	int sock = vhx_unix_accept_spare(l->sock.fd, &l->spare_fd);
 
 	if (sock >= 0)
-		channel_add(l->server, sock);
+		vhx_reception_add(l->server->reception, sock);
 	else if (sock != -EAGAIN && sock != -ECONNABORTED && sock != -EINTR)
 		vhx_log_limited(l->server->program.log, &l->limit,
 				vhx_loop_now(l->server->program.loop), VHX_LOG_WARNING,
@@ -201,21 +203,37 @@ static void channel_over(void *ctx)
 static int listeners_open(struct server *s)
 {
 	const struct vhx_option_list *texts = &s->settings->listen;
+	struct vhx_reception_config cfg = {
+		.loop = s->program.loop,
+		.log = s->program.log,
+		.ring_len = (uint32_t)s->settings->common.ring_size,
+		.met = channel_add,
+		.ctx = s,
+	};
 	unsigned int i;
-	int ret = 0;
+	int ret = vhx_reception_new(&cfg, &s->reception);
 
 	for (i = 0; !ret && i < texts->cnt; i++)
 		ret = listener_add(s, texts->items[i]);
 	return ret;
 }
 
+/* Whoever passed the descriptor on brings a section. */
 static int inherited_open(struct server *s)
 {
+	struct vhx_port *port;
+	int ret;
+
 	if (s->settings->channel_fd == NO_FD)
 		return 0;
-	channel_add(s, (int)s->settings->channel_fd);
-	if (!vhx_backend_channel_count(s->backend))
-		return -ENOTCONN;
+	ret = vhx_local_open((int)s->settings->channel_fd,
+			     (uint32_t)s->settings->common.ring_size, &port);
+	if (!ret)
+		ret = vhx_backend_add_port(s->backend, port);
+	if (ret) {
+		vhx_log(s->program.log, VHX_LOG_ERROR, "channel: refused: %s", strerror(-ret));
+		return ret;
+	}
 	if (!s->settings->listen.cnt)
 		vhx_backend_on_idle(s->backend, channel_over, s);
 	return 0;
@@ -322,6 +340,7 @@ static void server_end(struct server *s)
 {
 	vhx_control_close(s->control);
 	listeners_close(s);
+	vhx_reception_free(s->reception);
 	vhx_backend_free(s->backend);
 	vhx_program_fini(&s->program);
 }

@@ -34,6 +34,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "exchange/lane_port.h"
@@ -337,11 +338,21 @@ static int port_start(struct ivshmem_port *w, int window, uint32_t size, uint32_
 	return w->lp.status == -EAGAIN ? 0 : w->lp.status;
 }
 
+/* Its pages are there now, paid for by its owner. */
+static bool window_allocated(int window, uint32_t size)
+{
+	struct stat st;
+
+	return !fstat(window, &st) && (uint64_t)st.st_blocks * 512 >= size;
+}
+
 static int window_judge(int window, uint32_t size, uint32_t side)
 {
 	if (!vhx_ivshmem_size_valid(size) || side > VHX_WINDOW_GUEST)
 		return -EINVAL;
-	return vhx_offer_file_sealed(window, size, WINDOW_SEALS) ? 0 : -EPROTO;
+	if (!vhx_offer_file_sealed(window, size, WINDOW_SEALS))
+		return -EPROTO;
+	return window_allocated(window, size) ? 0 : -EPROTO;
 }
 
 int vhx_ivshmem_open(int sock, int window, uint32_t size, uint32_t side, struct vhx_port **port)

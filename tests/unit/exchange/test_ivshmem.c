@@ -716,7 +716,7 @@ static int file_of(uint32_t size, int seals)
 	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
 	assert_true(fd >= 0);
-	assert_int_equal(ftruncate(fd, size), 0);
+	assert_int_equal(fallocate(fd, 0, 0, size), 0);
 	assert_int_equal(fcntl(fd, F_ADD_SEALS, seals), 0);
 	return fd;
 }
@@ -750,6 +750,9 @@ static void test_offer_of_a_window(void **state)
 	assert_int_equal(accept_of(fd, SIZE / 2), -EPROTO);
 	assert_int_equal(accept_of(fd, SIZE - 1), -EPROTO);
 	assert_int_equal(accept_of(fd, 0), -EPROTO);
+	/* A hole, which a fault would fill at our expense. */
+	assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096, 4096), 0);
+	assert_int_equal(accept_of(fd, SIZE), -EPROTO);
 	close(fd);
 	fd = file_of(SIZE + 4096, SEALS);
 	assert_int_equal(accept_of(fd, SIZE), -EPROTO);
