@@ -105,6 +105,8 @@ static void bdev_reset_done(struct vhx_backend_device *bdev)
 	struct vhx_control resp;
 
 	bdev->resetting = false;
+	if (bdev->dev->ops->restarted)
+		bdev->dev->ops->restarted(bdev->dev);
 	if (vhx_vdev_reset_done(&bdev->vdev, &resp))
 		bdev_respond(bdev, &resp);
 	if (bdev->state != BDEV_DRAINING)
@@ -147,20 +149,41 @@ static uint32_t pages(uint32_t bytes)
 	return (uint32_t)vhx_div_round_up_u64(bytes, VHX_PAGE);
 }
 
-static void bdev_queue_limits(const struct vhx_backend_device *bdev, struct vhx_queue_limits *limits)
+static void bdev_device_limits(const struct vhx_device *dev, uint16_t index,
+			       struct vhx_device_limits *limits)
 {
-	const struct vhx_device *dev = bdev->dev;
-	uint32_t share = bdev->backend->cfg.staging / dev->num_queues;
-	uint32_t head = dev->ops->head_len;
-	/* A request over the limits brings its first bytes, which may be more than the largest within them. */
-	uint32_t largest = (uint32_t)vhx_max_u64(dev->max_out, VHX_TOO_BIG_BYTES);
-	uint32_t out = largest > head ? largest - head : 0;
+	*limits = (struct vhx_device_limits){
+		.max_out = dev->max_out,
+		.max_in = dev->max_in,
+		.head_len = dev->ops->head_len,
+		.max_staged = dev->max_in,
+	};
+	if (dev->ops->queue_limits)
+		dev->ops->queue_limits(dev, index, limits);
+	assert(limits->head_len <= VHX_REQUEST_HEAD_MAX);
+}
 
-	limits->max_out = dev->max_out;
-	limits->max_in = dev->max_in;
-	limits->head_len = head;
-	limits->out_pages = (uint32_t)vhx_max_u64(pages(share), pages(out));
-	limits->in_pages = (uint32_t)vhx_max_u64(pages(share), pages(dev->max_in));
+static void bdev_queue_limits(const struct vhx_backend_device *bdev, uint16_t index,
+			      struct vhx_queue_limits *limits)
+{
+	uint32_t share = pages(bdev->backend->cfg.staging / bdev->dev->num_queues);
+	struct vhx_device_limits d;
+	uint32_t out, in;
+
+	bdev_device_limits(bdev->dev, index, &d);
+	/* A request over the limits brings its first bytes, which may be more than the largest within them. */
+	out = (uint32_t)vhx_max_u64(d.max_out, VHX_TOO_BIG_BYTES);
+	out = pages(out > d.head_len ? out - d.head_len : 0);
+	in = pages(d.max_staged);
+	*limits = (struct vhx_queue_limits){
+		.max_out = d.max_out,
+		.max_in = d.max_in,
+		.head_len = d.head_len,
+		/* Receive queues get no payload: what a TOO_BIG request brings is all that they must hold. */
+		.out_pages = d.max_out > d.head_len ? (uint32_t)vhx_max_u64(share, out) : out,
+		.in_pages = in ? (uint32_t)vhx_max_u64(share, in) : 0,
+		.request_pages = (uint32_t)vhx_max_u64(vhx_max_u64(out, in), 1),
+	};
 }
 
 static void bdev_queue_open(void *ctx, uint16_t index, uint16_t size, uint32_t epoch)
@@ -169,7 +192,7 @@ static void bdev_queue_open(void *ctx, uint16_t index, uint16_t size, uint32_t e
 	struct vhx_queue_key key = { .dev = bdev->dev_num, .vq = index, .epoch = epoch };
 	struct vhx_queue_limits limits;
 
-	bdev_queue_limits(bdev, &limits);
+	bdev_queue_limits(bdev, index, &limits);
 	if (vhx_queue_open(&bdev->queues[index], &key, size, &limits))
 		vhx_link_fail(&bdev->channel->link, -ENOMEM);
 }
@@ -178,7 +201,7 @@ static void bdev_vdev_limits(void *ctx, uint16_t index, struct vhx_vdev_limits *
 {
 	struct vhx_queue_limits limits;
 
-	bdev_queue_limits(ctx, &limits);
+	bdev_queue_limits(ctx, index, &limits);
 	*out = (struct vhx_vdev_limits){
 		.max_out = limits.max_out,
 		.max_in = limits.max_in,
@@ -286,8 +309,8 @@ static uint32_t bdev_take(struct vhx_backend_device *bdev, struct backend_channe
 	if (bdev->state != BDEV_FREE) {
 		backend_log(ch->backend, VHX_LOG_WARNING, "%s: refused to %s: %s", bdev->dev->id,
 			    peer->text,
-			    bdev->state == BDEV_ATTACHED ? "another channel has it" :
-							   "its last user's I/O is still ending");
+			    bdev->state == BDEV_ATTACHED ? "another channel has it"
+							 : "its last user's I/O is still ending");
 		return VHX_ATTACH_BUSY;
 	}
 	bdev->state = BDEV_ATTACHED;
@@ -334,8 +357,8 @@ static void get_devices(struct backend_channel *ch, const struct vhx_control *re
 	out = vhx_control_response(&resp, req, (uint16_t)(sizeof(*out) + cnt / 8));
 	out->offset = g->offset;
 	out->count = vhx_le16_of((uint16_t)cnt);
-	out->next_offset = vhx_le16_of(
-		off + cnt < ch->backend->device_cnt ? (uint16_t)(off + cnt) : (uint16_t)0);
+	out->next_offset = vhx_le16_of(off + cnt < ch->backend->device_cnt ? (uint16_t)(off + cnt)
+									   : (uint16_t)0);
 	bitmap = (uint8_t *)(out + 1);
 	for (i = 0; i < cnt; i++) {
 		if (off + i < ch->backend->device_cnt)
@@ -422,7 +445,8 @@ static void bdev_pump(struct vhx_backend_device *bdev)
 		if (bdev->queues[i].state == VHX_QUEUE_OPEN)
 			vhx_queue_pump(&bdev->queues[i]);
 	}
-	bdev->dev->ops->kick(bdev->dev);
+	if (bdev->dev->ops->kick)
+		bdev->dev->ops->kick(bdev->dev);
 }
 
 static bool channel_pump(struct vhx_link *l)
@@ -656,7 +680,7 @@ void vhx_backend_visit(struct vhx_backend *b, const struct vhx_backend_visitor *
 	struct vhx_list *pos;
 	uint32_t i;
 
-	vhx_list_for_each(pos, &b->channels) {
+	vhx_list_for_each (pos, &b->channels) {
 		struct backend_channel *ch = vhx_list_entry(pos, struct backend_channel, node);
 		const struct vhx_link *l = &ch->link;
 
@@ -674,9 +698,9 @@ uint64_t vhx_backend_memory(const struct vhx_backend *b)
 	uint64_t memory = sizeof(*b);
 	uint32_t i, j;
 
-	vhx_list_for_each(pos, &b->channels) {
-		const struct backend_channel *ch =
-			vhx_list_entry(pos, struct backend_channel, node);
+	vhx_list_for_each (pos, &b->channels) {
+		const struct backend_channel *ch = vhx_list_entry(pos, struct backend_channel,
+								  node);
 
 		memory += sizeof(*ch) + vhx_link_memory(&ch->link);
 	}

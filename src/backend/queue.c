@@ -18,6 +18,11 @@
  * it; if the request is completed while that message is still open and the record is its newest, the
  * completion is written into the same record. Otherwise it takes a record of its own.
  *
+ * Posted requests stay in DEVICE until data comes for them, which costs nothing: no staging is taken before
+ * the device asks for it. When it is refused room then, there is nobody to return -EAGAIN to: the refusal is
+ * noted, and each pass calls ops->room() until the device was served or asks no more. Asking once a pass is also
+ * what keeps its turn among the queues of the channel (link/turn.h).
+ *
  * Reset: requests that we hold are dropped on the spot; those with the device come back through
  * complete() or drop() until the device says that it is quiesced. Nothing of a closed queue is ever sent: its
  * epoch is over.
@@ -74,11 +79,10 @@ static void run_read(const struct iovec *iov, uint32_t off, uint8_t *dst, uint32
 int vhx_queue_open(struct vhx_queue *q, const struct vhx_queue_key *key, uint16_t size,
 		   const struct vhx_queue_limits *limits)
 {
-	uint64_t request = vhx_max_u64(limits->max_out, limits->max_in);
 	struct vhx_staging_config staging = {
 		.out_pages = limits->out_pages,
 		.in_pages = limits->in_pages,
-		.request_pages = (uint32_t)vhx_div_round_up_u64(vhx_max_u64(request, 1), VHX_PAGE),
+		.request_pages = limits->request_pages,
 	};
 	int ret;
 	uint32_t i;
@@ -102,6 +106,9 @@ int vhx_queue_open(struct vhx_queue *q, const struct vhx_queue_key *key, uint16_
 	vhx_list_init(&q->waiting);
 	vhx_list_init(&q->sending);
 	q->last.owner = NULL;
+	q->submitting = false;
+	q->room_wanted = false;
+	q->head_len = limits->head_len;
 	q->key = *key;
 	q->size = size;
 	q->memory = q->staging.memory + size * (sizeof(*q->slots) + sizeof(*q->requests));
@@ -145,16 +152,17 @@ static void request_free(struct vhx_queue *q, struct vhx_backend_request *r)
 static void request_begin(struct vhx_queue *q, uint16_t id)
 {
 	const struct vhx_intake_slot *s = &q->slots[id];
-	struct vhx_device *dev = vhx_backend_queue_device(q);
 	struct vhx_backend_request *r = &q->requests[id];
 	uint32_t stored = vhx_intake_stored(s);
 
-	r->req.dev = dev;
+	r->req.dev = vhx_backend_queue_device(q);
 	r->req.queue = q;
 	r->req.id = id;
 	r->req.too_big = s->too_big;
+	r->req.group = false;
 	r->req.out_len = s->out_len;
 	r->req.in_len = s->in_len;
+	r->req.head_len = q->head_len;
 	r->req.in = NULL;
 	r->req.in_cnt = 0;
 	memset(r->req.priv, 0, sizeof(r->req.priv));
@@ -162,8 +170,8 @@ static void request_begin(struct vhx_queue *q, uint16_t id)
 	r->out.cnt = 0;
 	r->in.iov = NULL;
 	r->in.cnt = 0;
-	if (stored > dev->ops->head_len)
-		vhx_staging_get_out(&q->staging, stored - dev->ops->head_len, &r->out);
+	if (stored > q->head_len)
+		vhx_staging_get_out(&q->staging, stored - q->head_len, &r->out);
 	r->req.out = r->out.iov;
 	r->req.out_cnt = r->out.cnt;
 }
@@ -171,19 +179,18 @@ static void request_begin(struct vhx_queue *q, uint16_t id)
 static void chunk_store(struct vhx_queue *q, struct vhx_link *l, struct vhx_backend_request *r,
 			uint32_t msg_off, uint32_t off, uint32_t len)
 {
-	uint32_t head_len = vhx_backend_queue_device(q)->ops->head_len;
 	uint32_t n;
 
 	vhx_backend_queue_stats(q)->bytes_copied += len;
-	if (off < head_len) {
-		n = (uint32_t)vhx_min_u64(len, head_len - off);
+	if (off < q->head_len) {
+		n = (uint32_t)vhx_min_u64(len, q->head_len - off);
 		vhx_link_read(l, msg_off, r->req.head + off, n);
 		msg_off += n;
 		off += n;
 		len -= n;
 	}
 	if (len)
-		run_write(l, msg_off, r->out.iov, off - head_len, len);
+		run_write(l, msg_off, r->out.iov, off - q->head_len, len);
 }
 
 /* 0: the device has it. -EAGAIN: it waits. */
@@ -193,7 +200,9 @@ static int request_submit(struct vhx_queue *q, struct vhx_backend_request *r)
 	int ret;
 
 	r->held = VHX_HELD_DEVICE;
+	q->submitting = true;
 	ret = dev->ops->submit(dev, &r->req);
+	q->submitting = false;
 	if (!ret)
 		return 0;
 	assert(ret == -EAGAIN);
@@ -259,6 +268,24 @@ static void record_keep(struct vhx_queue *q, const struct vhx_link_place *place,
 	vhx_backend_queue_stats(q)->bytes_in += u->chunk_len;
 }
 
+/* Outside of submit there is no -EAGAIN to return. */
+static void room_refused(struct vhx_queue *q)
+{
+	q->room_wanted |= !q->submitting;
+}
+
+uint32_t vhx_request_in_reserve_max(const struct vhx_request *req)
+{
+	struct vhx_link *l = vhx_backend_queue_link(req->queue);
+
+	return l ? vhx_link_chunk_max(l) : 0;
+}
+
+uint16_t vhx_queue_index(const struct vhx_queue *queue)
+{
+	return queue->index;
+}
+
 void *vhx_request_in_reserve(struct vhx_request *req, uint32_t in_off, uint32_t len, bool *later)
 {
 	struct vhx_queue *q = req->queue;
@@ -271,6 +298,7 @@ void *vhx_request_in_reserve(struct vhx_request *req, uint32_t in_off, uint32_t 
 	/* Answers that wait go first: one that needs much room would wait for ever otherwise. */
 	if (!vhx_list_empty(&q->sending) || record_open(q, len, &q->last.place)) {
 		*later = true;
+		room_refused(q);
 		return NULL;
 	}
 	q->last.owner = request_of(req);
@@ -302,12 +330,19 @@ int vhx_request_in_buffer(struct vhx_request *req, uint32_t in_off, uint32_t len
 	assert(vhx_range_within(in_off, len, req->in_len) && !r->in.iov);
 	ret = vhx_staging_get_in(&req->queue->staging, len, &r->in);
 	assert(ret != -E2BIG);
-	if (ret)
+	if (ret) {
+		room_refused(req->queue);
 		return ret;
+	}
 	r->in_base = in_off;
 	req->in = r->in.iov;
 	req->in_cnt = r->in.cnt;
 	return 0;
+}
+
+static uint16_t completion_flags(const struct vhx_backend_request *r)
+{
+	return VHX_USED_COMPLETE | (r->req.group ? VHX_USED_GROUP : 0);
 }
 
 /* Writes the completion into the request's last record, if that has not left yet. */
@@ -318,7 +353,7 @@ static bool complete_in_place(struct vhx_queue *q, struct vhx_backend_request *r
 	if (q->last.owner != r || !q->last.kept || r->valid || r->tail_len || !l->open ||
 	    l->stats.data_messages != q->last.message)
 		return false;
-	q->last.used.flags = VHX_USED_COMPLETE;
+	q->last.used.flags = completion_flags(r);
 	q->last.used.used_len = r->used_len;
 	vhx_used_encode(q->last.place.record, &q->last.used);
 	return true;
@@ -343,7 +378,7 @@ static int answer_step(struct vhx_queue *q, struct vhx_backend_request *r)
 	run_read(r->in.iov, r->sent, place.chunk, staged);
 	if (tail) {
 		memcpy((uint8_t *)place.chunk + staged, r->tail, r->tail_len);
-		u.flags = VHX_USED_COMPLETE;
+		u.flags = completion_flags(r);
 		u.used_len = r->used_len;
 	}
 	vhx_backend_queue_stats(q)->bytes_copied += u.chunk_len;
@@ -366,8 +401,8 @@ static int answer_send(struct vhx_queue *q, struct vhx_backend_request *r)
 	return 0;
 }
 
-void vhx_request_complete(struct vhx_request *req, uint32_t valid, const void *tail, uint32_t tail_off,
-			  uint32_t tail_len, uint32_t used_len)
+void vhx_request_complete(struct vhx_request *req, uint32_t valid, const void *tail,
+			  uint32_t tail_off, uint32_t tail_len, uint32_t used_len)
 {
 	struct vhx_backend_request *r = request_of(req);
 	struct vhx_queue *q = req->queue;
@@ -416,6 +451,10 @@ bool vhx_queue_pump(struct vhx_queue *q)
 		vhx_list_add_tail(q->waiting.next, &r->link);
 		return false;
 	}
+	if (q->room_wanted) {
+		q->room_wanted = false;
+		vhx_backend_queue_device(q)->ops->room(vhx_backend_queue_device(q), q);
+	}
 	return false;
 }
 
@@ -435,6 +474,7 @@ void vhx_queue_cut(struct vhx_queue *q)
 {
 	assert(q->state == VHX_QUEUE_OPEN);
 	q->state = VHX_QUEUE_RESETTING;
+	q->room_wanted = false;
 	q->last.owner = NULL;
 	held_drop(q);
 }

@@ -49,6 +49,9 @@ struct vhx_queue {
 	uint16_t size;
 	enum vhx_queue_state state;
 	bool quiescing; /* ops->reset was called, vhx_queue_quiesced() was not */
+	bool submitting; /* ops->submit is running: a refusal of room is its to report */
+	bool room_wanted; /* a refusal was not: ops->room is due when there may be some */
+	uint32_t head_len;
 	struct vhx_queue_key key;
 	struct vhx_intake intake;
 	struct vhx_intake_slot *slots;
@@ -70,6 +73,7 @@ struct vhx_queue {
 struct vhx_queue_limits {
 	uint32_t max_out, max_in, head_len;
 	uint32_t out_pages, in_pages;
+	uint32_t request_pages; /* most that one request takes, either way */
 };
 
 /* 0 or -ENOMEM. */

@@ -21,6 +21,11 @@
  * belong; what a hostile backend writes after the check can change their values, never their place.
  *
  * Completions of one pass become visible at once (ops->flush), GROUPed ones never apart.
+ *
+ * Posted requests, those without out bytes, lie with the backend until it has something to say, which can be
+ * for ever. They have told it nothing, so nothing is lost by asking again: they go to a replaced backend whatever the
+ * type of the device, and a queue that stops does not wait for them. It goes to FENCING as soon as there is nothing
+ * else, and what comes back unanswered is given back to the source, where it has not been overtaken.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -106,8 +111,8 @@ static void in_copy(struct vhx_fqueue *q, const struct vhx_fbuffer *b, uint32_t 
 	}
 }
 
-static void in_write(struct vhx_fqueue *q, const struct vhx_fbuffer *b, uint32_t off, const void *bytes,
-		     uint32_t len)
+static void in_write(struct vhx_fqueue *q, const struct vhx_fbuffer *b, uint32_t off,
+		     const void *bytes, uint32_t len)
 {
 	struct in_source src = { .bytes = bytes };
 
@@ -145,6 +150,52 @@ void vhx_fqueue_fail_all(struct vhx_fqueue *q)
 	while (!vhx_list_empty(&q->flight.order)) {
 		s = vhx_list_first_entry(&q->flight.order, struct vhx_flight_slot, node);
 		request_fail(q, vhx_flight_id(&q->flight, s));
+	}
+	q->group_open = false;
+	vhx_fqueue_flush(q);
+}
+
+/* What told the backend something, and will not be asked again. */
+static void asked_fail(struct vhx_fqueue *q)
+{
+	struct vhx_list *pos, *tmp;
+
+	vhx_list_for_each_safe (pos, tmp, &q->flight.order) {
+		struct vhx_flight_slot *s = vhx_list_entry(pos, struct vhx_flight_slot, node);
+
+		if (s->out_len)
+			request_fail(q, vhx_flight_id(&q->flight, s));
+	}
+	q->group_open = false;
+	vhx_fqueue_flush(q);
+}
+
+static bool all_posted(const struct vhx_fqueue *q)
+{
+	struct vhx_list *pos;
+
+	vhx_list_for_each (pos, &q->flight.order) {
+		if (vhx_list_entry(pos, struct vhx_flight_slot, node)->out_len)
+			return false;
+	}
+	return true;
+}
+
+/* The end of a queue whose backend can do nothing more for it. */
+static void rest_end(struct vhx_fqueue *q)
+{
+	struct vhx_flight_slot *s;
+
+	if (!q->flight.count || !all_posted(q) || !q->ops->give_back || q->fdev->failed ||
+	    !q->ops->give_back(q->ctx)) {
+		vhx_fqueue_fail_all(q);
+		return;
+	}
+	q->cursor = &q->flight.order;
+	q->have_current = false;
+	while (!vhx_list_empty(&q->flight.order)) {
+		s = vhx_list_first_entry(&q->flight.order, struct vhx_flight_slot, node);
+		vhx_flight_end(&q->flight, vhx_flight_id(&q->flight, s));
 	}
 	q->group_open = false;
 	vhx_fqueue_flush(q);
@@ -217,9 +268,20 @@ static void queue_release(struct vhx_fqueue *q)
 
 static void queue_stopped(struct vhx_fqueue *q)
 {
-	vhx_fqueue_fail_all(q);
+	rest_end(q);
 	queue_release(q);
 	q->fdev->ops->queue_stopped(q->fdev->ctx, q->index);
+}
+
+/* Is there anybody to fence off? Then closed, lost or timeout follows. */
+static bool queue_fence(struct vhx_fqueue *q)
+{
+	if (!vhx_fdev_link(q->fdev) || !driver_queue(q)->open)
+		return false;
+	driver_queue(q)->wanted = false;
+	q->state = VHX_FQUEUE_FENCING;
+	vhx_loop_timer_arm(vhx_fdev_loop(q->fdev), &q->timer, VHX_FQUEUE_DRAIN_NS);
+	return true;
 }
 
 static void queue_timeout(struct vhx_loop_timer *t)
@@ -227,12 +289,8 @@ static void queue_timeout(struct vhx_loop_timer *t)
 	struct vhx_fqueue *q = vhx_container_of(t, struct vhx_fqueue, timer);
 	struct vhx_link *l = vhx_fdev_link(q->fdev);
 
-	if (q->state == VHX_FQUEUE_DRAINING && l && driver_queue(q)->open) {
-		driver_queue(q)->wanted = false;
-		q->state = VHX_FQUEUE_FENCING;
-		vhx_loop_timer_arm(vhx_fdev_loop(q->fdev), t, VHX_FQUEUE_DRAIN_NS);
+	if (q->state == VHX_FQUEUE_DRAINING && queue_fence(q))
 		return;
-	}
 	/* It does not even answer a reset: cut it off. Without a channel it can reach nobody. */
 	q->fdev->stuck = true;
 	if (l)
@@ -250,14 +308,16 @@ int vhx_fqueue_stop(struct vhx_fqueue *q)
 		queue_release(q);
 		return 0;
 	}
+	q->timer.expired = queue_timeout;
+	if (all_posted(q) && queue_fence(q))
+		return -EINPROGRESS;
 	/* Queues are stopped one after another: only the first one waits for a backend that is not there. */
-	if (q->fdev->stuck && !driver_queue(q)->open) {
-		vhx_fqueue_fail_all(q);
+	if (all_posted(q) || (q->fdev->stuck && !driver_queue(q)->open)) {
+		rest_end(q);
 		queue_release(q);
 		return 0;
 	}
 	q->state = VHX_FQUEUE_DRAINING;
-	q->timer.expired = queue_timeout;
 	vhx_loop_timer_arm(vhx_fdev_loop(q->fdev), &q->timer, VHX_FQUEUE_DRAIN_NS);
 	return -EINPROGRESS;
 }
@@ -296,11 +356,12 @@ void vhx_fqueue_interrupted(struct vhx_fqueue *q, enum vhx_fqueue_interruption w
 		return;
 	}
 	if (!q->fdev->type->replay && why != VHX_FQUEUE_RESET)
-		vhx_fqueue_fail_all(q);
-	vhx_flight_rewind(&q->flight, why == VHX_FQUEUE_DEATH);
+		asked_fail(q);
+	/* That a posted one kills backends, nobody need believe where only those are left. */
+	vhx_flight_rewind(&q->flight, why == VHX_FQUEUE_DEATH && q->fdev->type->replay);
 	q->cursor = q->flight.order.next;
 	q->have_current = false;
-	if (q->state == VHX_FQUEUE_DRAINING && !q->flight.count)
+	if (q->state == VHX_FQUEUE_DRAINING && all_posted(q))
 		queue_stopped(q);
 }
 
@@ -319,7 +380,7 @@ int vhx_fqueue_refetch(struct vhx_fqueue *q)
 	if (q->state == VHX_FQUEUE_STOPPED)
 		return 0;
 	q->have_current = false;
-	vhx_list_for_each(pos, &q->flight.order) {
+	vhx_list_for_each (pos, &q->flight.order) {
 		struct vhx_flight_slot *s = vhx_list_entry(pos, struct vhx_flight_slot, node);
 		uint16_t id = vhx_flight_id(&q->flight, s);
 
@@ -397,8 +458,8 @@ static bool next_take(struct vhx_fqueue *q)
 	if (q->state != VHX_FQUEUE_RUNNING || !q->kicked)
 		return false;
 	ret = q->ops->next(q->ctx, &q->current);
-	if (ret > 0 && vhx_flight_begin(&q->flight, q->current.id, q->current.out_len,
-					q->current.in_len))
+	if (ret > 0 &&
+	    vhx_flight_begin(&q->flight, q->current.id, q->current.out_len, q->current.in_len))
 		ret = -EINVAL;
 	if (ret < 0)
 		source_broken(q, ret);
@@ -539,7 +600,8 @@ void vhx_fqueue_pump(struct vhx_fqueue *q)
 			break;
 	}
 	vhx_fqueue_flush(q);
-	if (q->state == VHX_FQUEUE_DRAINING && !q->flight.count)
+	if (q->state == VHX_FQUEUE_DRAINING && all_posted(q) &&
+	    (!q->flight.count || !queue_fence(q)))
 		queue_stopped(q);
 }
 
@@ -548,8 +610,8 @@ bool vhx_fqueue_arm(struct vhx_fqueue *q)
 	/* A queue that cannot send now is woken by credit, or by its channel; not by the driver. */
 	if (q->state != VHX_FQUEUE_RUNNING || q->broken || !cursor_at_end(q) || q->armed)
 		return false;
-	if (!q->fdev->failed && !(vhx_fdev_link(q->fdev) &&
-				  vhx_driver_queue_live(&q->fdev->driver, q->index)))
+	if (!q->fdev->failed &&
+	    !(vhx_fdev_link(q->fdev) && vhx_driver_queue_live(&q->fdev->driver, q->index)))
 		return false;
 	if (q->kicked)
 		return true;
@@ -629,8 +691,8 @@ static void durability_note(struct vhx_fqueue *q, uint16_t id)
 		break;
 	case VHX_KIND_FLUSH:
 		if (q->buffers[id].status == fdev->type->status_ok)
-			fdev->writes_flushed =
-				vhx_max_u64(fdev->writes_flushed, q->buffers[id].flush_mark);
+			fdev->writes_flushed = vhx_max_u64(fdev->writes_flushed,
+							   q->buffers[id].flush_mark);
 		else if (q->buffers[id].status_came)
 			fdev->flush_failed = true;
 		break;

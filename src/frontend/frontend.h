@@ -41,6 +41,11 @@ struct vhx_fsource_ops {
 	/* The same once more for a request in flight, to be sent to another backend. 0 or negative. */
 	int (*again)(void *ctx, uint16_t id, struct vhx_frequest *req);
 	void (*complete)(void *ctx, uint16_t id, uint32_t used_len);
+	/*
+	 * The queue ends, and nobody has answered what is in flight, nor will: all of it as if next() had never
+	 * given it. False: that cannot be, and they are completed with nothing written. May be NULL.
+	 */
+	bool (*give_back)(void *ctx);
 	/* Bytes at @p were written for the guest (dirty log). May be NULL. */
 	void (*written)(void *ctx, const void *p, uint64_t len);
 	/* Completions of this pass are through: make them visible at once. */
@@ -68,7 +73,7 @@ struct vhx_fdev_stats {
 	uint64_t requests, completed, errors;
 	uint64_t bytes_out, bytes_in, bytes_copied;
 	uint64_t replays; /* requests sent again */
-	uint64_t stale;	  /* messages of a dead epoch */
+	uint64_t stale; /* messages of a dead epoch */
 };
 
 struct vhx_frontend_config {
@@ -89,8 +94,8 @@ void vhx_frontend_free(struct vhx_frontend *fe);
 void vhx_frontend_start(struct vhx_frontend *fe);
 
 /* @name: the backend's name for the device, "" for its only one. */
-int vhx_fdev_new(struct vhx_frontend *fe, const char *name, const struct vhx_fdev_ops *ops, void *ctx,
-		 struct vhx_fdev **fdev);
+int vhx_fdev_new(struct vhx_frontend *fe, const char *name, const struct vhx_fdev_ops *ops,
+		 void *ctx, struct vhx_fdev **fdev);
 
 /* Cached; valid once known. Never waits. */
 const struct vhx_driver_identity *vhx_fdev_identity(const struct vhx_fdev *fdev);
@@ -110,8 +115,9 @@ const char *vhx_fdev_state(const struct vhx_fdev *fdev);
 int vhx_fqueue_start(struct vhx_fdev *fdev, uint16_t index, uint16_t size,
 		     const struct vhx_fsource_ops *ops, void *ctx, struct vhx_fqueue **q);
 /*
- * Takes no more requests and waits for those in flight; after VHX_FQUEUE_DRAIN_NS the backend is fenced off
- * and they end with an error. 0: stopped; -EINPROGRESS: queue_stopped follows within twice that time.
+ * Takes no more requests and waits for those in flight that have out bytes; then, or after
+ * VHX_FQUEUE_DRAIN_NS, the backend is fenced off and the others are given back or end with an error.
+ * 0: stopped; -EINPROGRESS: queue_stopped follows within twice that time.
  */
 #define VHX_FQUEUE_DRAIN_NS (2 * 1000000000ull)
 int vhx_fqueue_stop(struct vhx_fqueue *q);
