@@ -50,20 +50,71 @@ static bool blk_write_back(uint64_t features, const uint8_t *config, uint32_t co
 	return config[BLK_CONFIG_WRITEBACK];
 }
 
+#define PLAIN(id, text, cls)                                                          \
+	{                                                                             \
+		.device_id = (id), .name = (text), .class = (cls), .kind = plain_kind \
+	}
+
 /* Device types of VirtIO 5. */
 static const struct vhx_devtype devtypes[] = {
-	{ .device_id = 1, .name = "net", .kind = plain_kind },
-	{ .device_id = 2, .name = "blk", .replay = true, .has_status = true,
-	  .status_error = BLK_S_IOERR, .status_ok = BLK_S_OK, .kind = blk_kind,
+	{ .device_id = 1,
+	  .name = "net",
+	  .class = VHX_CLASS_MESSAGE,
+	  .config_kept = true,
+	  .kind = plain_kind },
+	{ .device_id = 2,
+	  .name = "blk",
+	  .class = VHX_CLASS_MESSAGE,
+	  .replay = true,
+	  .config_kept = true,
+	  .has_status = true,
+	  .status_error = BLK_S_IOERR,
+	  .status_ok = BLK_S_OK,
+	  .kind = blk_kind,
 	  .write_back = blk_write_back },
-	{ .device_id = 3, .name = "console", .kind = plain_kind },
-	{ .device_id = 4, .name = "rng", .replay = true, .kind = plain_kind },
-	{ .device_id = 8, .name = "scsi", .kind = plain_kind },
-	{ .device_id = 19, .name = "vsock", .kind = plain_kind },
-	{ .device_id = 26, .name = "fs", .kind = plain_kind },
+	/* Its only field that a driver writes is emerg_wr, which is output. */
+	PLAIN(3, "console", VHX_CLASS_MESSAGE),
+	{ .device_id = 4,
+	  .name = "rng",
+	  .class = VHX_CLASS_MESSAGE,
+	  .replay = true,
+	  .kind = plain_kind },
+	PLAIN(5, "balloon", VHX_CLASS_ADDRESS),
+	PLAIN(8, "scsi", VHX_CLASS_MESSAGE),
+	PLAIN(9, "9p", VHX_CLASS_MESSAGE),
+	PLAIN(16, "gpu", VHX_CLASS_ADDRESS),
+	{ .device_id = 18,
+	  .name = "input",
+	  .class = VHX_CLASS_MESSAGE,
+	  .config_kept = true,
+	  .kind = plain_kind },
+	PLAIN(19, "vsock", VHX_CLASS_MESSAGE),
+	PLAIN(20, "crypto", VHX_CLASS_MESSAGE),
+	PLAIN(23, "iommu", VHX_CLASS_ADDRESS),
+	PLAIN(24, "mem", VHX_CLASS_ADDRESS),
+	PLAIN(25, "sound", VHX_CLASS_MESSAGE),
+	PLAIN(26, "fs", VHX_CLASS_MESSAGE),
+	PLAIN(27, "pmem", VHX_CLASS_SHARED),
+	PLAIN(34, "i2c", VHX_CLASS_MESSAGE),
+	PLAIN(36, "can", VHX_CLASS_MESSAGE),
+	PLAIN(41, "gpio", VHX_CLASS_MESSAGE),
 };
 
-static const struct vhx_devtype unknown = { .name = "unknown", .kind = plain_kind };
+static const struct vhx_devtype unknown = { .name = "unknown",
+					    .config_kept = true,
+					    .kind = plain_kind };
+
+const char *vhx_devtype_refusal(const struct vhx_devtype *type)
+{
+	switch (type->class) {
+	case VHX_CLASS_ADDRESS:
+		return "its requests carry guest addresses, which never cross to a backend";
+	case VHX_CLASS_SHARED:
+		return "it works by memory that guest and backend share, which they never do";
+	default:
+		return NULL;
+	}
+}
 
 const struct vhx_devtype *vhx_devtype_find(uint32_t device_id)
 {

@@ -3,6 +3,9 @@
  * What a frontend knows of device types: how a request ends that the backend will never answer, whether
  * unfinished requests may be sent again to a replaced backend, and which requests make data durable. One
  * row per type; a type without a row is not replayed and its requests are completed with nothing written.
+ *
+ * Posted requests, those without out bytes, told the backend nothing and changed nothing: they go to a replaced
+ * backend whatever the type.
  */
 #ifndef VHX_CORE_DEVTYPE_H
 #define VHX_CORE_DEVTYPE_H
@@ -11,6 +14,14 @@
 
 /* The out bytes that decide a request's kind lie within so many first ones. */
 #define VHX_DEVTYPE_PEEK 16u
+
+/* What a type's requests carry, and so who may see them (docs/devices.md). */
+enum vhx_devclass {
+	VHX_CLASS_UNKNOWN, /* a type that is not listed: carried as it is */
+	VHX_CLASS_MESSAGE, /* bytes only: works over any exchange */
+	VHX_CLASS_ADDRESS, /* guest addresses within the payload mean nothing to a backend: refused */
+	VHX_CLASS_SHARED, /* is about memory that both sides map: refused */
+};
 
 enum vhx_request_kind {
 	VHX_KIND_PLAIN,
@@ -21,7 +32,10 @@ enum vhx_request_kind {
 struct vhx_devtype {
 	uint32_t device_id;
 	const char *name;
+	enum vhx_devclass class;
 	bool replay;
+	/* What the driver wrote into the config is state, and a replaced backend is told again. Else it was an act. */
+	bool config_kept;
 	/* Status byte, the last device-writable one, for a request given up; and the one of success. */
 	bool has_status;
 	uint8_t status_error, status_ok;
@@ -29,6 +43,9 @@ struct vhx_devtype {
 	/* Do completed writes wait for a flush, with these features and this config? NULL: yes. */
 	bool (*write_back)(uint64_t features, const uint8_t *config, uint32_t config_len);
 };
+
+/* Why a frontend cannot carry devices of this type, in one line; NULL: it can. */
+const char *vhx_devtype_refusal(const struct vhx_devtype *type);
 
 /* Never NULL. */
 const struct vhx_devtype *vhx_devtype_find(uint32_t device_id);

@@ -6,6 +6,8 @@
  */
 #include "core/driver.h"
 
+#include "core/devtype.h"
+
 #include <vhx/wire.h>
 
 /*
@@ -122,8 +124,7 @@ static bool next_config_again(struct vhx_driver *d)
 
 static void status_request(struct vhx_driver *d, uint8_t status)
 {
-	struct virtio_msg_status *s =
-		request_begin(d, VIRTIO_MSG_SET_DEVICE_STATUS, sizeof(*s));
+	struct virtio_msg_status *s = request_begin(d, VIRTIO_MSG_SET_DEVICE_STATUS, sizeof(*s));
 
 	s->status = vhx_le32_of(status);
 }
@@ -272,10 +273,9 @@ static bool next_config_write(struct vhx_driver *d)
 }
 
 static bool (*const steps[])(struct vhx_driver *d) = {
-	next_attach,	  next_info,	    next_features,     next_config,
-	next_reset,	  next_acknowledge, next_set_features, next_features_ok,
-	next_config_keep, next_config_write, next_queue_close, next_queue_open,
-	next_driver_ok,	  next_config_again,
+	next_attach,	  next_info,	     next_features,    next_config,	  next_reset,
+	next_acknowledge, next_set_features, next_features_ok, next_config_keep,  next_config_write,
+	next_queue_close, next_queue_open,   next_driver_ok,   next_config_again,
 };
 
 bool vhx_driver_next(struct vhx_driver *d, const struct vhx_control **req)
@@ -287,7 +287,8 @@ bool vhx_driver_next(struct vhx_driver *d, const struct vhx_control **req)
 	for (i = 0; i < VHX_ARRAY_SIZE(steps); i++) {
 		if (!steps[i](d))
 			continue;
-		d->token = (uint16_t)((d->token & ~TOKEN_SEQUENCE) | ((d->token + 1) & TOKEN_SEQUENCE));
+		d->token = (uint16_t)((d->token & ~TOKEN_SEQUENCE) |
+				      ((d->token + 1) & TOKEN_SEQUENCE));
 		d->request.token = d->token;
 		d->waiting = true;
 		*req = &d->request;
@@ -473,8 +474,7 @@ static int queue_open_response(struct vhx_driver *d, const struct vhx_control *r
 	/* Its largest queue is smaller than the one that the VMM chose. */
 	if (vhx_le32_get(o->error))
 		return -EDOM;
-	if (vhx_le32_get(o->index) != d->event_queue ||
-	    vhx_le32_get(o->epoch) != q->epoch)
+	if (vhx_le32_get(o->index) != d->event_queue || vhx_le32_get(o->epoch) != q->epoch)
 		return -EPROTO;
 	l->max_out = vhx_le32_get(o->max_out);
 	l->max_in = vhx_le32_get(o->max_in);
@@ -482,9 +482,8 @@ static int queue_open_response(struct vhx_driver *d, const struct vhx_control *r
 	l->window = vhx_le32_get(o->window);
 	/* A window that does not cover the largest request, or what a TOO_BIG one brings, would never let it go. */
 	largest = vhx_max_u64(l->max_out, VHX_TOO_BIG_BYTES);
-	need = largest > l->head_len ?
-		       vhx_div_round_up_u64(largest - l->head_len, VHX_WINDOW_UNIT) :
-		       0;
+	need = largest > l->head_len ? vhx_div_round_up_u64(largest - l->head_len, VHX_WINDOW_UNIT)
+				     : 0;
 	if (l->window < need)
 		return -EPROTO;
 	q->open = true;
@@ -520,7 +519,7 @@ static int set_config_response(struct vhx_driver *d, const struct vhx_control *r
 	}
 	d->config_refused = !len;
 	w->set = false;
-	if (len) {
+	if (len && vhx_devtype_find(d->id.device_id)->config_kept) {
 		d->config_kept = *w;
 		d->config_kept.set = true;
 		d->config_kept_done = true;
@@ -555,8 +554,9 @@ int vhx_driver_response(struct vhx_driver *d, const struct vhx_control *resp,
 	size_t i;
 
 	*event = VHX_DRIVER_NONE;
-	if (!d->waiting || !resp->response || resp->token != d->token || resp->bus != d->request.bus ||
-	    resp->msg_id != d->request.msg_id || resp->dev_num != d->request.dev_num)
+	if (!d->waiting || !resp->response || resp->token != d->token ||
+	    resp->bus != d->request.bus || resp->msg_id != d->request.msg_id ||
+	    resp->dev_num != d->request.dev_num)
 		return 0;
 	d->waiting = false;
 	for (i = 0; i < VHX_ARRAY_SIZE(handlers); i++) {

@@ -23,6 +23,7 @@
  */
 #include "frontend/frontend.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,7 +35,7 @@
 struct vhx_frontend {
 	struct vhx_frontend_config cfg;
 	struct vhx_link link;
-	bool linked;	/* a port exists */
+	bool linked; /* a port exists */
 	bool said_waiting;
 	struct vhx_log_limit log_limit;
 	uint64_t retry_ns;
@@ -115,11 +116,41 @@ static void fdev_fail(struct vhx_fdev *fdev, const char *why)
 	fdev->failed = true;
 }
 
+static void reset_finish(struct vhx_fdev *fdev)
+{
+	vhx_loop_timer_cancel(fdev->fe->cfg.loop, &fdev->reset_timer);
+	if (!fdev->reset_waits)
+		return;
+	fdev->reset_waits = false;
+	fdev->ops->reset_done(fdev->ctx);
+}
+
+static void fdev_unusable(struct vhx_fdev *fdev, int reason, const char *why)
+{
+	vhx_log(fdev_log(fdev), VHX_LOG_ERROR, "%s: %s", fdev_name(fdev), why);
+	fdev->unusable = true;
+	fdev->failed = true;
+	reset_finish(fdev);
+	/* A device that its owner has known goes on, with errors for answers; others never were. */
+	if (!fdev->driver.id.known)
+		fdev->ops->unusable(fdev->ctx, reason);
+}
+
 static void event_known(struct vhx_fdev *fdev)
 {
-	const struct vhx_driver_identity *id = &fdev->driver.id;
+	struct vhx_driver_identity *id = &fdev->driver.id;
+	const char *refusal;
+	char why[160];
 
 	fdev->type = vhx_devtype_find(id->device_id);
+	refusal = vhx_devtype_refusal(fdev->type);
+	if (refusal) {
+		id->known = false;
+		snprintf(why, sizeof(why), "cannot be presented: it is a %s, and %s",
+			 fdev->type->name, refusal);
+		fdev_unusable(fdev, -EOPNOTSUPP, why);
+		return;
+	}
 	vhx_log(fdev_log(fdev), VHX_LOG_INFO, "%s: %s device, %u queue%s", fdev_name(fdev),
 		fdev->type->name, id->num_queues, id->num_queues == 1 ? "" : "s");
 	fdev->ops->known(fdev->ctx);
@@ -165,15 +196,6 @@ static void event_running(struct vhx_fdev *fdev)
 	fdev->stuck = false;
 }
 
-static void reset_finish(struct vhx_fdev *fdev)
-{
-	vhx_loop_timer_cancel(fdev->fe->cfg.loop, &fdev->reset_timer);
-	if (!fdev->reset_waits)
-		return;
-	fdev->reset_waits = false;
-	fdev->ops->reset_done(fdev->ctx);
-}
-
 static void event_stopped(struct vhx_fdev *fdev)
 {
 	uint32_t i;
@@ -192,17 +214,6 @@ static void (*const events[])(struct vhx_fdev *fdev) = {
 	[VHX_DRIVER_STOPPED] = event_stopped,
 	[VHX_DRIVER_CONFIG_WRITTEN] = event_config_written,
 };
-
-static void fdev_unusable(struct vhx_fdev *fdev, int reason, const char *why)
-{
-	vhx_log(fdev_log(fdev), VHX_LOG_ERROR, "%s: %s", fdev_name(fdev), why);
-	fdev->unusable = true;
-	fdev->failed = true;
-	reset_finish(fdev);
-	/* A device that its owner has known goes on, with errors for answers; others never were. */
-	if (!fdev->driver.id.known)
-		fdev->ops->unusable(fdev->ctx, reason);
-}
 
 /* A refusal of ATTACH. Before the device was ever known it is final, unless time can heal it. */
 static void attach_refused(struct vhx_fdev *fdev, int error)
@@ -229,8 +240,8 @@ static void queue_refused(struct vhx_fdev *fdev)
 	uint16_t index = fdev->driver.event_queue;
 
 	vhx_log(fdev_log(fdev), VHX_LOG_ERROR,
-		"%s: failed: queue %u has %u entries, more than the backend takes",
-		fdev_name(fdev), index, fdev->driver.queues[index].size);
+		"%s: failed: queue %u has %u entries, more than the backend takes", fdev_name(fdev),
+		index, fdev->driver.queues[index].size);
 	fdev->failed = true;
 	fdev->unusable = true;
 }
@@ -371,8 +382,7 @@ static bool frontend_pump(struct vhx_link *l)
 static void fdev_lost(struct vhx_fdev *fdev, int reason)
 {
 	/* Slow storage makes us give a channel up; that speaks against no request. */
-	enum vhx_fqueue_interruption why =
-		reason == -ETIMEDOUT ? VHX_FQUEUE_CUT : VHX_FQUEUE_DEATH;
+	enum vhx_fqueue_interruption why = reason == -ETIMEDOUT ? VHX_FQUEUE_CUT : VHX_FQUEUE_DEATH;
 	struct vhx_loop *loop = fdev->fe->cfg.loop;
 	uint32_t i;
 
@@ -527,8 +537,8 @@ void vhx_frontend_free(struct vhx_frontend *fe)
 	free(fe);
 }
 
-int vhx_fdev_new(struct vhx_frontend *fe, const char *name, const struct vhx_fdev_ops *ops, void *ctx,
-		 struct vhx_fdev **out)
+int vhx_fdev_new(struct vhx_frontend *fe, const char *name, const struct vhx_fdev_ops *ops,
+		 void *ctx, struct vhx_fdev **out)
 {
 	struct vhx_fdev *fdev;
 	uint32_t i;

@@ -57,6 +57,29 @@ static void test_only_blk_and_rng_are_replayed(void **state)
 		assert_int_equal(vhx_devtype_find(id)->replay, id == 2 || id == 4);
 }
 
+/* Guest addresses in the payload, or memory that both sides map, cannot be carried. */
+static void test_types_of_addresses_and_shared_memory_are_refused(void **state)
+{
+	static const uint32_t refused[] = { 5, 16, 23, 24, 27 };
+	uint32_t id, i;
+
+	for (id = 0; id < 100; id++) {
+		bool expected = false;
+
+		for (i = 0; i < VHX_ARRAY_SIZE(refused); i++)
+			expected |= refused[i] == id;
+		assert_int_equal(!!vhx_devtype_refusal(vhx_devtype_find(id)), expected);
+	}
+}
+
+/* Its only writable field is emerg_wr: written again to a new backend, a character would be said twice. */
+static void test_console_config_is_not_written_again(void **state)
+{
+	assert_false(vhx_devtype_find(3)->config_kept);
+	assert_true(vhx_devtype_find(1)->config_kept);
+	assert_true(vhx_devtype_find(2)->config_kept);
+}
+
 static void test_unknown_type_has_a_row_all_the_same(void **state)
 {
 	const struct vhx_devtype *type = vhx_devtype_find(UINT32_MAX);
@@ -73,6 +96,8 @@ int main(void)
 		cmocka_unit_test(test_blk_kinds),
 		cmocka_unit_test(test_blk_request_shorter_than_its_type),
 		cmocka_unit_test(test_only_blk_and_rng_are_replayed),
+		cmocka_unit_test(test_types_of_addresses_and_shared_memory_are_refused),
+		cmocka_unit_test(test_console_config_is_not_written_again),
 		cmocka_unit_test(test_unknown_type_has_a_row_all_the_same),
 	};
 

@@ -440,13 +440,21 @@ static void device_close(struct vhx_device *dev)
 
 static const struct vhx_device_ops net_ops = DEVICE_OPS(LAB_NET);
 static const struct vhx_device_ops blk_ops = DEVICE_OPS(LAB_BLK);
+static const struct vhx_device_ops balloon_ops = DEVICE_OPS(LAB_BALLOON);
+
+static const struct vhx_device_ops *ops_of(uint32_t device_id)
+{
+	if (device_id == LAB_BALLOON)
+		return &balloon_ops;
+	return device_id == LAB_BLK ? &blk_ops : &net_ops;
+}
 
 struct lab_device *lab_device_new(const char *id, uint32_t device_id)
 {
 	struct lab_device *d = calloc(1, sizeof(*d));
 
 	assert_non_null(d);
-	d->dev.ops = device_id == LAB_BLK ? &blk_ops : &net_ops;
+	d->dev.ops = ops_of(device_id);
 	d->has_status = device_id == LAB_BLK;
 	d->log = calloc(LAB_LOG_MAX, sizeof(*d->log));
 	assert_non_null(d->log);

@@ -502,6 +502,30 @@ static void test_device_of_another_channel_is_refused(void **state)
 	lab_close(&w);
 }
 
+/* Guest addresses are its payload: not offered to a VMM, and said so; the backend's others are served. */
+static void test_device_of_guest_addresses_is_refused(void **state)
+{
+	struct lab_config cfg = lab_default;
+	struct lab w = { .uuid = 0x11, .cache_id = 0x22 };
+
+	cfg.device_id = LAB_BALLOON;
+	cfg.two_devices = true;
+	w.cfg = cfg;
+	assert_int_equal(vhx_loop_new(0, &w.loop), 0);
+	vhx_list_init(&w.hook.node);
+	lab_open_backend(&w);
+	lab_open_frontend(&w);
+	lab_settle(&w);
+	assert_int_equal(w.fdev[0].known, 0);
+	assert_int_equal(w.fdev[0].unusable, 1);
+	assert_int_equal(w.fdev[0].unusable_reason, -EOPNOTSUPP);
+	assert_int_equal(w.fdev[1].known, 1);
+	lab_start_of(&w, 1, 0, 0, 64);
+	lab_source_plan(&w.src[0], 20, LAB_READ, HEAD, 100);
+	lab_finish(&w, &w.src[0], 20);
+	lab_close(&w);
+}
+
 static void test_request_over_the_limits_is_the_device_s_to_refuse(void **state)
 {
 	struct lab_config cfg = lab_default;
@@ -588,6 +612,7 @@ static int run(void)
 		cmocka_unit_test(test_config_write_and_its_refusal),
 		cmocka_unit_test(test_two_devices_on_one_channel),
 		cmocka_unit_test(test_device_of_another_channel_is_refused),
+		cmocka_unit_test(test_device_of_guest_addresses_is_refused),
 		cmocka_unit_test(test_request_over_the_limits_is_the_device_s_to_refuse),
 		cmocka_unit_test(test_error_is_a_status_and_nothing_else),
 		cmocka_unit_test(test_broken_source_is_left_alone),
