@@ -12,8 +12,8 @@
 #include "backend/backend.h"
 #include "config/address.h"
 #include "config/device_spec.h"
-#include "device/blk.h"
 #include "mediator/control.h"
+#include "mediator/devices.h"
 #include "mediator/program.h"
 #include "mediator/reception.h"
 #include "mediator/stats.h"
@@ -32,16 +32,22 @@ struct settings {
 };
 
 static const struct vhx_option rows[] = {
-	{ .name = "listen", .metavar = "unix:PATH", .kind = VHX_OPTION_LIST,
+	{ .name = "listen",
+	  .metavar = "unix:PATH",
+	  .kind = VHX_OPTION_LIST,
 	  .offset = offsetof(struct settings, listen),
 	  .help = "meet frontends on this socket; may be repeated" },
-	{ .name = "channel-fd", .metavar = "N", .kind = VHX_OPTION_NUMBER,
-	  .offset = offsetof(struct settings, channel_fd), .bounds = { 0, INT32_MAX, false },
+	{ .name = "channel-fd",
+	  .metavar = "N",
+	  .kind = VHX_OPTION_NUMBER,
+	  .offset = offsetof(struct settings, channel_fd),
+	  .bounds = { 0, INT32_MAX, false },
 	  .help = "serve one frontend on this inherited, connected descriptor, then exit" },
-	{ .name = "device", .metavar = "SPEC", .kind = VHX_OPTION_LIST,
+	{ .name = "device",
+	  .metavar = "SPEC",
+	  .kind = VHX_OPTION_LIST,
 	  .offset = offsetof(struct settings, devices),
-	  .help = "blk,id=NAME,file=IMAGE[,readonly][,direct][,serial=S][,num-queues=N]\n"
-		  "[,queue-size=N][,discard=on|off]; may be repeated" },
+	  .help = "serve a device, TYPE[,KEY=VALUE...], see below; may be repeated" },
 	VHX_PROGRAM_OPTIONS(struct settings),
 };
 
@@ -51,6 +57,7 @@ static const struct vhx_options options = {
 	.summary = "Serves VirtIO devices by message exchange, without access to guest memory.",
 	.rows = rows,
 	.rows_cnt = VHX_ARRAY_SIZE(rows),
+	.help_more = vhx_device_types_help,
 };
 
 struct listener {
@@ -77,30 +84,15 @@ static struct server server;
 
 /* Devices */
 
-static int blk_new(struct server *s, const struct vhx_device_spec *spec, struct vhx_device **dev,
-		   struct vhx_error *err)
-{
-	struct vhx_blk_config cfg = {
-		.id = spec->id,
-		.path = spec->blk.fd < 0 ? spec->blk.file : NULL,
-		.fd = spec->blk.fd,
-		.readonly = spec->blk.readonly,
-		.direct = spec->blk.direct,
-		.no_discard = !spec->blk.discard,
-		.serial = spec->blk.serial[0] ? spec->blk.serial : NULL,
-		.num_queues = (uint16_t)spec->blk.num_queues,
-		.queue_size = (uint16_t)spec->blk.queue_size,
-		.max_request = (uint32_t)vhx_min_u64(s->settings->common.ring_size,
-						     VHX_BLK_DATA_DEFAULT),
-	};
-
-	return vhx_blk_new(s->program.loop, &cfg, s->program.log, dev, err);
-}
-
 static int device_add(struct server *s, const struct vhx_device_spec *spec, struct vhx_error *err)
 {
+	struct vhx_device_env env = {
+		.loop = s->program.loop,
+		.log = s->program.log,
+		.ring_size = (uint32_t)s->settings->common.ring_size,
+	};
 	struct vhx_device *dev;
-	int ret = blk_new(s, spec, &dev, err);
+	int ret = vhx_device_new(&env, spec, &dev, err);
 
 	if (ret)
 		return ret;
@@ -174,9 +166,9 @@ static int listener_add(struct server *s, const char *text)
 	s->listener_cnt++;
 	l->spare_fd = vhx_unix_spare_open();
 	l->server = s;
-	l->watch = (struct vhx_loop_fd){
-		.fd = l->sock.fd, .events = EPOLLIN, .ready = listener_ready
-	};
+	l->watch = (struct vhx_loop_fd){ .fd = l->sock.fd,
+					 .events = EPOLLIN,
+					 .ready = listener_ready };
 	return vhx_loop_fd_add(s->program.loop, &l->watch);
 }
 
@@ -250,9 +242,9 @@ static void channel_stats(void *ctx, const struct vhx_port *port, const char *st
 			  uint64_t credits_sent)
 {
 	struct stats_walk *w = ctx;
-	struct vhx_stats_channel channel = {
-		.state = state, .port = port, .credits_sent = credits_sent
-	};
+	struct vhx_stats_channel channel = { .state = state,
+					     .port = port,
+					     .credits_sent = credits_sent };
 
 	w->ret = w->ret ?: vhx_stats_add_channel(w->into, &channel);
 }

@@ -28,13 +28,20 @@ struct settings {
 };
 
 static const struct vhx_option rows[] = {
-	{ .name = "connect", .metavar = "unix:PATH", .kind = VHX_OPTION_STRING,
-	  .offset = offsetof(struct settings, connect), .help = "the backend's socket" },
-	{ .name = "spawn", .metavar = "SPEC", .kind = VHX_OPTION_STRING,
+	{ .name = "connect",
+	  .metavar = "unix:PATH",
+	  .kind = VHX_OPTION_STRING,
+	  .offset = offsetof(struct settings, connect),
+	  .help = "the backend's socket" },
+	{ .name = "spawn",
+	  .metavar = "SPEC",
+	  .kind = VHX_OPTION_STRING,
 	  .offset = offsetof(struct settings, spawn),
 	  .help = "start an unprivileged backend for one device instead:\n"
 		  "blk,file=IMAGE[,...], see vhx-backend" },
-	{ .name = "vhost-user", .metavar = "SOCKET[,id=NAME]", .kind = VHX_OPTION_LIST,
+	{ .name = "vhost-user",
+	  .metavar = "SOCKET[,id=NAME]",
+	  .kind = VHX_OPTION_LIST,
 	  .offset = offsetof(struct settings, vhost_user),
 	  .help = "present the backend's device NAME (default: its only one) to\n"
 		  "a VMM on this socket; may be repeated" },
@@ -161,6 +168,11 @@ static int spawn_prepare(struct client *c, struct vhx_error *err)
 
 	if (ret)
 		return ret;
+	if (strcmp(vhx_device_spec_type(&c->spawn_spec), "blk")) {
+		vhx_error_set(err, "--spawn serves blk only; start vhx-backend for %s",
+			      vhx_device_spec_type(&c->spawn_spec));
+		return -EINVAL;
+	}
 	if (!c->spawn_spec.blk.file[0]) {
 		vhx_error_set(err, "--spawn needs file=");
 		return -EINVAL;

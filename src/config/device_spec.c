@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "config/device_spec.h"
+#include "config/device_type.h"
 
 #include <stdio.h>
 #include <string.h>
+
+/* Where the text of a key begins. */
+#define HELP_COLUMN 28
 
 static bool is_letter_or_digit(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
-/* Ids appear in logs, JSON and option values: nothing in them ever needs quoting. */
-static int id_check(const char *id, struct vhx_error *err)
+int vhx_spec_id_check(const char *id, struct vhx_error *err)
 {
 	const char *p;
 
@@ -24,57 +26,9 @@ static int id_check(const char *id, struct vhx_error *err)
 	return 0;
 }
 
-/* GET_ID hands the serial to the guest as text. */
-static int serial_check(const char *serial, struct vhx_error *err)
-{
-	const char *p;
-
-	for (p = serial; *p; p++) {
-		if (*p >= 0x20 && *p < 0x7f)
-			continue;
-		vhx_error_set(err, "'%s' is not printable ASCII", serial);
-		return -EINVAL;
-	}
-	return 0;
-}
-
-#define FIELD(member) offsetof(struct vhx_device_spec, member)
-
-static const struct vhx_key blk_keys[] = {
-	{ "id", VHX_KEY_TEXT, FIELD(id), .text_max = VHX_SPEC_ID_MAX, .check = id_check },
-	{ "file", VHX_KEY_TEXT, FIELD(blk.file), .text_max = VHX_VALUE_MAX },
-	{ "fd", VHX_KEY_FD, FIELD(blk.fd) },
-	{ "readonly", VHX_KEY_FLAG, FIELD(blk.readonly) },
-	{ "direct", VHX_KEY_FLAG, FIELD(blk.direct) },
-	{ "discard", VHX_KEY_SWITCH, FIELD(blk.discard) },
-	{ "serial", VHX_KEY_TEXT, FIELD(blk.serial), .text_max = VHX_SPEC_SERIAL_MAX,
-	  .check = serial_check },
-	{ "num-queues", VHX_KEY_NUMBER, FIELD(blk.num_queues),
-	  .bounds = { 1, VHX_SPEC_QUEUES_MAX } },
-	{ "queue-size", VHX_KEY_NUMBER, FIELD(blk.queue_size),
-	  .bounds = { VHX_SPEC_QUEUE_SIZE_MIN, VHX_SPEC_QUEUE_SIZE_MAX, true } },
-};
-
-static void blk_defaults(struct vhx_device_spec *spec)
-{
-	spec->blk.fd = -1;
-	spec->blk.discard = true;
-	spec->blk.num_queues = 1;
-	spec->blk.queue_size = VHX_SPEC_QUEUE_SIZE_DEFAULT;
-}
-
-static int blk_check(const struct vhx_device_spec *spec, struct vhx_error *err)
-{
-	bool file = spec->blk.file[0], fd = spec->blk.fd >= 0;
-
-	if (file != fd)
-		return 0;
-	vhx_error_set(err, file ? "file and fd exclude each other" : "key 'file' is missing");
-	return -EINVAL;
-}
-
-static const struct vhx_device_type types[] = {
-	{ "blk", blk_keys, VHX_ARRAY_SIZE(blk_keys), blk_defaults, blk_check },
+/* In the order of --help. */
+static const struct vhx_device_type *const types[] = {
+	&vhx_blk_type,
 };
 
 static const struct vhx_device_type *type_find(const char *name, struct vhx_error *err)
@@ -85,9 +39,9 @@ static const struct vhx_device_type *type_find(const char *name, struct vhx_erro
 	for (i = 0; i < VHX_ARRAY_SIZE(types); i++) {
 		size_t len = strlen(list);
 
-		if (!strcmp(types[i].name, name))
-			return &types[i];
-		snprintf(list + len, sizeof(list) - len, "%s%s", len ? ", " : "", types[i].name);
+		if (!strcmp(types[i]->name, name))
+			return types[i];
+		snprintf(list + len, sizeof(list) - len, "%s%s", len ? ", " : "", types[i]->name);
 	}
 	vhx_error_set(err, "unknown device type '%s'; known: %s", name, list);
 	return NULL;
@@ -111,11 +65,36 @@ int vhx_device_spec_parse(const char *text, struct vhx_device_spec *spec, struct
 	snprintf(spec->id, sizeof(spec->id), "%s", type->name);
 	type->defaults(spec);
 	ret = vhx_keys_parse(&fields, type->keys, type->keys_cnt, spec, err);
-	if (!ret)
+	if (!ret && type->check)
 		ret = type->check(spec, err);
 	if (ret)
 		vhx_error_prefix(err, "%s", type->name);
 	return ret;
+}
+
+static void key_help(const struct vhx_key *key, FILE *out)
+{
+	int n = fprintf(out, "    %s%s%s", key->name, key->metavar ? "=" : "",
+			key->metavar ? key->metavar : "");
+
+	fprintf(out, "%*s%s\n", n < HELP_COLUMN ? HELP_COLUMN - n : 1, "", key->help);
+}
+
+void vhx_device_types_help(FILE *out)
+{
+	unsigned int i, j;
+
+	fprintf(out, "\nDevices, --device TYPE[,KEY=VALUE...]:\n");
+	for (i = 0; i < VHX_ARRAY_SIZE(types); i++) {
+		fprintf(out, "  %s: %s\n", types[i]->name, types[i]->help);
+		for (j = 0; j < types[i]->keys_cnt; j++)
+			key_help(&types[i]->keys[j], out);
+	}
+}
+
+const char *vhx_device_spec_type(const struct vhx_device_spec *spec)
+{
+	return spec->type->name;
 }
 
 int vhx_device_specs_check(const struct vhx_device_spec *specs, unsigned int cnt,
@@ -136,7 +115,7 @@ int vhx_device_specs_check(const struct vhx_device_spec *specs, unsigned int cnt
 
 static const struct vhx_key vhost_user_keys[] = {
 	{ "id", VHX_KEY_TEXT, offsetof(struct vhx_vhost_user_spec, id), .text_max = VHX_SPEC_ID_MAX,
-	  .check = id_check },
+	  .check = vhx_spec_id_check },
 };
 
 static int socket_path_copy(char path[VHX_UNIX_PATH_MAX], const char *text, struct vhx_error *err)

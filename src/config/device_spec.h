@@ -10,6 +10,8 @@
 #ifndef VHX_CONFIG_DEVICE_SPEC_H
 #define VHX_CONFIG_DEVICE_SPEC_H
 
+#include <stdio.h>
+
 #include "config/address.h"
 #include "config/keyval.h"
 #include "util/base.h"
@@ -44,21 +46,17 @@ struct vhx_device_spec {
 	};
 };
 
-/* One row per device type that can be asked for. */
-struct vhx_device_type {
-	const char *name; /* "blk" */
-	const struct vhx_key *keys; /* into struct vhx_device_spec */
-	unsigned int keys_cnt;
-	void (*defaults)(struct vhx_device_spec *spec);
-	/* Rules between keys. 0 or negative with a text. */
-	int (*check)(const struct vhx_device_spec *spec, struct vhx_error *err);
-};
-
 /*
  * 0; -EINVAL, -ERANGE, -ENAMETOOLONG with one line that names what is wrong. @spec is to be used
  * after success only; it is large (a path), so not for a small stack.
  */
 int vhx_device_spec_parse(const char *text, struct vhx_device_spec *spec, struct vhx_error *err);
+
+/* "blk" */
+const char *vhx_device_spec_type(const struct vhx_device_spec *spec);
+
+/* All types with their keys, for --help. */
+void vhx_device_types_help(FILE *out);
 
 /* -EEXIST when two of @specs have one id: a frontend could not say which of them it wants. */
 int vhx_device_specs_check(const struct vhx_device_spec *specs, unsigned int cnt,

@@ -282,6 +282,8 @@ void vhx_options_help(const struct vhx_options *options, FILE *out)
 		options->summary);
 	for (i = 0; i < rows_total(options); i++)
 		help_row(row_at(options, i), out);
+	if (options->help_more)
+		options->help_more(out);
 }
 
 void vhx_options_version(const struct vhx_options *options, FILE *out)

@@ -59,6 +59,7 @@ struct vhx_options {
 	const char *summary; /* one sentence for --help */
 	const struct vhx_option *rows;
 	unsigned int rows_cnt;
+	void (*help_more)(FILE *out); /* what --help ends with; may be NULL */
 	unsigned int operands_max; /* arguments that are no options; 0: none are taken */
 };
 

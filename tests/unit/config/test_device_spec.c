@@ -15,7 +15,7 @@ static struct vhx_error error;
 static void test_blk_defaults(void **state)
 {
 	assert_int_equal(vhx_device_spec_parse("blk,file=/x", &spec, &error), 0);
-	assert_string_equal(spec.type->name, "blk");
+	assert_string_equal(vhx_device_spec_type(&spec), "blk");
 	assert_string_equal(spec.id, "blk");
 	assert_string_equal(spec.blk.file, "/x");
 	assert_string_equal(spec.blk.serial, "");

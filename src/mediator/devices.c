@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "mediator/devices.h"
+
+#include <string.h>
+
+#include "device/blk.h"
+
+static int blk_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
+		   struct vhx_device **dev, struct vhx_error *err)
+{
+	struct vhx_blk_config cfg = {
+		.id = spec->id,
+		.path = spec->blk.fd < 0 ? spec->blk.file : NULL,
+		.fd = spec->blk.fd,
+		.readonly = spec->blk.readonly,
+		.direct = spec->blk.direct,
+		.no_discard = !spec->blk.discard,
+		.serial = spec->blk.serial[0] ? spec->blk.serial : NULL,
+		.num_queues = (uint16_t)spec->blk.num_queues,
+		.queue_size = (uint16_t)spec->blk.queue_size,
+		.max_request = (uint32_t)vhx_min_u64(env->ring_size, VHX_BLK_DATA_DEFAULT),
+	};
+
+	return vhx_blk_new(env->loop, &cfg, env->log, dev, err);
+}
+
+static const struct {
+	const char *type;
+	int (*make)(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
+		    struct vhx_device **dev, struct vhx_error *err);
+} models[] = {
+	{ "blk", blk_new },
+};
+
+int vhx_device_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
+		   struct vhx_device **dev, struct vhx_error *err)
+{
+	const char *type = vhx_device_spec_type(spec);
+	size_t i;
+
+	for (i = 0; i < VHX_ARRAY_SIZE(models); i++) {
+		if (!strcmp(models[i].type, type))
+			return models[i].make(env, spec, dev, err);
+	}
+	vhx_error_set(err, "%s: this build cannot serve devices of type %s", spec->id, type);
+	return -ENOTSUP;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * From what the operator said of a device to the device model that serves it: one row per type. Options
+ * are in config/spec_TYPE.c, models in src/device; neither knows the other.
+ */
+#ifndef VHX_MEDIATOR_DEVICES_H
+#define VHX_MEDIATOR_DEVICES_H
+
+#include "backend/device.h"
+#include "config/device_spec.h"
+
+/* What all models of a program are made with. */
+struct vhx_device_env {
+	struct vhx_loop *loop;
+	const struct vhx_log *log;
+	uint32_t ring_size; /* a request larger than that never travels in one message */
+};
+
+/*
+ * Makes the model of @spec; opens what it names. 0 and *@dev, to be ended by its ops->close() or given to a
+ * backend; or negative with one line that names the device.
+ */
+int vhx_device_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
+		   struct vhx_device **dev, struct vhx_error *err);
+
+#endif
