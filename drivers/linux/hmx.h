@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
- * What a provider offers to the transport: moving whole messages to one backend. The contract is that of
- * the exchange (docs/wire.md, section 2): a message is {type, bytes}, sent whole or not at all, delivered
- * in order, exactly once, never merged. A provider knows nothing of virtio.
+ * What a provider offers to the transport: moving whole messages to one backend. The contract is
+ * that of the exchange (docs/wire.md, section 2): a message is {type, bytes}, sent whole or not
+ * at all, delivered in order, exactly once, never merged. A provider knows nothing of virtio.
  *
- * A port is one side of one exchange. It outlives its peers: the transport opens it, uses it until the
- * peer is gone, closes it, and opens it again, each time for a new life.
+ * A port is one side of one exchange. It outlives its peers: the transport opens it, uses it
+ * until the peer is gone, closes it, and opens it again, each time for a new life.
  *
  *   closed --open--> opening --the peers have met--> ready --peer left or broke a rule--> gone
  *     ^-------------------------------close (from any of them)----------------------------'
  *
  * Contexts. open() and close() may sleep and exclude each other and all the rest. send(), peek(),
- * consume() and prepare_wait() are called under hmx_port.lock with interrupts off, and do not sleep. read()
- * is called without the lock, between peek() and consume(), by the one context that makes these two.
- * After open() a provider calls hmx_port_event() whenever the peer has raised its event, in any
- * context; it looks at nothing itself.
+ * consume() and prepare_wait() are called under hmx_port.lock with interrupts off, and do not
+ * sleep. read() is called without the lock, between peek() and consume(), by the one context that
+ * makes these two. After open() a provider calls hmx_port_event() whenever the peer has raised
+ * its event, in any context; it looks at nothing itself.
  *
- * Errors: -EAGAIN would block, an event follows when there is room; -EMSGSIZE never fits; -EPIPE the peer is gone;
- * -EPROTO the peer broke the rules of the exchange, and is as good as gone. The last two stay until close().
+ * Errors: -EAGAIN would block, an event follows when there is room; -EMSGSIZE never fits; -EPIPE
+ * the peer is gone; -EPROTO the peer broke the rules of the exchange, and is as good as gone. The
+ * last two stay until close().
  */
 #ifndef HMX_H
 #define HMX_H
@@ -52,13 +53,13 @@ struct hmx_msg {
  * @open: begins a life: the port is opening. 0 or negative: tried again later
  * @close: ends it and tells the peer. On return no hmx_port_event() is under way
  * @send: gathers @nr segments of @len bytes in all into one message
- * @peek: 1: @msg describes the next message; 0: there is none now; or an error. While opening, it is
- *	also what takes the meeting of the peers a step further; once they have met it fills in the limits
- *	of struct hmx_port
+ * @peek: 1: @msg describes the next message; 0: there is none now; or an error. While
+ *	opening, it is also what takes the meeting of the peers a step further; once they have
+ *	met it fills in the limits of struct hmx_port
  * @consume: lets go of the peeked message
  * @prepare_wait: 1: there is work, do not wait; 0: an event will come. While opening as well
- * @read: copies out of the peeked message; the caller stays within its length. The bytes are the peer's, who may
- *	still change them: each is fetched once
+ * @read: copies out of the peeked message; the caller stays within its length. The bytes
+ *	are the peer's, who may still change them: each is fetched once
  */
 struct hmx_port_ops {
 	const char *name;
@@ -87,7 +88,8 @@ struct hmx_port_stats {
 /**
  * struct hmx_port - embedded by a provider in its own object
  * @ops: the provider
- * @parent: the device that the exchange goes through (a PCI device); parent of the channel's device
+ * @parent: the device that the exchange goes through (a PCI device); parent of the
+ *	channel's device
  * @owner: the provider's module
  * @lock: see above; initialised by hmx_port_register()
  * @max_message: bytes, both ways; 0 until the peers have met, and again after close()
@@ -101,7 +103,7 @@ struct hmx_port {
 	const struct hmx_port_ops *ops;
 	struct device *parent;
 	struct module *owner;
-	spinlock_t lock;
+	spinlock_t lock; /* see @lock */
 	u32 max_message;
 	u32 tx_ring_len;
 	u32 rx_ring_len;
@@ -111,15 +113,15 @@ struct hmx_port {
 };
 
 /*
- * Makes a channel of the port and starts it. Returns at once: devices appear when a backend is there. @port
- * stays the provider's and is closed. Process context. 0, -EINVAL, -ENOMEM.
+ * Makes a channel of the port and starts it. Returns at once: devices appear when a backend is
+ * there. @port stays the provider's and is closed. Process context. 0, -EINVAL, -ENOMEM.
  */
 int hmx_port_register(struct hmx_port *port);
 
 /*
- * Removes the channel and its devices; on return none of the ops is called any more. @present: the
- * backend can still be reached, so that drivers may write back what they hold; else every request ends with
- * an error first. Process context. The partner of hmx_port_register().
+ * Removes the channel and its devices; on return none of the ops is called any more. @present:
+ * the backend can still be reached, so that drivers may write back what they hold; else every
+ * request ends with an error first. Process context. The partner of hmx_port_register().
  */
 void hmx_port_unregister(struct hmx_port *port, bool present);
 
@@ -127,8 +129,8 @@ void hmx_port_unregister(struct hmx_port *port, bool present);
 void hmx_port_event(struct hmx_port *port);
 
 /*
- * Around a sleep of the system: freezes the drivers, closes the port; opens it again, restores them.
- * Process context. freeze: 0, or what a driver says, and nothing has changed then.
+ * Around a sleep of the system: freezes the drivers, closes the port; opens it again, restores
+ * them. Process context. freeze: 0, or what a driver says, and nothing has changed then.
  */
 int hmx_port_freeze(struct hmx_port *port);
 int hmx_port_restore(struct hmx_port *port);
