@@ -1,0 +1,474 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+/*
+ * /dev/hmx_test: windows that a process of the same system serves. For the lab, never packaged:
+ * it lets the whole driver run in a kernel without PCI or a hypervisor, User-Mode Linux with
+ * KASAN for one. vhx/hmx_test.h describes it.
+ *
+ * Objects. Each open file has at most one window: pages of a memfd, pinned and mapped. It is
+ * either a port registered with the transport, or a bare one, which ioctls drive under
+ * hmx_test.lock. The file owns all of it; its last close takes the port away first, then the
+ * memory.
+ *
+ * Events. The peer's is a counter that read() takes, ours is a write(). ring() comes with a
+ * spinlock held and interrupts off; the counter and the wait queue are made for that.
+ *
+ * The process is root's (the device has mode 0600), but what it writes into the window is as
+ * hostile as any peer's: finding that out is what it is for. Truncating the file takes no page
+ * away from us.
+ */
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <linux/miscdevice.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/poll.h>
+#include <linux/shmem_fs.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
+#include <linux/wait.h>
+
+#include <vhx/hmx_test.h>
+
+#include "hmx_window.h"
+
+#define TEST_MESSAGE_MAX SZ_1M /* above all that a port takes, so that it can say so */
+
+enum test_use {
+	TEST_UNUSED,
+	TEST_CHANNEL,
+	TEST_PORT,
+};
+
+struct hmx_test {
+	struct hmx_window window;
+	struct mutex lock;	/* of ioctls */
+	enum test_use use;	/* stored with release, once */
+	atomic64_t rings;	/* of the peer, not taken yet */
+	wait_queue_head_t wait; /* for rings */
+	struct page **pages;
+	unsigned int nr_pages;
+};
+
+static struct miscdevice test_misc;
+
+static void test_ring(struct hmx_window *w)
+{
+	struct hmx_test *t = container_of(w, struct hmx_test, window);
+
+	atomic64_inc(&t->rings);
+	wake_up_interruptible_poll(&t->wait, EPOLLIN);
+}
+
+static const struct hmx_window_ops test_window_ops = {
+	.ring = test_ring,
+};
+
+/* The memory */
+
+static void test_unpin(struct hmx_test *t)
+{
+	while (t->nr_pages)
+		put_page(t->pages[--t->nr_pages]);
+	kvfree(t->pages);
+	t->pages = NULL;
+}
+
+/* The partner of test_unpin(). */
+static int test_pin(struct hmx_test *t, struct file *file, unsigned int nr)
+{
+	struct page *page;
+
+	t->pages = kvcalloc(nr, sizeof(*t->pages), GFP_KERNEL);
+	if (!t->pages)
+		return -ENOMEM;
+	while (t->nr_pages < nr) {
+		page = shmem_read_mapping_page(file->f_mapping, t->nr_pages);
+		if (IS_ERR(page)) {
+			test_unpin(t);
+			return PTR_ERR(page);
+		}
+		t->pages[t->nr_pages++] = page;
+	}
+	return 0;
+}
+
+static void test_unmap(struct hmx_test *t)
+{
+	vunmap(t->window.base);
+	t->window.base = NULL;
+	test_unpin(t);
+}
+
+/* The partner of test_unmap(). */
+static int test_map_file(struct hmx_test *t, struct file *file, u32 size)
+{
+	int err;
+
+	if (file_inode(file)->i_sb->s_magic != TMPFS_MAGIC || !S_ISREG(file_inode(file)->i_mode))
+		return -EINVAL;
+	if (!size || size % PAGE_SIZE || size > VHX_WINDOW_SIZE_MAX ||
+	    i_size_read(file_inode(file)) < size)
+		return -EINVAL;
+	err = test_pin(t, file, size / PAGE_SIZE);
+	if (err)
+		return err;
+	t->window.size = size;
+	t->window.base = vmap(t->pages, t->nr_pages, VM_MAP, PAGE_KERNEL);
+	if (t->window.base)
+		return 0;
+	test_unpin(t);
+	return -ENOMEM;
+}
+
+static int test_map(struct hmx_test *t, const struct hmx_test_window *arg)
+{
+	struct file *file = fget(arg->fd);
+	int err;
+
+	if (!file)
+		return -EBADF;
+	err = test_map_file(t, file, arg->size);
+	fput(file);
+	return err;
+}
+
+static int test_start(struct hmx_test *t, enum test_use use)
+{
+	struct hmx_port *port = &t->window.port;
+	int err;
+
+	memset(&t->window.port, 0, sizeof(t->window.port));
+	t->window.ops = &test_window_ops;
+	err = hmx_window_init(&t->window, "test");
+	if (err)
+		return err;
+	port->parent = test_misc.this_device;
+	port->owner = THIS_MODULE;
+	snprintf(port->peer, sizeof(port->peer), "process %d", task_tgid_nr(current));
+	if (use == TEST_CHANNEL)
+		return hmx_port_register(port);
+	spin_lock_init(&port->lock);
+	return 0;
+}
+
+static int test_attach(struct hmx_test *t, enum test_use use, const void __user *uarg)
+{
+	struct hmx_test_window arg;
+	int err;
+
+	if (t->use != TEST_UNUSED)
+		return -EBUSY;
+	if (copy_from_user(&arg, uarg, sizeof(arg)))
+		return -EFAULT;
+	err = test_map(t, &arg);
+	if (err)
+		return err;
+	err = test_start(t, use);
+	if (err) {
+		test_unmap(t);
+		return err;
+	}
+	/* Pairs with the acquire in test_write(). */
+	smp_store_release(&t->use, use);
+	return 0;
+}
+
+/* A bare port: its operations, one by one */
+
+static int port_open(struct hmx_port *port)
+{
+	return port->ops->open(port);
+}
+
+static int port_close(struct hmx_port *port)
+{
+	port->ops->close(port);
+	return 0;
+}
+
+/* All pieces but the last have the same length, so that most of them begin anywhere. */
+static unsigned int port_cut(struct kvec *segs, u8 *buf, const struct hmx_test_send *arg)
+{
+	u32 piece = arg->len / arg->nr_segs;
+	unsigned int i;
+
+	for (i = 0; i < arg->nr_segs; i++) {
+		segs[i].iov_base = buf + i * piece;
+		segs[i].iov_len = piece;
+	}
+	segs[i - 1].iov_len = arg->len - (i - 1) * piece;
+	return i;
+}
+
+static int port_send_buf(struct hmx_port *port, const struct hmx_test_send *arg, u8 *buf)
+{
+	struct kvec segs[HMX_TEST_SEGS_MAX];
+	unsigned int nr = port_cut(segs, buf, arg);
+	unsigned long flags;
+	int err;
+
+	spin_lock_irqsave(&port->lock, flags);
+	err = port->ops->send(port, arg->type, segs, nr, arg->len);
+	spin_unlock_irqrestore(&port->lock, flags);
+	return err;
+}
+
+static int port_send(struct hmx_port *port, const void __user *uarg)
+{
+	struct hmx_test_send arg;
+	u8 *buf;
+	int err;
+
+	if (copy_from_user(&arg, uarg, sizeof(arg)))
+		return -EFAULT;
+	if (!arg.nr_segs || arg.nr_segs > HMX_TEST_SEGS_MAX || arg.reserved)
+		return -EINVAL;
+	if (arg.len > TEST_MESSAGE_MAX)
+		return -EMSGSIZE;
+	buf = kvmalloc(arg.len, GFP_KERNEL);
+	if (!buf)
+		return -ENOMEM;
+	if (copy_from_user(buf, u64_to_user_ptr(arg.addr), arg.len))
+		err = -EFAULT;
+	else
+		err = port_send_buf(port, &arg, buf);
+	kvfree(buf);
+	return err;
+}
+
+static int port_peek(struct hmx_port *port, void __user *uarg)
+{
+	struct hmx_test_msg out;
+	struct hmx_msg msg = {};
+	unsigned long flags;
+	int ret;
+
+	spin_lock_irqsave(&port->lock, flags);
+	ret = port->ops->peek(port, &msg);
+	spin_unlock_irqrestore(&port->lock, flags);
+	out.type = msg.type;
+	out.len = msg.len;
+	if (ret == 1 && copy_to_user(uarg, &out, sizeof(out)))
+		return -EFAULT;
+	return ret;
+}
+
+static int port_read(struct hmx_test *t, const void __user *uarg)
+{
+	struct hmx_test_read arg;
+	int err = 0;
+	void *buf;
+
+	if (copy_from_user(&arg, uarg, sizeof(arg)))
+		return -EFAULT;
+	if (!t->window.peeked || arg.off > t->window.msg.len ||
+	    arg.len > t->window.msg.len - arg.off)
+		return -EINVAL;
+	buf = kvmalloc(arg.len, GFP_KERNEL);
+	if (!buf)
+		return -ENOMEM;
+	t->window.port.ops->read(&t->window.port, arg.off, buf, arg.len);
+	if (copy_to_user(u64_to_user_ptr(arg.addr), buf, arg.len))
+		err = -EFAULT;
+	kvfree(buf);
+	return err;
+}
+
+static int port_consume(struct hmx_test *t)
+{
+	struct hmx_port *port = &t->window.port;
+	unsigned long flags;
+
+	if (!t->window.peeked)
+		return -EINVAL;
+	spin_lock_irqsave(&port->lock, flags);
+	port->ops->consume(port);
+	spin_unlock_irqrestore(&port->lock, flags);
+	return 0;
+}
+
+static int port_prepare_wait(struct hmx_port *port)
+{
+	unsigned long flags;
+	int ret;
+
+	spin_lock_irqsave(&port->lock, flags);
+	ret = port->ops->prepare_wait(port);
+	spin_unlock_irqrestore(&port->lock, flags);
+	return ret;
+}
+
+static int port_state(struct hmx_port *port, void __user *uarg)
+{
+	const struct hmx_port_stats *stats = &port->stats;
+	struct hmx_test_state out = {
+		.max_message = port->max_message,
+		.tx_ring_len = port->tx_ring_len,
+		.rx_ring_len = port->rx_ring_len,
+		.tx_messages = stats->tx_messages,
+		.tx_bytes = stats->tx_bytes,
+		.rx_messages = stats->rx_messages,
+		.rx_bytes = stats->rx_bytes,
+		.sends = stats->sends,
+		.wakes_sent = stats->wakes_sent,
+		.wakes_taken = atomic64_read(&stats->wakes_taken),
+		.would_blocks = stats->would_blocks,
+	};
+
+	return copy_to_user(uarg, &out, sizeof(out)) ? -EFAULT : 0;
+}
+
+static int test_port_ioctl(struct hmx_test *t, unsigned int cmd, void __user *uarg)
+{
+	struct hmx_port *port = &t->window.port;
+
+	if (t->use != TEST_PORT)
+		return -ENOTCONN;
+	switch (cmd) {
+	case HMX_TEST_OPEN:
+		return port_open(port);
+	case HMX_TEST_CLOSE:
+		return port_close(port);
+	case HMX_TEST_SEND:
+		return port_send(port, uarg);
+	case HMX_TEST_PEEK:
+		return port_peek(port, uarg);
+	case HMX_TEST_READ:
+		return port_read(t, uarg);
+	case HMX_TEST_CONSUME:
+		return port_consume(t);
+	case HMX_TEST_PREPARE_WAIT:
+		return port_prepare_wait(port);
+	case HMX_TEST_STATE:
+		return port_state(port, uarg);
+	}
+	return -ENOTTY;
+}
+
+/* The file */
+
+static long test_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	void __user *uarg = (void __user *)arg;
+	struct hmx_test *t = file->private_data;
+	long ret;
+
+	mutex_lock(&t->lock);
+	if (cmd == HMX_TEST_WINDOW)
+		ret = test_attach(t, TEST_CHANNEL, uarg);
+	else if (cmd == HMX_TEST_PORT)
+		ret = test_attach(t, TEST_PORT, uarg);
+	else
+		ret = test_port_ioctl(t, cmd, uarg);
+	mutex_unlock(&t->lock);
+	return ret;
+}
+
+/* Takes the rings, or waits for one. */
+static int test_take(struct hmx_test *t, bool block, u64 *rings)
+{
+	int err;
+
+	while (!(*rings = atomic64_xchg(&t->rings, 0))) {
+		if (!block)
+			return -EAGAIN;
+		err = wait_event_interruptible(t->wait, atomic64_read(&t->rings));
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static ssize_t test_read(struct file *file, char __user *buf, size_t len, loff_t *pos)
+{
+	struct hmx_test *t = file->private_data;
+	u64 rings;
+	int err;
+
+	if (len < sizeof(rings))
+		return -EINVAL;
+	err = test_take(t, !(file->f_flags & O_NONBLOCK), &rings);
+	if (err)
+		return err;
+	return copy_to_user(buf, &rings, sizeof(rings)) ? -EFAULT : sizeof(rings);
+}
+
+static ssize_t test_write(struct file *file, const char __user *buf, size_t len, loff_t *pos)
+{
+	struct hmx_test *t = file->private_data;
+
+	if (len < sizeof(u64))
+		return -EINVAL;
+	/* Pairs with the release in test_attach(). */
+	switch (smp_load_acquire(&t->use)) {
+	case TEST_CHANNEL:
+		hmx_window_event(&t->window);
+		break;
+	case TEST_PORT: /* has no channel that could be told */
+		atomic64_inc(&t->window.port.stats.wakes_taken);
+		break;
+	default:
+		return -ENOTCONN;
+	}
+	return sizeof(u64);
+}
+
+static __poll_t test_poll(struct file *file, poll_table *table)
+{
+	struct hmx_test *t = file->private_data;
+
+	poll_wait(file, &t->wait, table);
+	return EPOLLOUT | (atomic64_read(&t->rings) ? EPOLLIN : 0);
+}
+
+static int test_open(struct inode *inode, struct file *file)
+{
+	struct hmx_test *t = kzalloc(sizeof(*t), GFP_KERNEL);
+
+	if (!t)
+		return -ENOMEM;
+	mutex_init(&t->lock);
+	init_waitqueue_head(&t->wait);
+	file->private_data = t;
+	return stream_open(inode, file);
+}
+
+static int test_release(struct inode *inode, struct file *file)
+{
+	struct hmx_test *t = file->private_data;
+
+	if (t->use == TEST_CHANNEL)
+		hmx_port_unregister(&t->window.port, false);
+	if (t->use == TEST_PORT)
+		port_close(&t->window.port);
+	if (t->use != TEST_UNUSED)
+		test_unmap(t);
+	mutex_destroy(&t->lock);
+	kfree(t);
+	return 0;
+}
+
+static const struct file_operations test_fops = {
+	.owner = THIS_MODULE,
+	.open = test_open,
+	.release = test_release,
+	.read = test_read,
+	.write = test_write,
+	.poll = test_poll,
+	.unlocked_ioctl = test_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+};
+
+static struct miscdevice test_misc = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "hmx_test",
+	.fops = &test_fops,
+	.mode = 0600,
+};
+module_misc_device(test_misc);
+
+MODULE_DESCRIPTION("Windows served by processes of the same system, for tests");
+MODULE_LICENSE("Dual BSD/GPL");

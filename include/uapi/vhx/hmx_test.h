@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: (GPL-2.0 WITH Linux-syscall-note) OR BSD-3-Clause */
+/*
+ * /dev/hmx_test: a process plays the host of a window for the kernel that it runs on. For the
+ * lab; the module is never installed.
+ *
+ * Each open of it is one window, and the kernel is its guest (docs/wire.md, section 14). The
+ * process makes the memory, lays out the host's header, and attaches it with one of two ioctls:
+ *
+ *   HMX_TEST_WINDOW  a channel of virtio_hmx: devices appear as a backend serves them
+ *   HMX_TEST_PORT    a bare port, which the other ioctls drive
+ *
+ * The descriptor is also the pair of events, and behaves like two eventfds: read() of 8 bytes
+ * takes the number of times that the kernel has rung (it blocks, or -EAGAIN; poll() says POLLIN),
+ * write() of 8 bytes rings the kernel. The last close() takes the guest's side away.
+ */
+#ifndef VHX_UAPI_HMX_TEST_H
+#define VHX_UAPI_HMX_TEST_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define HMX_TEST_DEVICE "/dev/hmx_test"
+
+struct hmx_test_window {
+	__s32 fd; /* a memfd; its pages stay pinned until the last close() */
+	__u32 size; /* of the window, in bytes */
+};
+
+/* @len bytes at @addr, cut into @nr_segs pieces, go as one message. */
+struct hmx_test_send {
+	__u64 addr;
+	__u32 type;
+	__u32 len;
+	__u32 nr_segs; /* 1 to HMX_TEST_SEGS_MAX */
+	__u32 reserved;
+};
+
+#define HMX_TEST_SEGS_MAX 16u
+
+struct hmx_test_msg {
+	__u32 type;
+	__u32 len;
+};
+
+struct hmx_test_read {
+	__u64 addr;
+	__u32 off;
+	__u32 len;
+};
+
+/* Of the port: its limits, 0 until the peers have met, and its counters. */
+struct hmx_test_state {
+	__u32 max_message;
+	__u32 tx_ring_len;
+	__u32 rx_ring_len;
+	__u32 reserved;
+	__u64 tx_messages, tx_bytes;
+	__u64 rx_messages, rx_bytes;
+	__u64 sends, wakes_sent, wakes_taken, would_blocks;
+};
+
+/* 0, or an error: ENODEV: not a window; EBUSY: has one already. */
+#define HMX_TEST_WINDOW _IOW('H', 0, struct hmx_test_window)
+#define HMX_TEST_PORT _IOW('H', 1, struct hmx_test_window)
+
+/* The port's operations, with their results (struct hmx_port_ops). ENOTCONN: no bare port. */
+#define HMX_TEST_OPEN _IO('H', 2)
+#define HMX_TEST_CLOSE _IO('H', 3)
+#define HMX_TEST_SEND _IOW('H', 4, struct hmx_test_send)
+#define HMX_TEST_PEEK _IOR('H', 5, struct hmx_test_msg)
+#define HMX_TEST_READ _IOW('H', 6, struct hmx_test_read)
+#define HMX_TEST_CONSUME _IO('H', 7)
+#define HMX_TEST_PREPARE_WAIT _IO('H', 8)
+#define HMX_TEST_STATE _IOR('H', 9, struct hmx_test_state)
+
+#endif
