@@ -12,13 +12,14 @@ TOPS = ('src', 'include', 'tools', 'tests', 'drivers', 'examples', 'packaging', 
 SINGLE = ('Makefile', 'meson.build', '.clang-format', '.clang-tidy', '.shellcheckrc')
 LICENCES = {
     'include/uapi': '(GPL-2.0 WITH Linux-syscall-note) OR BSD-3-Clause',
+    'drivers/linux': 'GPL-2.0-only OR BSD-3-Clause',
     '': 'BSD-3-Clause',
 }
 # In the order of the first match.
 FORMS = (
     (re.compile(r'\.c$'), '// SPDX-License-Identifier: %s'),
     (re.compile(r'\.h$'), '/* SPDX-License-Identifier: %s */'),
-    (re.compile(r'\.(sh|py)$|(^|/)(meson\.build|Makefile|init|\.clang-\w+|\.shellcheckrc|run)$'),
+    (re.compile(r'\.(sh|py)$|(^|/)(meson\.build|Makefile|Kbuild|init|\.clang-\w+|\.shellcheckrc|run)$'),
      '# SPDX-License-Identifier: %s'),
 )
 # Code has 100 columns (clang-format); tables laid out by hand may pass them, but not without end.
