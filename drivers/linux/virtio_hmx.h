@@ -151,9 +151,12 @@ void hmx_channel_control(struct hmx_channel *ch, const struct hmx_control *c);
  */
 int hmx_tx_begin(struct hmx_channel *ch, u32 type, const struct hmx_key *key, u32 need,
 		 struct hmx_queue *q);
-/* Payload bytes that the open message still takes, as one chunk behind one record. */
+/*
+ * Payload bytes that the open message still takes, as one chunk behind one record. 0: no record either, and as
+ * long as it is not 0, hmx_tx_ref() takes at least one byte behind the record.
+ */
 u32 hmx_tx_chunk_room(const struct hmx_tx *tx);
-/* Appends a copy. Never more than the room. */
+/* Appends a copy. Never more than the room. Returns it: it may be corrected until the commit. */
 void *hmx_tx_put(struct hmx_tx *tx, const void *src, u32 len);
 /*
  * Appends @len bytes at @src, which stay as they are until the lock is dropped: by reference where that is
@@ -258,6 +261,19 @@ bool hmx_device_queue_live(const struct hmx_device *dev, u16 index);
 
 /* queue.c */
 
+/*
+ * Where in a chain something goes on. The descriptor at @at of @table is the next one, @off bytes of it are
+ * done; @left bounds what a loop in the chain can cost.
+ */
+struct hmx_position {
+	const struct vring_desc *table;
+	u32 len;  /* of the table, in descriptors */
+	u32 left; /* descriptors that may still be looked at */
+	u32 off;
+	u16 at;
+	bool more; /* the chain has not ended */
+};
+
 /* One chain in flight, by its head descriptor. */
 struct hmx_slot {
 	struct list_head node; /* hmx_queue.order; empty: free. Under the lock */
@@ -269,11 +285,10 @@ struct hmx_slot {
 	u8 kind; /* type.c */
 	/* Receiving half: the work's */
 	u32 in_next, in_prefix;
-	u16 cursor_desc; /* where in_next lies in the chain */
-	u32 cursor_off;
+	struct hmx_position in_pos; /* of in_next */
 	u8 status; /* the last in byte, once it came */
 	bool status_came;
-	u64 flush_mark;
+	u64 flush_mark; /* writes that had completed when it was sent. Under the lock */
 };
 
 struct hmx_queue_stats {
@@ -287,40 +302,61 @@ struct hmx_queue_stats {
 struct hmx_queue {
 	struct hmx_device *dev;
 	u16 index;
-	u16 size;
+	u16 size; /* a power of two, of the ring as it is */
+	u16 max_size; /* of the ring as it was made: so many slots */
 	struct virtqueue *vq;
 	const struct vring *vring;
 	bool live; /* chains are taken and answered. Under the lock */
+	bool broken; /* the driver broke the ring: it is left alone. Under the lock */
+	bool broken_told; /* the work's */
 	u16 last_avail; /* Under the lock */
-	u16 used_idx;	/* the work's */
-	u16 used_told;	/* used_idx at the last interrupt decision */
+	/* The work's: next entry of the used ring; behind the last whole group; as the driver sees it */
+	u16 used_idx, used_whole, used_told;
 	struct hmx_slot *slots;
 	struct list_head order; /* slots in flight, oldest first */
 	struct hmx_slot *cursor; /* first one not sent whole; NULL: none */
+	struct hmx_position out_pos; /* of the cursor's `sent` */
 	u32 window_used;
-	bool group_open; /* completions are held back until the group ends */
-	u16 group_idx;	 /* used_idx with the held ones */
+	bool window_wait; /* the cursor waits for units of the window */
 	struct list_head starved; /* in ch->starved, or empty */
 	struct hmx_queue_stats stats;
 };
 
-/* Process context. Makes the vring and the virtqueue. NULL: no memory. */
+/*
+ * What pumping may cost with interrupts off, in bytes copied; to look at a descriptor counts as
+ * HMX_DESC_COST. A notify takes a request of 128 KiB and its heads. The work goes on from there, and its budget
+ * is never below HMX_PUMP_BYTES: that is more than any one record, so it always gets on.
+ */
+#define HMX_NOTIFY_BYTES (132u << 10)
+#define HMX_PUMP_BYTES (512u << 10)
+#define HMX_DESC_COST 64u
+
+/*
+ * Process context. Makes the vring and the virtqueue, of at most @size entries: hmx_queue.size says how many
+ * they are. NULL: no memory.
+ */
 struct hmx_queue *hmx_queue_new(struct hmx_device *dev, u16 index, u16 size, bool ctx,
 				vq_callback_t *callback, const char *name);
 /* The queue is not live, and the work was synced since. */
 void hmx_queue_free(struct hmx_queue *q);
 
-/* Under the lock: takes new chains and sends what can be sent, at most @budget bytes of payload. True: there is more. */
+/*
+ * Under the lock: takes new chains and sends what can be sent, at the cost of at most @budget. True: there is more.
+ * Does nothing if the queue is not live or AVAIL may not go out.
+ */
 bool hmx_queue_pump(struct hmx_queue *q, u32 budget);
 /* The work: a USED message of the queue's open epoch. 0, or -EPROTO: the channel ends. */
 int hmx_queue_receive(struct hmx_queue *q, struct hmx_rx *rx);
-/* The work, after a pass, without the lock: makes completions visible and interrupts. */
+/*
+ * The work, after a pass, for each live queue, without the lock: makes completions visible and interrupts. Here a
+ * broken ring is reported, and what comes to a failed device ends.
+ */
 void hmx_queue_flush(struct hmx_queue *q);
 /* Under the lock: the backend answered QUEUE_OPEN: limits are known, the cursor is at the oldest. */
 void hmx_queue_opened(struct hmx_queue *q);
 /*
  * The work, without the lock: the backend can do nothing more for what is in flight. @death: the channel is lost by its
- * doing. Replayed types are rewound; requests of the others end as type.c says.
+ * doing. Requests of replayed types, and posted ones, are unsent again; the others end as type.c says.
  */
 void hmx_queue_interrupted(struct hmx_queue *q, bool death);
 /* The work, without the lock: ends all that is in flight, and all that is in the ring, with an error. */
@@ -332,8 +368,8 @@ void hmx_queue_rewind(struct hmx_queue *q);
 
 /* Prepares @dev, the parent of @vdev, and decides what addresses mean. True: handles; offer ACCESS_PLATFORM. */
 bool hmx_map_setup(struct device *dev, struct virtio_device *vdev);
-/* What a descriptor's address points to; NULL: no address of ours. */
-void *hmx_map_addr(const struct hmx_device *dev, u64 addr);
+/* What a descriptor's @len bytes at @addr are; NULL: no address of ours. */
+void *hmx_map_addr(const struct hmx_device *dev, u64 addr, u32 len);
 
 /* type.c */
 
@@ -345,11 +381,22 @@ enum hmx_kind {
 
 #define HMX_TYPE_PEEK 16u /* out bytes that decide the kind */
 
+/* What a type's requests carry, and so who may see them (docs/devices.md). */
+enum hmx_class {
+	HMX_CLASS_UNKNOWN, /* a type that is not listed: carried as it is */
+	HMX_CLASS_MESSAGE, /* bytes only */
+	HMX_CLASS_ADDRESS, /* guest addresses within the payload mean nothing to a backend: refused */
+	HMX_CLASS_SHARED,  /* is about memory that both sides map: refused */
+};
+
 /* docs/wire.md, section 11; the same rows as core/devtype.c of the user-space frontend. */
 struct hmx_type {
 	u32 device_id;
 	const char *name;
+	enum hmx_class class;
 	bool replay;
+	/* What the driver wrote into the config is state, and a replaced backend is told again. Else it was an act. */
+	bool config_kept;
 	bool has_status;
 	u8 status_error, status_ok;
 	enum hmx_kind (*kind)(const u8 *out, u32 len);
@@ -357,5 +404,7 @@ struct hmx_type {
 };
 
 const struct hmx_type *hmx_type_find(u32 device_id); /* never NULL */
+/* Why devices of this type cannot be carried, in one line; NULL: they can. */
+const char *hmx_type_refusal(const struct hmx_type *type);
 
 #endif
