@@ -16,4 +16,7 @@ struct vhx_address {
 /* 0, -EINVAL, -ENAMETOOLONG. The path is taken literally: commas in it are not special. */
 int vhx_address_parse(const char *text, struct vhx_address *address, struct vhx_error *err);
 
+/* Into @path, if it fits: 0, -EINVAL (empty), -ENAMETOOLONG. */
+int vhx_socket_path_copy(char path[VHX_UNIX_PATH_MAX], const char *text, struct vhx_error *err);
+
 #endif

@@ -118,23 +118,6 @@ static const struct vhx_key vhost_user_keys[] = {
 	  .check = vhx_spec_id_check },
 };
 
-static int socket_path_copy(char path[VHX_UNIX_PATH_MAX], const char *text, struct vhx_error *err)
-{
-	size_t len = strlen(text);
-
-	if (!len) {
-		vhx_error_set(err, "the path of the socket is missing");
-		return -EINVAL;
-	}
-	if (len >= VHX_UNIX_PATH_MAX) {
-		vhx_error_set(err, "the path of a socket is at most %zu bytes long, not %zu",
-			      VHX_UNIX_PATH_MAX - 1, len);
-		return -ENAMETOOLONG;
-	}
-	memcpy(path, text, len + 1);
-	return 0;
-}
-
 int vhx_vhost_user_spec_parse(const char *text, struct vhx_vhost_user_spec *spec,
 			      struct vhx_error *err)
 {
@@ -146,7 +129,7 @@ int vhx_vhost_user_spec_parse(const char *text, struct vhx_vhost_user_spec *spec
 	ret = vhx_fields_next(&fields, path, err);
 	if (ret < 0)
 		return ret;
-	ret = socket_path_copy(spec->path, path, err);
+	ret = vhx_socket_path_copy(spec->path, path, err);
 	if (ret)
 		return ret;
 	return vhx_keys_parse(&fields, vhost_user_keys, VHX_ARRAY_SIZE(vhost_user_keys), spec, err);

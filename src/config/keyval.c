@@ -67,6 +67,19 @@ static int number_store(const struct vhx_key *key, void *field, const char *valu
 	return ret;
 }
 
+static int size_store(const struct vhx_key *key, void *field, const char *value,
+		      struct vhx_error *err)
+{
+	uint64_t v;
+	int ret;
+
+	assert(key->bounds.max <= UINT32_MAX);
+	ret = vhx_size_parse(value, &key->bounds, &v, err);
+	if (!ret)
+		*(uint32_t *)field = (uint32_t)v;
+	return ret;
+}
+
 static int fd_store(const struct vhx_key *key, void *field, const char *value,
 		    struct vhx_error *err)
 {
@@ -84,7 +97,7 @@ static int (*const store[])(const struct vhx_key *key, void *field, const char *
 			    struct vhx_error *err) = {
 	[VHX_KEY_TEXT] = text_store,	 [VHX_KEY_FLAG] = switch_store,
 	[VHX_KEY_SWITCH] = switch_store, [VHX_KEY_NUMBER] = number_store,
-	[VHX_KEY_FD] = fd_store,
+	[VHX_KEY_SIZE] = size_store,	 [VHX_KEY_FD] = fd_store,
 };
 
 static const char *key_name(const void *table, unsigned int i)

@@ -20,6 +20,7 @@ enum vhx_key_kind {
 	VHX_KEY_FLAG, /* bool: `key`, `key=on` or `key=off` */
 	VHX_KEY_SWITCH, /* bool: `key=on` or `key=off` */
 	VHX_KEY_NUMBER, /* uint32_t within bounds */
+	VHX_KEY_SIZE, /* uint32_t bytes within bounds, with suffixes */
 	VHX_KEY_FD, /* int: the number of a descriptor */
 };
 
@@ -29,7 +30,7 @@ struct vhx_key {
 	size_t offset; /* of the field in the struct */
 	uint32_t text_max; /* texts: size of the field */
 	bool required;
-	struct vhx_number_bounds bounds; /* numbers */
+	struct vhx_number_bounds bounds; /* numbers and sizes */
 	/* Texts: more rules, checked before the value is stored. May be NULL. */
 	int (*check)(const char *value, struct vhx_error *err);
 	const char *metavar, *help; /* for --help; a flag has no metavar */

@@ -16,7 +16,7 @@ enum vhx_exit {
 	VHX_EXIT_USAGE = 2,
 };
 
-/* Embedded in a program's own settings as `common`; VHX_PROGRAM_OPTIONS() are its rows. */
+/* Embedded in a program's own settings as `common`; VHX_PROGRAM_OPTIONS() are its rows, or some. */
 struct vhx_program_settings {
 	const char *control;
 	uint64_t ring_size;
@@ -27,10 +27,18 @@ struct vhx_program_settings {
 /* A second of spinning is more than anybody can want. */
 #define VHX_PROGRAM_POLL_US_MAX 1000000u
 
-#define VHX_PROGRAM_OPTIONS(type)                                                                  \
+#define VHX_PROGRAM_OPTION_CONTROL(type)                                                           \
 	{ .name = "control", .metavar = "PATH", .kind = VHX_OPTION_STRING,                         \
 	  .offset = offsetof(type, common.control),                                                \
-	  .help = "answer vhxctl on this unix socket" },                                           \
+	  .help = "answer vhxctl on this unix socket" }
+
+#define VHX_PROGRAM_OPTION_LOG(type)                                                               \
+	{ .name = "log-level", .metavar = "LEVEL", .kind = VHX_OPTION_CHOICE,                      \
+	  .offset = offsetof(type, common.log_level), .choices = vhx_log_levels,                   \
+	  .help = "error, warning, notice, info (default) or debug" }
+
+#define VHX_PROGRAM_OPTIONS(type)                                                                  \
+	VHX_PROGRAM_OPTION_CONTROL(type),                                                          \
 	{ .name = "ring-size", .metavar = "SIZE", .kind = VHX_OPTION_SIZE,                         \
 	  .offset = offsetof(type, common.ring_size),                                              \
 	  .bounds = { VHX_LOCAL_RING_MIN, VHX_LOCAL_RING_MAX, true },                              \
@@ -41,9 +49,7 @@ struct vhx_program_settings {
 	  .bounds = { 0, VHX_PROGRAM_POLL_US_MAX, false },                                         \
 	  .help = "look for work up to N microseconds before sleeping\n"                     \
 		  "(default 32; 0 on a single CPU)" },              \
-	{ .name = "log-level", .metavar = "LEVEL", .kind = VHX_OPTION_CHOICE,                      \
-	  .offset = offsetof(type, common.log_level), .choices = vhx_log_levels,                   \
-	  .help = "error, warning, notice, info (default) or debug" }
+	VHX_PROGRAM_OPTION_LOG(type)
 
 struct vhx_program {
 	struct vhx_log_stderr sink;

@@ -40,7 +40,7 @@ static int value_add(struct json_object *into, const char *name, struct json_obj
 	return -ENOMEM;
 }
 
-static int text_add(struct json_object *into, const char *name, const char *text)
+int vhx_stats_add_text(struct json_object *into, const char *name, const char *text)
 {
 	return value_add(into, name, json_object_new_string(text));
 }
@@ -63,9 +63,9 @@ int vhx_stats_begin(struct json_object *into, const char *program, uint64_t memo
 {
 	int ret;
 
-	ret = text_add(into, "program", program);
+	ret = vhx_stats_add_text(into, "program", program);
 	if (!ret)
-		ret = text_add(into, "version", VHX_VERSION);
+		ret = vhx_stats_add_text(into, "version", VHX_VERSION);
 	if (!ret)
 		ret = value_add(into, "pid", json_object_new_int64(getpid()));
 	if (!ret)
@@ -94,9 +94,9 @@ static int port_add(struct json_object *into, const struct vhx_port *port)
 {
 	int ret;
 
-	ret = text_add(into, "peer", port->peer.text);
+	ret = vhx_stats_add_text(into, "peer", port->peer.text);
 	if (!ret)
-		ret = text_add(into, "provider", port->ops->name);
+		ret = vhx_stats_add_text(into, "provider", port->ops->name);
 	if (!ret)
 		ret = vhx_stats_add_counters(into, port_counters, VHX_ARRAY_SIZE(port_counters),
 					     &port->stats);
@@ -110,7 +110,7 @@ int vhx_stats_add_channel(struct json_object *into, const struct vhx_stats_chann
 
 	if (!item)
 		return -ENOMEM;
-	ret = text_add(item, "state", channel->state);
+	ret = vhx_stats_add_text(item, "state", channel->state);
 	if (!ret && channel->port)
 		ret = port_add(item, channel->port);
 	if (!ret)
@@ -126,11 +126,11 @@ int vhx_stats_add_device(struct json_object *into, const struct vhx_stats_device
 
 	if (!item)
 		return -ENOMEM;
-	ret = text_add(item, "id", device->id);
+	ret = vhx_stats_add_text(item, "id", device->id);
 	if (!ret)
-		ret = text_add(item, "type", device->type);
+		ret = vhx_stats_add_text(item, "type", device->type);
 	if (!ret)
-		ret = text_add(item, "state", device->state);
+		ret = vhx_stats_add_text(item, "state", device->state);
 	if (!ret)
 		ret = vhx_stats_add_counters(item, device_counters, VHX_ARRAY_SIZE(device_counters),
 					     device);

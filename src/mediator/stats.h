@@ -52,6 +52,8 @@ int vhx_stats_begin(struct json_object *into, const char *program, uint64_t memo
 int vhx_stats_add_channel(struct json_object *into, const struct vhx_stats_channel *channel);
 int vhx_stats_add_device(struct json_object *into, const struct vhx_stats_device *device);
 
+int vhx_stats_add_text(struct json_object *into, const char *name, const char *text);
+
 /* The counters of the struct at @base that @table names. For what else a program counts. */
 int vhx_stats_add_counters(struct json_object *into, const struct vhx_stats_counter *table,
 			   unsigned int cnt, const void *base);
