@@ -1,82 +1,42 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
- * Differences between the kernels that the modules are built for, 6.1 and later. All of them are
- * here; the sources are written for the newest.
+ * Where kernels differ: 6.1 is the oldest one. Nothing else asks for a version.
  */
 #ifndef HMX_COMPAT_H
 #define HMX_COMPAT_H
 
-#include <linux/device/class.h>
-#include <linux/module.h>
-#include <linux/slab.h>
 #include <linux/version.h>
-#include <linux/virtio.h>
 #include <linux/virtio_config.h>
 
-/* A descriptor's address must be usable as a pointer, for as long as the request lasts. */
 #if defined(CONFIG_HIGHMEM) || !defined(CONFIG_64BIT)
-#error "virtio_hmx needs a 64-bit kernel, whose memory is always mapped"
+#error "virtio_hmx reaches buffers by their linear address: 64 bits, and no CONFIG_HIGHMEM"
 #endif
 
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
-#define hmx_class_create(name) class_create(name)
+/* What find_vqs() is told of each queue: three arrays, or since 6.11 one of structures. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 11, 0)
+#define HMX_VQ_INFO_PARAMS \
+	vq_callback_t *vq_callbacks[], const char *const vq_names[], const bool *vq_ctx
+#define hmx_vq_callback(i) (vq_callbacks[i])
+#define hmx_vq_name(i) (vq_names[i])
+#define hmx_vq_ctx(i) (vq_ctx && vq_ctx[i])
 #else
-#define hmx_class_create(name) class_create(THIS_MODULE, name)
+#define HMX_VQ_INFO_PARAMS struct virtqueue_info vq_infos[]
+#define hmx_vq_callback(i) (vq_infos[i].callback)
+#define hmx_vq_name(i) (vq_infos[i].name)
+#define hmx_vq_ctx(i) (vq_infos[i].ctx)
 #endif
 
 /*
- * HMX_DEFINE_FIND_VQS(name, find) defines the find_vqs of struct virtio_config_ops as @name, in
- * terms of
- *
- *	int find(struct virtio_device *vdev, unsigned int nvqs, struct virtqueue *vqs[],
- *		 struct virtqueue_info infos[]);
+ * Before 6.7 virtio_net spins for the answer to a control command without giving up the CPU. Where there is
+ * just one, nobody is left to fetch the answer.
  */
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
-
-#define HMX_DEFINE_FIND_VQS(name, find)                                                         \
-static int name(struct virtio_device *vdev, unsigned int nvqs, struct virtqueue *vqs[],         \
-		struct virtqueue_info infos[], struct irq_affinity *desc)                       \
-{                                                                                               \
-	return find(vdev, nvqs, vqs, infos);                                                    \
-}
-
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+#define HMX_NET_CONTROL_SPINS true
 #else
-
-struct virtqueue_info {
-	const char *name; /* NULL: the driver has no use for this queue */
-	vq_callback_t *callback;
-	bool ctx;
-};
-
-static inline struct virtqueue_info *hmx_infos_new(unsigned int nvqs, vq_callback_t *callbacks[],
-						   const char *const names[], const bool *ctx)
-{
-	struct virtqueue_info *infos = kcalloc(nvqs, sizeof(*infos), GFP_KERNEL);
-	unsigned int i;
-
-	for (i = 0; infos && i < nvqs; i++) {
-		infos[i].name = names[i];
-		infos[i].callback = callbacks[i];
-		infos[i].ctx = ctx && ctx[i];
-	}
-	return infos;
-}
-
-#define HMX_DEFINE_FIND_VQS(name, find)                                                         \
-static int name(struct virtio_device *vdev, unsigned int nvqs, struct virtqueue *vqs[],         \
-		vq_callback_t *callbacks[], const char *const names[], const bool *ctx,         \
-		struct irq_affinity *desc)                                                      \
-{                                                                                               \
-	struct virtqueue_info *infos = hmx_infos_new(nvqs, callbacks, names, ctx);              \
-	int ret = infos ? find(vdev, nvqs, vqs, infos) : -ENOMEM;                               \
-												\
-	kfree(infos);                                                                           \
-	return ret;                                                                             \
-}
-
+#define HMX_NET_CONTROL_SPINS false
 #endif
 
-/* From 6.18 on a device brings the mapping of its addresses itself; before, through its parent. */
+/* Since 6.18 a device brings the mapping of its addresses itself; before, its parent does. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0)
 #define HMX_HAVE_VIRTIO_MAP 1
 #endif

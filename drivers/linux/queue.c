@@ -53,10 +53,7 @@
  */
 #define INDIRECT_MAX 1024u
 
-/*
- * Largest chunk: that of the largest message that any provider moves. Below HMX_PUMP_BYTES with its
- * walk.
- */
+/* Largest chunk: that of the largest message that any provider moves. */
 #define CHUNK_MAX (SZ_256K + SZ_8K)
 
 /*
@@ -497,6 +494,7 @@ static int cursor_step(struct hmx_queue *q, u32 budget)
 	q->window_wait = false;
 	if (!s->begun && !s->window && !window_take(q, s, slot_too_big(q, s) ? len : s->out_len)) {
 		q->window_wait = true;
+		q->stats.starved++;
 		return -EAGAIN;
 	}
 	if (message_open(q, len))
@@ -513,8 +511,8 @@ static bool queue_sendable(const struct hmx_queue *q)
 	       hmx_device_queue_live(q->dev, q->index);
 }
 
-/* True: there is more, but no budget for it. */
-static bool queue_send(struct hmx_queue *q, u32 budget)
+/* True: there is more, but no budget for it. @first: what the first record may cost. */
+static bool queue_send(struct hmx_queue *q, u32 budget, u32 first)
 {
 	while (!q->broken) {
 		u32 cost = 0;
@@ -528,29 +526,33 @@ static bool queue_send(struct hmx_queue *q, u32 budget)
 		budget -= min(budget, cost);
 		if (!ret)
 			continue;
-		ret = cursor_step(q, budget);
+		ret = cursor_step(q, max(budget, first));
 		if (ret == -ENOSPC)
 			return true;
-		if (ret < 0) {
-			q->stats.starved++;
+		if (ret < 0)
 			return false;
-		}
 		budget -= min_t(u32, budget, ret);
+		first = 0;
 	}
 	return false;
 }
 
-bool hmx_queue_pump(struct hmx_queue *q, u32 budget)
+static bool queue_pump(struct hmx_queue *q, u32 budget, u32 first)
 {
 	struct hmx_tx *tx = &q->dev->ch->tx;
 	bool more;
 
 	if (!queue_sendable(q))
 		return false;
-	more = queue_send(q, budget);
+	more = queue_send(q, budget, first);
 	if (tx->open)
 		hmx_tx_commit(tx);
 	return more;
+}
+
+bool hmx_queue_pump(struct hmx_queue *q, u32 budget)
+{
+	return queue_pump(q, budget, CHUNK_MAX);
 }
 
 /*
@@ -564,7 +566,7 @@ static bool queue_notify(struct virtqueue *vq)
 
 	spin_lock_irqsave(queue_lock(q), flags);
 	q->stats.notifies++;
-	work = hmx_queue_pump(q, HMX_NOTIFY_BYTES);
+	work = queue_pump(q, HMX_NOTIFY_BYTES, 0);
 	/* What has to be told to the driver, or ends with an error, is the work's. */
 	work |= q->broken || q->dev->failed;
 	spin_unlock_irqrestore(queue_lock(q), flags);

@@ -324,11 +324,10 @@ struct hmx_queue {
 
 /*
  * What pumping may cost with interrupts off, in bytes copied; to look at a descriptor counts as
- * HMX_DESC_COST. A notify takes a request of 128 KiB and its heads. The work goes on from there, and its budget
- * is never below HMX_PUMP_BYTES: that is more than any one record, so it always gets on.
+ * HMX_DESC_COST. A notify takes a request of 128 KiB and its heads, and leaves a larger one to the work.
  */
 #define HMX_NOTIFY_BYTES (132u << 10)
-#define HMX_PUMP_BYTES (512u << 10)
+#define HMX_PUMP_BYTES (128u << 10)
 #define HMX_DESC_COST 64u
 
 /*
@@ -341,8 +340,8 @@ struct hmx_queue *hmx_queue_new(struct hmx_device *dev, u16 index, u16 size, boo
 void hmx_queue_free(struct hmx_queue *q);
 
 /*
- * Under the lock: takes new chains and sends what can be sent, at the cost of at most @budget. True: there is more.
- * Does nothing if the queue is not live or AVAIL may not go out.
+ * Under the lock, in the work: takes new chains and sends what can be sent, at the cost of @budget, or of one record
+ * where that is more. True: there is more. Does nothing if the queue is not live or AVAIL may not go out.
  */
 bool hmx_queue_pump(struct hmx_queue *q, u32 budget);
 /* The work: a USED message of the queue's open epoch. 0, or -EPROTO: the channel ends. */
