@@ -5,14 +5,22 @@
 # shellcheck shell=bash
 
 deb_apt_options=()
+# Packages of another architecture than this machine's come through private lists only.
+deb_arch=''
 
-# The private state shares the system's sources and nothing else.
+# The private state shares the system's sources and nothing else. A day is young enough for its lists.
 deb_use_private_lists() {
-	local dir=$1/apt
+	local dir=$1/apt${deb_arch:+-$deb_arch}
 	mkdir -p "$dir/lists/partial" "$dir/archives/partial"
 	deb_apt_options=(-o "Dir::State::Lists=$dir/lists" -o "Dir::Cache=$dir"
 		-o APT::Sandbox::User=root)
-	apt-get -q "${deb_apt_options[@]}" update >"$dir/update.log" 2>&1
+	if [ -n "$deb_arch" ]; then
+		: >"$dir/status"
+		deb_apt_options+=(-o "APT::Architecture=$deb_arch" -o "APT::Architectures=$deb_arch"
+			-o "Dir::State::status=$dir/status")
+	fi
+	[ -z "$(find "$dir/updated" -mmin -1440 2>/dev/null)" ] || return 0
+	apt-get -q "${deb_apt_options[@]}" update >"$dir/update.log" 2>&1 && : >"$dir/updated"
 }
 
 # deb_version PACKAGE: the version apt would fetch; nothing where apt does not know it.
@@ -47,7 +55,9 @@ deb_unpack() {
 # apt knows nothing, the newest cached one serves. PACKAGE "meta:NAME" is resolved first.
 deb_fetch() {
 	local cache=$1 pkg=$2 prefix=$3 name version round dir
+	deb_apt_options=()
 	for round in system private; do
+		[ $round = system ] && [ -n "$deb_arch" ] && continue
 		[ $round = private ] && ! deb_use_private_lists "$cache" && break
 		name=$pkg
 		case $pkg in meta:*) name=$(deb_concrete "${pkg#meta:}") ;; esac
@@ -62,5 +72,5 @@ deb_fetch() {
 	done
 	dir=$(find "$cache" -maxdepth 1 -type d -name "$prefix-[0-9]*" ! -name '*.tmp.*' 2>/dev/null |
 		sort -V | tail -n 1)
-	[ -n "$dir" ] && echo "$dir"
+	[ -z "$dir" ] || echo "$dir"
 }

@@ -1,30 +1,34 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# guest-qemu.sh: prepares the stock Debian guest for QEMU: the kernel package that linux-image-amd64
-# stands for (downloaded, never installed). Prints its directory: vmlinuz, initramfs.cpio, fio.cpio.
+# guest-qemu.sh [6.1|6.12 [amd64|arm64]]: prepares a stock Debian guest for QEMU (downloaded, never
+# installed) and prints its directory: vmlinuz, initramfs.cpio, fio.cpio, and the unpacked package as
+# root. Cached by version.
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
-here=$(cd "$(dirname "$0")" && pwd)
-cache=${VHX_CACHE:-$here/../../cache}
-mkdir -p "$cache"
-cache=$(cd "$cache" && pwd)
+# shellcheck source=cache.sh
+. "$(dirname "$0")/cache.sh"
 # shellcheck source=deb.sh
 . "$here/deb.sh"
+kernel=${1:-6.1} arch=${2:-amd64}
+case $kernel-$arch in
+6.1-amd64) package=meta:linux-image-amd64 ;;
+6.1-arm64) package=meta:linux-image-arm64 ;;
+6.12-*) package=meta:linux-image-6.12-$arch ;;
+*) echo "guest-qemu: no kernel $kernel for $arch" >&2; exit 2 ;;
+esac
+[ "$arch" = "$(dpkg --print-architecture)" ] || deb_arch=$arch
 
 exec 9>"$cache/.lock"
 flock 9
-dir=$(deb_fetch "$cache" meta:linux-image-amd64 linux)
-[ -n "$dir" ] || { echo "guest-qemu: the kernel package can't be downloaded" >&2; exit 1; }
+dir=$(deb_fetch "$cache" "$package" "linux-$kernel-$arch")
+[ -n "$dir" ] || { echo "guest-qemu: kernel $kernel for $arch can't be downloaded" >&2; exit 77; }
 version=$(basename "$dir"/root/lib/modules/*)
-ln -sfT "root/boot/vmlinuz-$version" "$dir/vmlinuz"
-
-if [ ! -e "$dir/initramfs.cpio" ] || [ "$here/guest/init" -nt "$dir/initramfs.cpio" ] ||
-	[ "$here/mkinitramfs.sh" -nt "$dir/initramfs.cpio" ]; then
-	depmod -b "$dir/root" "$version"
-	"$here/mkinitramfs.sh" "$dir/root" "$version" "$dir/initramfs.cpio" \
-		virtio_pci virtio_blk ext4
+[ -e "$dir/root/lib/modules/$version/modules.dep" ] || depmod -b "$dir/root" "$version"
+if [ -n "$deb_arch" ]; then
+	busybox=$(deb_fetch "$cache" busybox-static "busybox-$arch")
+	[ -n "$busybox" ] || { echo "guest-qemu: no busybox for $arch" >&2; exit 77; }
+	export BUSYBOX=$busybox/root/bin/busybox
 fi
-if [ -x /usr/bin/fio ] && [ ! -e "$dir/fio.cpio" ]; then
-	"$here/mkinitramfs.sh" --program /usr/bin/fio "$dir/fio.cpio"
-fi
-echo "$dir"
+# The first are loaded at boot; the others wait for modprobe.
+cache_guest "$dir" "$version" "vmlinuz=root/boot/vmlinuz-$version" virtio_pci virtio_blk ext4 \
+	+virtio_net +virtio_console +virtio_rng +vmw_vsock_virtio_transport +tun

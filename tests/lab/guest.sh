@@ -20,12 +20,15 @@ guest_usage() {
 	  --pidfile FILE   write the process id of the virtual machine there
 	  --quiet          do not show the console
 	  --append TEXT    more words for the kernel command line
+	  --modules DIR    the guest has the modules of DIR in /driver; what the kernel says is judged at the
+	                   end, and a complaint is a failure
+	  --load "NAME [PARAMETER]..."  insmod /driver/NAME.ko before the script; may be repeated, in order
 	TEXT
 }
 
-guest_disks=() guest_files=()
+guest_disks=() guest_files=() guest_load=()
 guest_script='' guest_fio=no guest_mem=256M guest_timeout=120 guest_log='' guest_stdin=/dev/null
-guest_pidfile='' guest_quiet=no guest_append='' guest_pid='' guest_tmp='' guest_tail='' guest_vm_pid=''
+guest_pidfile='' guest_quiet=no guest_append='' guest_pid='' guest_tmp='' guest_tail='' guest_vm_pid='' guest_modules=''
 
 # guest_option ARG [VALUE]: sets guest_shift to the number of words it took, 0 for none.
 guest_option() {
@@ -40,6 +43,8 @@ guest_option() {
 	--stdin) guest_stdin=$2 ;;
 	--pidfile) guest_pidfile=$2 ;;
 	--append) guest_append=$2 ;;
+	--modules) guest_modules=$2 ;;
+	--load) guest_load+=("$2") ;;
 	--fio) guest_fio=yes guest_shift=1 ;;
 	--quiet) guest_quiet=yes guest_shift=1 ;;
 	*) guest_shift=0 ;;
@@ -65,6 +70,18 @@ guest_end() {
 	[ -n "$guest_tmp" ] && rm -rf "$guest_tmp"
 }
 
+# What init loads after its own modules, line by line, and that it judges the kernel's log at the end.
+guest_add_driver() {
+	local line
+	mkdir "$guest_tmp/add/driver"
+	cp "$guest_modules"/*.ko "$guest_tmp/add/driver/" || exit 2
+	for line in ${guest_load[@]+"${guest_load[@]}"}; do
+		[ -e "$guest_tmp/add/driver/${line%% *}.ko" ] ||
+			{ echo "$0: no ${line%% *}.ko in $guest_modules" >&2; exit 2; }
+		echo "$line"
+	done >"$guest_tmp/add/driver/order" || exit 2
+}
+
 # guest_prepare DIR: the initramfs of this run in guest_tmp.
 guest_prepare() {
 	local dir=$1 f
@@ -77,6 +94,7 @@ guest_prepare() {
 	for f in ${guest_files[@]+"${guest_files[@]}"}; do
 		cp "$f" "$guest_tmp/add/"
 	done
+	[ -z "$guest_modules" ] || guest_add_driver
 	(cd "$guest_tmp/add" && find . -mindepth 1 | cpio -o -H newc -R 0:0 --quiet) \
 		>"$guest_tmp/add.cpio"
 	set -- "$dir/initramfs.cpio" "$guest_tmp/add.cpio"

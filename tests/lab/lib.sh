@@ -208,6 +208,17 @@ need_uml() {
 		skip "$(tail -n 1 "$tmp/guest-uml.err")"
 }
 
+# A kernel that can't be fetched is a reason to skip, one that does not build is not.
+need_umlk() {
+	local rc
+	need cpio cpio
+	need_file /bin/busybox busybox-static
+	"$vhx_lab/guest-umlk.sh" >/dev/null 2>"$tmp/guest-umlk.log"
+	rc=$?
+	[ $rc -ne 77 ] || skip "$(tail -n 1 "$tmp/guest-umlk.log")"
+	[ $rc -eq 0 ] || fail "the lab's kernel can't be made"
+}
+
 need_qemu() {
 	need qemu-system-x86_64 qemu-system-x86
 	need cpio cpio
@@ -218,10 +229,14 @@ need_qemu() {
 }
 
 # boot KIND OPTION...: starts a guest as daemon "guest"; its console is guest.log, and `say` writes
-# to it. KIND is uml or qemu.
+# to it. KIND is uml, umlk (the lab's own kernel) or qemu.
 boot() {
 	local kind=$1
 	shift
+	if [ "$kind" = umlk ]; then
+		kind=uml
+		set -- --own "$@"
+	fi
 	[ -p "$tmp/console" ] || mkfifo "$tmp/console"
 	rm -f "$tmp/guest.pid"
 	start guest-run "$vhx_lab/$kind.sh" --quiet --log "$tmp/guest.log" \

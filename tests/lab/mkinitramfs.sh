@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# mkinitramfs.sh ROOT VERSION OUT MODULE...: an initramfs of busybox, the lab's init and the named
-# modules with what they depend on, in load order. ROOT has lib/modules/VERSION.
+# mkinitramfs.sh ROOT VERSION OUT [MODULE | +MODULE]...: an initramfs of busybox (BUSYBOX, that of this
+# machine by default), the lab's init and the named modules with what they depend on. Init loads them in
+# this order; those with a + only lie there for modprobe. ROOT has lib/modules/VERSION.
 # mkinitramfs.sh --program FILE OUT: a dynamic program of the host with its libraries, as an archive
 # to append. Kernels unpack any number of archives in a row; modules built into the kernel are
 # skipped.
@@ -12,8 +13,8 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
 pack() {
-	(cd "$tmp" && find . -mindepth 1 | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet) >"$1.tmp"
-	mv "$1.tmp" "$1"
+	(cd "$tmp" && find . -mindepth 1 | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet) >"$1.tmp.$$"
+	mv "$1.tmp.$$" "$1"
 }
 
 add_program() {
@@ -25,18 +26,20 @@ add_program() {
 		done
 }
 
+# add_module NAME LIST: the files that LIST gets are new in it, what they need before them.
 add_module() {
 	local file name
 	modprobe -d "$root" -S "$version" -D "$1" | sed -n 's/^insmod \([^ ]*\).*/\1/p' |
 		while read -r file; do
 			name=$(basename "$file")
 			name=${name%.xz}
-			[ -e "$tmp/modules/$name" ] && continue
+			grep -qx "$name" "$2" && continue
+			echo "$name" >>"$2"
+			[ -e "$modules/$name" ] && continue
 			case $file in
-			*.xz) xz -dc "$file" >"$tmp/modules/$name" ;;
-			*) cp "$file" "$tmp/modules/$name" ;;
+			*.xz) xz -dc "$file" >"$modules/$name" ;;
+			*) cp "$file" "$modules/$name" ;;
 			esac
-			echo "$name" >>"$tmp/modules/order"
 		done
 }
 
@@ -48,11 +51,24 @@ fi
 
 root=$1 version=$2 out=$3
 shift 3
-mkdir -p "$tmp"/{bin,dev,proc,sys,tmp,mnt,modules}
-cp /bin/busybox "$tmp/bin/busybox"
+modules=$tmp/lib/modules/$version
+mkdir -p "$tmp"/{bin,dev,proc,sys,tmp,mnt} "$modules"
+install -m 755 "${BUSYBOX:-/bin/busybox}" "$tmp/bin/busybox"
 install -m 755 "$here/guest/init" "$tmp/init"
-: >"$tmp/modules/order"
+install -m 755 "$here/guest/dmesg.sh" "$tmp/bin/dmesg-clean"
+: >"$modules/load"
+: >"$tmp/lie"
 for m in "$@"; do
-	add_module "$m"
+	case $m in
+	+*) add_module "${m#+}" "$tmp/lie" ;;
+	*) add_module "$m" "$modules/load" ;;
+	esac
 done
+rm "$tmp/lie"
+if [ $# -gt 0 ]; then
+	cp "$root/lib/modules/$version/modules.builtin"* "$root/lib/modules/$version/modules.order" \
+		"$modules"
+	depmod -b "$tmp" "$version"
+	rm -f "$modules"/modules.*.bin
+fi
 pack "$out"

@@ -45,7 +45,7 @@ done
 
 command -v qemu-system-x86_64 >/dev/null ||
 	{ echo "qemu.sh: package qemu-system-x86 is needed" >&2; exit 77; }
-dir=$("$here/guest-qemu.sh") || exit 77
+dir=$("$here/guest-qemu.sh") || exit
 guest_prepare "$dir"
 devices=() n=0
 for d in ${guest_disks[@]+"${guest_disks[@]}"}; do

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # setup.sh [GROUP...]: the packages that building and testing need, by name and with the reason, in
 # one place. As root it installs what is missing and says so; anyone else gets the list.
-#   groups: build test guest qemu load bench sanitize style (default: all)
+#   groups: build test guest kernel qemu load bench sanitize style (default: all)
 #   --list prints the table, --missing prints the missing names only and installs nothing.
 # Exit status: 0 nothing is missing (any more), 1 something is, 2 usage.
 set -u
@@ -25,6 +25,11 @@ packages() {
 	cpio | /usr/bin/cpio | guest | packs their initramfs
 	kmod | /sbin/depmod | guest | module order of the lab guests
 	xz-utils | /usr/bin/xz | guest | unpacks packages and modules
+	make | /usr/bin/make | kernel | builds kernel and modules
+	flex | /usr/bin/flex | kernel | configures the lab's own kernel
+	bison | /usr/bin/bison | kernel | configures the lab's own kernel
+	bc | /usr/bin/bc | kernel | computes its time constants
+	patch | /usr/bin/patch | kernel | applies umlk.patch to its source
 	fio | /usr/bin/fio | load | verify load in the guests
 	qemu-system-x86 | /usr/bin/qemu-system-x86_64 | qemu | the stock Debian guest
 	qemu-utils | /usr/bin/qemu-io | qemu | a second program that locks images
@@ -46,7 +51,7 @@ for a in "$@"; do
 	case $a in
 	--list) list=yes ;;
 	--missing) only_missing=yes ;;
-	build|test|guest|qemu|load|bench|sanitize|style) want+=("$a") ;;
+	build|test|guest|kernel|qemu|load|bench|sanitize|style) want+=("$a") ;;
 	*) echo "setup.sh: unknown argument '$a'" >&2; exit 2 ;;
 	esac
 done

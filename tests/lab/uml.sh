@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# uml.sh: boots Debian's User-Mode Linux with disks on vhost-user sockets and runs a script in it.
+# uml.sh: boots User-Mode Linux with disks on vhost-user sockets and runs a script in it: Debian's, or the
+# lab's own one with KASAN, lockdep and modules.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=guest.sh
@@ -21,18 +22,23 @@ memory_dir() {
 	return 1
 }
 
+kind=uml
 while [ $# -gt 0 ]; do
+	case $1 in
+	--own) kind=umlk; shift; continue ;;
+	esac
 	guest_option "$1" "${2-}"
 	if [ "$guest_shift" -eq 0 ]; then
 		echo "usage: uml.sh [OPTION]..."
 		guest_usage
+		echo "  --own            the kernel of guest-umlk.sh instead of Debian's"
 		[ "$1" = --help ]
 		exit $((2 * $?))
 	fi
 	shift "$guest_shift"
 done
 
-dir=$("$here/guest-uml.sh") || exit 77
+dir=$("$here/guest-$kind.sh") || exit
 TMPDIR=$(memory_dir) || exit 77
 guest_prepare "$dir"
 export TMPDIR
@@ -41,6 +47,6 @@ for d in ${guest_disks[@]+"${guest_disks[@]}"}; do
 	devices+=("virtio_uml.device=$d:2")
 done
 # shellcheck disable=SC2086 # the words of guest_append are words of the command line
-guest_run "$dir/linux.uml" "mem=$guest_mem" "initrd=$guest_tmp/initrd" \
+guest_run "$dir/linux" "mem=$guest_mem" "initrd=$guest_tmp/initrd" \
 	${devices[@]+"${devices[@]}"} con0=fd:0,fd:1 con=null ssl=null \
 	"uml_dir=$guest_tmp/" "umid=guest" selinux=0 quiet loglevel=2 $guest_append
