@@ -27,8 +27,8 @@
 #endif
 
 /*
- * Before 6.7 virtio_net spins for the answer to a control command without giving up the CPU. Where there is
- * just one, nobody is left to fetch the answer.
+ * Before 6.7 virtio_net spins for the answer to a control command without giving up the CPU. Where
+ * there is just one, nobody is left to fetch the answer.
  */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
 #define HMX_NET_CONTROL_SPINS true

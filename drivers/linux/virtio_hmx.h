@@ -13,14 +13,14 @@
  * Locks and contexts
  *
  * hmx_port.lock (irq-safe; "the lock") covers all that sends: credit, the open message, waiting
- * control messages, and of a queue what has been taken from its ring and what has been sent. It also covers
- * what is wanted of a device and what is applied. It nests inside virtqueue locks of drivers, since
- * virtqueue_notify() may be called under them; so nothing that takes such a lock (vring_interrupt(),
- * virtio_config_changed()) is called with it held.
+ * control messages, and of a queue what has been taken from its ring and what has been sent. It
+ * also covers what is wanted of a device and what is applied. It nests inside virtqueue locks of
+ * drivers, since virtqueue_notify() may be called under them; so nothing that takes such a lock
+ * (vring_interrupt(), virtio_config_changed()) is called with it held.
  *
  * The channel's work is the only one that takes messages, so what is only changed on arrival has no
- * lock: the receiving half of a slot, the used ring. It never waits for a driver. Whoever must be sure
- * that it is not in the middle of a queue clears hmx_queue.live under the lock, then calls
+ * lock: the receiving half of a slot, the used ring. It never waits for a driver. Whoever must be
+ * sure that it is not in the middle of a queue clears hmx_queue.live under the lock, then calls
  * hmx_channel_sync().
  *
  * Adding and removing devices binds and unbinds drivers, which wait for control responses; so it
@@ -32,6 +32,7 @@
 #include <linux/completion.h>
 #include <linux/kref.h>
 #include <linux/list.h>
+#include <linux/mutex.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
@@ -41,6 +42,7 @@
 #include <vhx/virtio_msg.h>
 #include <vhx/wire.h>
 
+#include "compat.h"
 #include "hmx.h"
 
 struct dentry;
@@ -84,6 +86,7 @@ struct hmx_key {
 struct hmx_tx {
 	struct hmx_channel *ch;
 	bool open;
+	u32 type;
 	u32 len, cap;	/* bytes so far, and at most */
 	u8 *head;	/* what is copied: headers, records, small and scattered payload */
 	u32 head_len, head_cap;
@@ -92,11 +95,25 @@ struct hmx_tx {
 };
 
 enum hmx_channel_state {
-	HMX_CLOSED,	/* removed, frozen, or about to be opened */
+	HMX_CLOSED,	/* removed, or frozen */
 	HMX_WAITING,	/* the last life ended; the next begins after a pause */
 	HMX_OPENING,	/* the port is open, the peers have not met */
 	HMX_HELLO,	/* HELLO is under way */
 	HMX_UP,		/* control and data flow */
+	HMX_STATE_CNT_,
+};
+
+/*
+ * Bytes of the largest message that we build: what is gathered and sent in one holding of the lock.
+ */
+#define HMX_TX_MESSAGE_MAX (256u << 10)
+
+struct hmx_channel_stats {
+	u64 lives;	  /* times that the channel was up */
+	u64 credits_sent; /* bare ones */
+	u64 data_sent;	  /* AVAIL messages */
+	u64 stale;	  /* messages of other incarnations, or of devices that are no more */
+	u64 pings;
 };
 
 struct hmx_channel {
@@ -105,29 +122,54 @@ struct hmx_channel {
 	int id;
 	enum hmx_channel_state state;
 	int error; /* why this life ends, 0: it does not */
-	bool removing;
-	struct workqueue_struct *wq;
-	struct work_struct work;	 /* the channel's work, see above */
-	struct delayed_work reopen;	 /* from WAITING to OPENING */
-	struct delayed_work tick;	 /* control timeouts, HELLO timeout, PING */
-	struct work_struct scan;	 /* discovery: adds and removes devices */
+	bool opened;   /* the port is to be closed; the channel's work, or who has cancelled it */
+	bool removing; /* no new devices, no new life: if this one ends, requests fail */
+	struct workqueue_struct *wq; /* ordered: one of the three below at a time */
+	struct work_struct work;     /* the channel's work, see above */
+	struct delayed_work reopen;  /* from WAITING to OPENING */
+	struct delayed_work tick;    /* time-outs, PING; armed while something is outstanding */
+	unsigned int backoff_ms;
 
 	/* HELLO: docs/wire.md, section 4 */
 	u32 inc, peer_inc;
-	bool met, named;	/* we know the peer; it knows us */
+	bool met; /* we know the peer */
 	bool hello_due;
-	u32 max_message; /* that we may send */
+	unsigned long hello_until; /* jiffies */
+	unsigned long up_since;
+	u32 rx_max_message; /* as our HELLO says */
+	u32 max_message;    /* that we may send */
 	struct hmx_credit credit;
 	struct hmx_tx tx;
 	struct list_head pending; /* control messages that wait for room */
+	unsigned int pending_cnt;
 
-	/* Whose turn it is to send: queues that were refused for want of credit, first come first served. */
+	/* Liveness, where the provider has none: docs/wire.md, section 14 */
+	unsigned long heard; /* jiffies: the last message of the peer, or the last PING */
+	unsigned int misses;
+
+	/*
+	 * Whose turn it is to send: queues that were refused for want of credit, first come first
+	 * served.
+	 */
 	struct list_head starved; /* of hmx_queue.starved */
+	bool refused;		  /* somebody was, since it was last cleared */
 
-	struct mutex devices_lock; /* the list; taken by scan, removal, debugfs */
-	struct hmx_device *devices[HMX_DEVICES_MAX]; /* entries change under devices_lock and the lock */
-	struct dentry *debugfs;
-	u64 credits_sent, stale, lives;
+	/*
+	 * Discovery (main.c): adds and removes devices. Only it, and who has cancelled it, changes
+	 * the table
+	 */
+	struct work_struct scan;
+	bool frozen;	/* nothing is added or removed */
+	bool list_due;	/* ask the backend what there is */
+	bool forgotten; /* a device was removed in this life: messages for it may still come */
+	wait_queue_head_t ask_wait;
+	struct hmx_control ask; /* the scan's request, and in its place the response */
+	bool asking;
+	int ask_error;
+	u16 ask_token;
+	struct hmx_device *devices[HMX_DEVICES_MAX]; /* entries change under the lock */
+	struct dentry *debugfs, *debugfs_devices;
+	struct hmx_channel_stats stats;
 };
 
 /* channel.c */
@@ -144,24 +186,27 @@ void hmx_channel_fail(struct hmx_channel *ch, int reason);
 /* Sends, or queues for want of room. */
 void hmx_channel_control(struct hmx_channel *ch, const struct hmx_control *c);
 
+/* Begins a message of control, all zero; returns its payload. */
+void *hmx_control_begin(struct hmx_control *c, bool bus, u8 msg_id, u16 dev_num, u16 payload_len);
+
 /*
- * Opens a data message of @type for @key with room for at least @need bytes behind its headers. 0; -EAGAIN: no
- * room, or the channel is not usable: the queue waits in ch->starved, and is pumped by the work when
- * credit is back.
+ * Opens a data message of @type for @key with room for at least @need bytes behind its headers. 0;
+ * -EAGAIN: no room, or the channel is not usable: the queue waits in ch->starved, and is pumped by
+ * the work when credit is back.
  */
 int hmx_tx_begin(struct hmx_channel *ch, u32 type, const struct hmx_key *key, u32 need,
 		 struct hmx_queue *q);
 /*
- * Payload bytes that the open message still takes, as one chunk behind one record. 0: no record either, and as
- * long as it is not 0, hmx_tx_ref() takes at least one byte behind the record.
+ * Payload bytes that the open message still takes, as one chunk behind one record. 0: no record
+ * either, and as long as it is not 0, hmx_tx_ref() takes at least one byte behind the record.
  */
 u32 hmx_tx_chunk_room(const struct hmx_tx *tx);
 /* Appends a copy. Never more than the room. Returns it: it may be corrected until the commit. */
 void *hmx_tx_put(struct hmx_tx *tx, const void *src, u32 len);
 /*
- * Appends @len bytes at @src, which stay as they are until the lock is dropped: by reference where that is
- * cheaper than a copy and a segment is left, else by a copy. Returns the bytes taken: less than @len
- * when the message is full.
+ * Appends @len bytes at @src, which stay as they are until the lock is dropped: by reference where
+ * that is cheaper than a copy and a segment is left, else by a copy. Returns the bytes taken: less
+ * than @len when the message is full.
  */
 u32 hmx_tx_ref(struct hmx_tx *tx, const void *src, u32 len);
 /* Zeroes up to the next record. */
@@ -171,8 +216,28 @@ void hmx_tx_commit(struct hmx_tx *tx);
 
 /* Something is to be done outside of this context. Any context. */
 void hmx_channel_kick(struct hmx_channel *ch);
-/* On return the channel's work is not running, or began after the call. May sleep; not from the work. */
+/*
+ * On return the channel's work is not running, or began after the call. May sleep; not from the
+ * work.
+ */
 void hmx_channel_sync(struct hmx_channel *ch);
+/* The work comes by again in @ms, for something that is due then. */
+void hmx_channel_remind(struct hmx_channel *ch, unsigned int ms);
+/*
+ * A bus request of the scan: sends *@c and waits for its response, which takes its place. 0;
+ * -EPIPE: no channel, or not any more; -ETIMEDOUT: the channel ends.
+ */
+int hmx_channel_ask(struct hmx_channel *ch, struct hmx_control *c);
+/* Makes a channel that is closed, or takes it apart again. */
+int hmx_channel_init(struct hmx_channel *ch, struct hmx_port *port);
+void hmx_channel_fini(struct hmx_channel *ch);
+/*
+ * CLOSED to OPENING, soon; and from whatever to CLOSED: on return no ops are called. Process
+ * context.
+ */
+void hmx_channel_start(struct hmx_channel *ch);
+void hmx_channel_stop(struct hmx_channel *ch);
+const char *hmx_channel_state_name(enum hmx_channel_state state);
 
 /* A USED message that the work is looking at. */
 struct hmx_rx {
@@ -226,8 +291,10 @@ struct hmx_device {
 	bool registered;
 	bool failed;  /* every request, present and future, ends with an error */
 	bool gone;    /* the backend has it no more: to be removed */
+	bool refused; /* of a type that is not for us */
 	bool handles; /* descriptors hold handles of map.c */
 	wait_queue_head_t wait; /* for what is applied to become what is wanted */
+	struct mutex write_lock; /* one write of the config space at a time */
 
 	/* The walk; its fields belong to device.c */
 	bool active;
@@ -249,6 +316,7 @@ struct hmx_device {
 	u16 dev_num; /* at this backend */
 	struct dentry *debugfs;
 	u64 replays, stale;
+	unsigned int index; /* in the channel's table */
 };
 
 static inline struct hmx_device *to_hmx_device(struct virtio_device *vdev)
@@ -259,11 +327,67 @@ static inline struct hmx_device *to_hmx_device(struct virtio_device *vdev)
 /* May AVAIL go out for queue @index now? Under the lock. */
 bool hmx_device_queue_live(const struct hmx_device *dev, u16 index);
 
+/* Process context: a device that is not registered yet, in no table. NULL: no memory. */
+struct hmx_device *hmx_device_new(struct hmx_channel *ch, unsigned int index, const char *name);
+/* The scan: gives the device to its driver. 0 or negative: it was not registered. */
+int hmx_device_register(struct hmx_device *dev);
+/*
+ * The scan: takes it away from the driver, and drops the first reference. Not in the table any more
+ * on return.
+ */
+void hmx_device_remove(struct hmx_device *dev);
+/* Any context, without the lock: every request, present and future, ends with an error. */
+void hmx_device_fail(struct hmx_device *dev, const char *why);
+/* Devices whose memory lives still. */
+extern atomic_t hmx_devices_alive;
+extern wait_queue_head_t hmx_devices_wait;
+
+/* All of the channel's work: */
+/*
+ * A response, or an event, for an attached device; or the response to an ATTACH. 0, or why the
+ * channel ends.
+ */
+int hmx_device_control(struct hmx_device *dev, const struct hmx_control *c);
+/* A USED message: 0, or why the channel ends. */
+int hmx_device_used(struct hmx_device *dev, const struct hmx_key *key, struct hmx_rx *rx);
+/* Shows drivers what was completed. */
+void hmx_device_flush(struct hmx_device *dev);
+/* Sends what is due. True: there is more. */
+bool hmx_device_pump(struct hmx_device *dev);
+/* The channel is gone. @death: by the backend's doing. */
+void hmx_device_lost(struct hmx_device *dev, bool death);
+/*
+ * Under the lock: does the device wait for the backend, and since longer than the backend may take?
+ */
+bool hmx_device_outstanding(const struct hmx_device *dev);
+bool hmx_device_overdue(const struct hmx_device *dev);
+/* Under the lock: is @c the answer that the device waits for? */
+bool hmx_device_awaits(const struct hmx_device *dev, const struct hmx_control *c);
+bool hmx_device_attached(const struct hmx_device *dev);
+/* For people. Under the lock. */
+const char *hmx_device_state(const struct hmx_device *dev);
+
+/* main.c */
+
+/* Any context: runs the discovery; with @list it asks the backend first. */
+void hmx_scan_kick(struct hmx_channel *ch, bool list);
+void hmx_scan_work(struct work_struct *work);
+
+/* stats.c */
+
+extern const struct attribute_group *hmx_channel_groups[];
+void hmx_stats_init(void);
+void hmx_stats_exit(void);
+void hmx_stats_channel_add(struct hmx_channel *ch);
+void hmx_stats_channel_del(struct hmx_channel *ch);
+void hmx_stats_device_add(struct hmx_device *dev);
+void hmx_stats_device_del(struct hmx_device *dev);
+
 /* queue.c */
 
 /*
- * Where in a chain something goes on. The descriptor at @at of @table is the next one, @off bytes of it are
- * done; @left bounds what a loop in the chain can cost.
+ * Where in a chain something goes on. The descriptor at @at of @table is the next one, @off bytes
+ * of it are done; @left bounds what a loop in the chain can cost.
  */
 struct hmx_position {
 	const struct vring_desc *table;
@@ -310,7 +434,10 @@ struct hmx_queue {
 	bool broken; /* the driver broke the ring: it is left alone. Under the lock */
 	bool broken_told; /* the work's */
 	u16 last_avail; /* Under the lock */
-	/* The work's: next entry of the used ring; behind the last whole group; as the driver sees it */
+	/*
+	 * The work's: next entry of the used ring; behind the last whole group; as the driver sees
+	 * it
+	 */
 	u16 used_idx, used_whole, used_told;
 	struct hmx_slot *slots;
 	struct list_head order; /* slots in flight, oldest first */
@@ -324,15 +451,16 @@ struct hmx_queue {
 
 /*
  * What pumping may cost with interrupts off, in bytes copied; to look at a descriptor counts as
- * HMX_DESC_COST. A notify takes a request of 128 KiB and its heads, and leaves a larger one to the work.
+ * HMX_DESC_COST. A notify takes a request of 128 KiB and its heads, and leaves a larger one to the
+ * work.
  */
 #define HMX_NOTIFY_BYTES (132u << 10)
 #define HMX_PUMP_BYTES (128u << 10)
 #define HMX_DESC_COST 64u
 
 /*
- * Process context. Makes the vring and the virtqueue, of at most @size entries: hmx_queue.size says how many
- * they are. NULL: no memory.
+ * Process context. Makes the vring and the virtqueue, of at most @size entries: hmx_queue.size says
+ * how many they are. NULL: no memory.
  */
 struct hmx_queue *hmx_queue_new(struct hmx_device *dev, u16 index, u16 size, bool ctx,
 				vq_callback_t *callback, const char *name);
@@ -340,32 +468,42 @@ struct hmx_queue *hmx_queue_new(struct hmx_device *dev, u16 index, u16 size, boo
 void hmx_queue_free(struct hmx_queue *q);
 
 /*
- * Under the lock, in the work: takes new chains and sends what can be sent, at the cost of @budget, or of one record
- * where that is more. True: there is more. Does nothing if the queue is not live or AVAIL may not go out.
+ * Under the lock, in the work: takes new chains and sends what can be sent, at the cost of @budget,
+ * or of one record where that is more. True: there is more. Does nothing if the queue is not live
+ * or AVAIL may not go out.
  */
 bool hmx_queue_pump(struct hmx_queue *q, u32 budget);
 /* The work: a USED message of the queue's open epoch. 0, or -EPROTO: the channel ends. */
 int hmx_queue_receive(struct hmx_queue *q, struct hmx_rx *rx);
 /*
- * The work, after a pass, for each live queue, without the lock: makes completions visible and interrupts. Here a
- * broken ring is reported, and what comes to a failed device ends.
+ * The work, after a pass, for each live queue, without the lock: makes completions visible and
+ * interrupts. Here a broken ring is reported, and what comes to a failed device ends.
  */
 void hmx_queue_flush(struct hmx_queue *q);
-/* Under the lock: the backend answered QUEUE_OPEN: limits are known, the cursor is at the oldest. */
+/*
+ * Under the lock: the backend answered QUEUE_OPEN: limits are known, the cursor is at the oldest.
+ */
 void hmx_queue_opened(struct hmx_queue *q);
 /*
- * The work, without the lock: the backend can do nothing more for what is in flight. @death: the channel is lost by its
- * doing. Requests of replayed types, and posted ones, are unsent again; the others end as type.c says.
+ * The work, without the lock: the backend can do nothing more for what is in flight. @death: the
+ * channel is lost by its doing. Requests of replayed types, and posted ones, are unsent again; the
+ * others end as type.c says.
  */
 void hmx_queue_interrupted(struct hmx_queue *q, bool death);
-/* The work, without the lock: ends all that is in flight, and all that is in the ring, with an error. */
+/*
+ * The work, without the lock: ends all that is in flight, and all that is in the ring, with an
+ * error.
+ */
 void hmx_queue_fail_all(struct hmx_queue *q);
 /* Process context, not live and synced: the ring is new (reset of the device or of the queue). */
 void hmx_queue_rewind(struct hmx_queue *q);
 
 /* map.c */
 
-/* Prepares @dev, the parent of @vdev, and decides what addresses mean. True: handles; offer ACCESS_PLATFORM. */
+/*
+ * Prepares @dev, the parent of @vdev, and decides what addresses mean. True: handles; offer
+ * ACCESS_PLATFORM.
+ */
 bool hmx_map_setup(struct device *dev, struct virtio_device *vdev);
 /* What a descriptor's @len bytes at @addr are; NULL: no address of ours. */
 void *hmx_map_addr(const struct hmx_device *dev, u64 addr, u32 len);
@@ -394,7 +532,10 @@ struct hmx_type {
 	const char *name;
 	enum hmx_class class;
 	bool replay;
-	/* What the driver wrote into the config is state, and a replaced backend is told again. Else it was an act. */
+	/*
+	 * What the driver wrote into the config is state, and a replaced backend is told again.
+	 * Else it was an act.
+	 */
 	bool config_kept;
 	bool has_status;
 	u8 status_error, status_ok;
