@@ -1,0 +1,547 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+/*
+ * Theory of operation
+ *
+ * The module, the channels that providers register, and which devices there are.
+ *
+ * Discovery. When a channel is up, and after each EVENT_DEVICE, the scan asks the backend for its
+ * devices and their names (docs/wire.md, section 6, bus messages). Names are what counts; numbers
+ * belong to one run of a backend. A name that is new gets a device, whose walk attaches it; when
+ * the walk knows all of it, the scan registers it with the virtio core. A device whose name is no
+ * more there is failed, then removed.
+ *
+ * The scan is a work of its own, since binding and unbinding drivers waits for the channel's work.
+ * Only it, and who has cancelled it, changes hmx_channel.devices. It waits for answers of the
+ * backend for a bounded time. A driver's probe can wait for I/O; that ends at the latest when the
+ * device is failed, as the removal of a channel does if there is no backend.
+ *
+ * References. A channel's device is the parent of its virtio devices. Their memory lives until the
+ * last user lets go of it; the module waits for that when it is unloaded.
+ *
+ * What a hostile backend can do: list names. At most HMX_DEVICES_MAX are looked at, of plain
+ * characters, and of device types that can be carried (type.c).
+ */
+#include <linux/ctype.h>
+#include <linux/idr.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+
+#include "virtio_hmx.h"
+
+/* GET_DEVICES answers with this many numbers at most, and device numbers have 16 bits. */
+#define LIST_COUNT 64u
+#define LIST_ROUNDS (U16_MAX / LIST_COUNT + 1)
+
+static char *wanted_names[HMX_DEVICES_MAX];
+static unsigned int wanted_cnt;
+module_param_array_named(devices, wanted_names, charp, &wanted_cnt, 0444);
+MODULE_PARM_DESC(devices, "names of the devices to take (default: all that the backends have)");
+
+static DEFINE_IDA(channel_ids);
+static atomic_t channels_alive = ATOMIC_INIT(0);
+
+static struct class hmx_class = {
+	.name = "hmx",
+	.dev_groups = hmx_channel_groups,
+};
+
+/* Discovery */
+
+/* What the backend has, each name once. */
+struct device_list {
+	unsigned int cnt;
+	char names[HMX_DEVICES_MAX][VHX_NAME_LEN];
+};
+
+void hmx_scan_kick(struct hmx_channel *ch, bool list)
+{
+	if (list)
+		WRITE_ONCE(ch->list_due, true);
+	if (!READ_ONCE(ch->removing) && !READ_ONCE(ch->frozen))
+		queue_work(system_long_wq, &ch->scan);
+}
+
+/* Names become those of files; so they are plain. */
+static bool name_is_plain(const u8 *name)
+{
+	unsigned int i;
+
+	if (!name[0] || name[0] == '.')
+		return false;
+	for (i = 0; i < VHX_NAME_LEN && name[i]; i++) {
+		if (!isascii(name[i]) || !isgraph(name[i]) || name[i] == '/')
+			return false;
+	}
+	return i < VHX_NAME_LEN;
+}
+
+static bool name_is_wanted(const char *name)
+{
+	unsigned int i;
+
+	for (i = 0; i < wanted_cnt; i++) {
+		if (!strcmp(wanted_names[i], name))
+			return true;
+	}
+	return !wanted_cnt;
+}
+
+static bool name_is_listed(const struct device_list *list, const char *name)
+{
+	unsigned int i;
+
+	for (i = 0; i < list->cnt; i++) {
+		if (!strcmp(list->names[i], name))
+			return true;
+	}
+	return false;
+}
+
+static void name_add(struct hmx_channel *ch, struct device_list *list, const u8 *name)
+{
+	if (!name_is_plain(name)) {
+		dev_warn_ratelimited(&ch->dev, "a device has no plain name: not taken\n");
+		return;
+	}
+	if (list->cnt == HMX_DEVICES_MAX || !name_is_wanted(name) || name_is_listed(list, name))
+		return;
+	strscpy(list->names[list->cnt++], name, VHX_NAME_LEN);
+}
+
+static int name_ask(struct hmx_channel *ch, struct device_list *list, u16 dev_num)
+{
+	const struct virtio_msg_vhx_get_name_resp *resp;
+	struct virtio_msg_vhx_get_name *req;
+	struct hmx_control c;
+	int ret;
+
+	req = hmx_control_begin(&c, true, VIRTIO_MSG_BUS_VHX_GET_NAME, 0, sizeof(*req));
+	req->dev_num = cpu_to_le16(dev_num);
+	ret = hmx_channel_ask(ch, &c);
+	if (ret)
+		return ret;
+	resp = (const void *)c.payload;
+	/* It went meanwhile. */
+	if (resp->error)
+		return 0;
+	if (le16_to_cpu(resp->dev_num) != dev_num || resp->name[VHX_NAME_LEN - 1])
+		return -EPROTO;
+	name_add(ch, list, resp->name);
+	return 0;
+}
+
+static int names_ask(struct hmx_channel *ch, struct device_list *list,
+		     const struct virtio_msg_get_devices_resp *resp)
+{
+	const u8 *bits = (const u8 *)(resp + 1);
+	unsigned int i, count = le16_to_cpu(resp->count);
+	int ret;
+
+	for (i = 0; i < count && list->cnt < HMX_DEVICES_MAX; i++) {
+		if (!(bits[i / BITS_PER_BYTE] & BIT(i % BITS_PER_BYTE)))
+			continue;
+		ret = name_ask(ch, list, le16_to_cpu(resp->offset) + i);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/* One round: *@offset is where the next one begins, 0: that was all. */
+static int list_round(struct hmx_channel *ch, struct device_list *list, u16 *offset)
+{
+	const struct virtio_msg_get_devices_resp *resp;
+	struct virtio_msg_get_devices *req;
+	struct hmx_control c;
+	u16 next;
+	int ret;
+
+	req = hmx_control_begin(&c, true, VIRTIO_MSG_BUS_GET_DEVICES, 0, sizeof(*req));
+	req->offset = cpu_to_le16(*offset);
+	req->count = cpu_to_le16(LIST_COUNT);
+	ret = hmx_channel_ask(ch, &c);
+	if (ret)
+		return ret;
+	resp = (const void *)c.payload;
+	next = le16_to_cpu(resp->next_offset);
+	if (le16_to_cpu(resp->offset) != *offset || le16_to_cpu(resp->count) > LIST_COUNT ||
+	    c.payload_len < sizeof(*resp) + DIV_ROUND_UP(le16_to_cpu(resp->count), BITS_PER_BYTE) ||
+	    (next && next <= *offset))
+		return -EPROTO;
+	*offset = next;
+	return names_ask(ch, list, resp);
+}
+
+static int list_ask(struct hmx_channel *ch, struct device_list *list)
+{
+	unsigned int rounds = 0;
+	u16 offset = 0;
+	int ret;
+
+	do {
+		ret = rounds++ < LIST_ROUNDS ? list_round(ch, list, &offset) : -EPROTO;
+	} while (!ret && offset && list->cnt < HMX_DEVICES_MAX);
+	if (ret == -EPROTO) {
+		spin_lock_irq(&ch->port->lock);
+		hmx_channel_fail(ch, ret);
+		spin_unlock_irq(&ch->port->lock);
+	}
+	return ret;
+}
+
+static struct hmx_device *device_by_name(struct hmx_channel *ch, const char *name)
+{
+	unsigned int i;
+
+	for (i = 0; i < HMX_DEVICES_MAX; i++) {
+		if (ch->devices[i] && !strcmp(ch->devices[i]->name, name))
+			return ch->devices[i];
+	}
+	return NULL;
+}
+
+/* 0, or -EAGAIN: the channel is being removed. */
+static int device_publish(struct hmx_channel *ch, struct hmx_device *dev)
+{
+	int ret = -EAGAIN;
+
+	spin_lock_irq(&ch->port->lock);
+	if (!ch->removing && !ch->frozen) {
+		ch->devices[dev->index] = dev;
+		ret = 0;
+	}
+	spin_unlock_irq(&ch->port->lock);
+	return ret;
+}
+
+static void device_add_named(struct hmx_channel *ch, const char *name)
+{
+	struct hmx_device *dev;
+	unsigned int i;
+
+	for (i = 0; i < HMX_DEVICES_MAX && ch->devices[i]; i++)
+		;
+	if (i == HMX_DEVICES_MAX)
+		return;
+	dev = hmx_device_new(ch, i, name);
+	if (!dev)
+		return;
+	if (device_publish(ch, dev)) {
+		hmx_device_remove(dev);
+		return;
+	}
+	hmx_stats_device_add(dev);
+}
+
+static void list_reconcile(struct hmx_channel *ch, const struct device_list *list)
+{
+	unsigned int i;
+
+	for (i = 0; i < HMX_DEVICES_MAX; i++) {
+		if (ch->devices[i] && !name_is_listed(list, ch->devices[i]->name))
+			ch->devices[i]->gone = true;
+	}
+	for (i = 0; i < list->cnt; i++) {
+		if (!device_by_name(ch, list->names[i]))
+			device_add_named(ch, list->names[i]);
+	}
+	/* Their walks begin. */
+	hmx_channel_kick(ch);
+}
+
+static void scan_list(struct hmx_channel *ch)
+{
+	struct device_list *list;
+
+	if (!xchg(&ch->list_due, false))
+		return;
+	list = kzalloc(sizeof(*list), GFP_KERNEL);
+	if (!list)
+		return;
+	/* A channel that ended meanwhile is listed again when the next one is up. */
+	if (!list_ask(ch, list))
+		list_reconcile(ch, list);
+	kfree(list);
+}
+
+static void device_refuse(struct hmx_device *dev, const char *why)
+{
+	dev_warn(&dev->ch->dev, "%s: %s device: not taken: %s\n", dev->name, dev->type->name, why);
+	dev->refused = true;
+}
+
+static void device_settle(struct hmx_device *dev)
+{
+	const char *refusal;
+
+	if (dev->gone) {
+		hmx_device_fail(dev, "the backend has it no more");
+		hmx_device_remove(dev);
+		return;
+	}
+	if (!READ_ONCE(dev->id.known) || dev->registered || dev->refused || dev->failed)
+		return;
+	refusal = hmx_type_refusal(dev->type);
+	if (refusal)
+		device_refuse(dev, refusal);
+	else if (hmx_device_register(dev))
+		hmx_device_remove(dev);
+}
+
+void hmx_scan_work(struct work_struct *work)
+{
+	struct hmx_channel *ch = container_of(work, struct hmx_channel, scan);
+	unsigned int i;
+
+	scan_list(ch);
+	for (i = 0; i < HMX_DEVICES_MAX; i++) {
+		if (READ_ONCE(ch->removing) || READ_ONCE(ch->frozen))
+			return;
+		if (ch->devices[i])
+			device_settle(ch->devices[i]);
+	}
+}
+
+/* Ports */
+
+void hmx_port_event(struct hmx_port *port)
+{
+	struct hmx_channel *ch = READ_ONCE(port->channel);
+
+	if (ch)
+		hmx_channel_kick(ch);
+}
+EXPORT_SYMBOL_GPL(hmx_port_event);
+
+static void channel_release(struct device *d)
+{
+	struct hmx_channel *ch = container_of(d, struct hmx_channel, dev);
+
+	ida_free(&channel_ids, ch->id);
+	kfree(ch);
+	if (atomic_dec_and_test(&channels_alive))
+		wake_up(&hmx_devices_wait);
+}
+
+static struct hmx_channel *channel_new(struct hmx_port *port)
+{
+	struct hmx_channel *ch = kzalloc(sizeof(*ch), GFP_KERNEL);
+
+	if (!ch)
+		return NULL;
+	ch->id = ida_alloc(&channel_ids, GFP_KERNEL);
+	if (ch->id < 0) {
+		kfree(ch);
+		return NULL;
+	}
+	atomic_inc(&channels_alive);
+	device_initialize(&ch->dev);
+	ch->dev.class = &hmx_class;
+	ch->dev.parent = port->parent;
+	ch->dev.release = channel_release;
+	dev_set_drvdata(&ch->dev, ch);
+	return ch;
+}
+
+int hmx_port_register(struct hmx_port *port)
+{
+	struct hmx_channel *ch;
+	int ret;
+
+	if (!port->ops || port->ops->max_segs < 2)
+		return -EINVAL;
+	spin_lock_init(&port->lock);
+	ch = channel_new(port);
+	if (!ch)
+		return -ENOMEM;
+	ret = hmx_channel_init(ch, port);
+	if (ret)
+		goto put;
+	ret = dev_set_name(&ch->dev, "hmx%d", ch->id);
+	if (ret)
+		goto fini;
+	ret = device_add(&ch->dev);
+	if (ret)
+		goto fini;
+	WRITE_ONCE(port->channel, ch);
+	hmx_stats_channel_add(ch);
+	hmx_channel_start(ch);
+	return 0;
+
+fini:
+	hmx_channel_fini(ch);
+put:
+	put_device(&ch->dev);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(hmx_port_register);
+
+static void devices_fail(struct hmx_channel *ch, const char *why)
+{
+	unsigned int i;
+
+	for (i = 0; i < HMX_DEVICES_MAX; i++) {
+		if (READ_ONCE(ch->devices[i]))
+			hmx_device_fail(ch->devices[i], why);
+	}
+}
+
+/* Nothing is added any more. True: a backend is there. */
+static bool channel_detach(struct hmx_channel *ch)
+{
+	bool up;
+
+	spin_lock_irq(&ch->port->lock);
+	ch->removing = true;
+	up = hmx_channel_usable(ch);
+	if (ch->asking) {
+		ch->asking = false;
+		ch->ask_error = -EPIPE;
+		wake_up(&ch->ask_wait);
+	}
+	spin_unlock_irq(&ch->port->lock);
+	return up;
+}
+
+void hmx_port_unregister(struct hmx_port *port, bool present)
+{
+	struct hmx_channel *ch = port->channel;
+	unsigned int i;
+
+	/* A backend that leaves from here on fails the devices as well: channel.c. */
+	if (!channel_detach(ch) || !present)
+		devices_fail(ch, "the exchange was removed");
+	cancel_work_sync(&ch->scan);
+	for (i = 0; i < HMX_DEVICES_MAX; i++) {
+		if (ch->devices[i])
+			hmx_device_remove(ch->devices[i]);
+	}
+	hmx_stats_channel_del(ch);
+	hmx_channel_stop(ch);
+	WRITE_ONCE(port->channel, NULL);
+	hmx_channel_fini(ch);
+	device_unregister(&ch->dev);
+}
+EXPORT_SYMBOL_GPL(hmx_port_unregister);
+
+/* Sleep of the system */
+
+#ifdef CONFIG_PM_SLEEP
+
+/* Those before @end, in their order. 0, or the first error of a driver. */
+static int devices_thaw(struct hmx_channel *ch, unsigned int end)
+{
+	int err, ret = 0;
+	unsigned int i;
+
+	for (i = 0; i < end; i++) {
+		if (!ch->devices[i] || !ch->devices[i]->registered)
+			continue;
+		err = virtio_device_restore(&ch->devices[i]->vdev);
+		if (err)
+			dev_err(&ch->dev, "%s: not restored: %d\n", ch->devices[i]->name, err);
+		ret = ret ?: err;
+	}
+	return ret;
+}
+
+static int devices_freeze(struct hmx_channel *ch)
+{
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < HMX_DEVICES_MAX; i++) {
+		if (!ch->devices[i] || !ch->devices[i]->registered)
+			continue;
+		ret = virtio_device_freeze(&ch->devices[i]->vdev);
+		if (ret) {
+			devices_thaw(ch, i);
+			return ret;
+		}
+	}
+	return 0;
+}
+
+static void frozen_set(struct hmx_channel *ch, bool frozen)
+{
+	spin_lock_irq(&ch->port->lock);
+	ch->frozen = frozen;
+	spin_unlock_irq(&ch->port->lock);
+}
+
+int hmx_port_freeze(struct hmx_port *port)
+{
+	struct hmx_channel *ch = port->channel;
+	int ret;
+
+	frozen_set(ch, true);
+	cancel_work_sync(&ch->scan);
+	ret = devices_freeze(ch);
+	if (ret) {
+		frozen_set(ch, false);
+		hmx_scan_kick(ch, true);
+		return ret;
+	}
+	hmx_channel_stop(ch);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(hmx_port_freeze);
+
+int hmx_port_restore(struct hmx_port *port)
+{
+	struct hmx_channel *ch = port->channel;
+	int ret;
+
+	hmx_channel_start(ch);
+	ret = devices_thaw(ch, HMX_DEVICES_MAX);
+	frozen_set(ch, false);
+	hmx_scan_kick(ch, false);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(hmx_port_restore);
+
+#else
+
+int hmx_port_freeze(struct hmx_port *port)
+{
+	return -EOPNOTSUPP;
+}
+EXPORT_SYMBOL_GPL(hmx_port_freeze);
+
+int hmx_port_restore(struct hmx_port *port)
+{
+	return -EOPNOTSUPP;
+}
+EXPORT_SYMBOL_GPL(hmx_port_restore);
+
+#endif
+
+static int __init hmx_init(void)
+{
+	int ret = class_register(&hmx_class);
+
+	if (ret)
+		return ret;
+	hmx_stats_init();
+	return 0;
+}
+
+/*
+ * Providers hold this module, so all ports are unregistered; what may be left is memory that others
+ * hold.
+ */
+static void __exit hmx_exit(void)
+{
+	wait_event(hmx_devices_wait,
+		   !atomic_read(&hmx_devices_alive) && !atomic_read(&channels_alive));
+	hmx_stats_exit();
+	class_unregister(&hmx_class);
+	ida_destroy(&channel_ids);
+}
+
+module_init(hmx_init);
+module_exit(hmx_exit);
+
+MODULE_DESCRIPTION("VirtIO transport over message exchange");
+MODULE_AUTHOR("The virtio-hmx authors");
+MODULE_LICENSE("Dual BSD/GPL");
