@@ -19,4 +19,6 @@ if [ ! -e "$dir/root/usr/lib/uml/modules/$version/modules.dep" ]; then
 	ln -sfT ../usr/lib/uml/modules "$dir/root/lib/modules"
 	depmod -b "$dir/root" "$version"
 fi
-cache_guest "$dir" "$version" linux=root/usr/bin/linux.uml virtio_blk
+# The first is loaded at boot; the others wait for modprobe.
+cache_guest "$dir" "$version" linux=root/usr/bin/linux.uml virtio_blk \
+	+virtio_net +virtio_console +vmw_vsock_virtio_transport

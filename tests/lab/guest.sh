@@ -10,6 +10,8 @@
 guest_usage() {
 	cat <<-'TEXT'
 	  --disk SOCKET    vhost-user-blk socket to attach; may be repeated
+	  --device TYPE:SOCKET  any other vhost-user device, such as rng; may be repeated. Its
+	                   driver is for the script to load, by modprobe
 	  --script FILE    run in the guest as /run.sh; its status is this program's
 	  --add FILE       put FILE into the guest's root directory; may be repeated
 	  --fio            the guest has /usr/bin/fio
@@ -26,7 +28,7 @@ guest_usage() {
 	TEXT
 }
 
-guest_disks=() guest_files=() guest_load=()
+guest_disks=() guest_devices=() guest_files=() guest_load=()
 guest_script='' guest_fio=no guest_mem=256M guest_timeout=120 guest_log='' guest_stdin=/dev/null
 guest_pidfile='' guest_quiet=no guest_append='' guest_pid='' guest_tmp='' guest_tail='' guest_vm_pid='' guest_modules=''
 
@@ -35,6 +37,7 @@ guest_option() {
 	guest_shift=2
 	case $1 in
 	--disk) guest_disks+=("$2") ;;
+	--device) guest_devices+=("$2") ;;
 	--script) guest_script=$2 ;;
 	--add) guest_files+=("$2") ;;
 	--mem) guest_mem=$2 ;;

@@ -18,7 +18,7 @@ usage() {
 	  --iommu          the driver uses the platform's DMA addresses
 	  --reconnect S    QEMU reconnects after S seconds when the socket closes
 	  --smp N          processors of the guest (default 1)
-	  --device-option X  any other property of the device; may be repeated
+	  --device-option X  any other property of the devices; may be repeated
 	TEXT
 }
 
@@ -51,6 +51,11 @@ devices=() n=0
 for d in ${guest_disks[@]+"${guest_disks[@]}"}; do
 	devices+=(-chardev "socket,id=c$n,path=$d$chardev"
 		-device "vhost-user-blk-pci,id=d$n,chardev=c$n,num-queues=$queues$props")
+	n=$((n + 1))
+done
+for d in ${guest_devices[@]+"${guest_devices[@]}"}; do
+	devices+=(-chardev "socket,id=c$n,path=${d#*:}$chardev"
+		-device "vhost-user-${d%%:*}-pci,id=d$n,chardev=c$n$props")
 	n=$((n + 1))
 done
 guest_run qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max -smp "$smp" \

@@ -22,6 +22,19 @@ memory_dir() {
 	return 1
 }
 
+# virtio_id TYPE: its number in VirtIO 5.
+virtio_id() {
+	case $1 in
+	net) echo 1 ;;
+	blk) echo 2 ;;
+	console) echo 3 ;;
+	rng) echo 4 ;;
+	vsock) echo 19 ;;
+	fs) echo 26 ;;
+	*) echo "uml.sh: unknown device type $1" >&2; return 1 ;;
+	esac
+}
+
 kind=uml
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -45,6 +58,10 @@ export TMPDIR
 devices=()
 for d in ${guest_disks[@]+"${guest_disks[@]}"}; do
 	devices+=("virtio_uml.device=$d:2")
+done
+for d in ${guest_devices[@]+"${guest_devices[@]}"}; do
+	id=$(virtio_id "${d%%:*}") || exit 2
+	devices+=("virtio_uml.device=${d#*:}:$id")
 done
 # shellcheck disable=SC2086 # the words of guest_append are words of the command line
 guest_run "$dir/linux" "mem=$guest_mem" "initrd=$guest_tmp/initrd" \
