@@ -36,6 +36,14 @@ struct vhx_blk_spec {
 	uint32_t queue_size; /* default VHX_SPEC_QUEUE_SIZE_DEFAULT; a power of two */
 };
 
+struct vhx_rng_spec {
+	uint32_t max_bytes; /* per period; 0: no limit */
+	uint32_t period_ms; /* 0: VHX_SPEC_RNG_PERIOD_DEFAULT */
+	uint32_t queue_size;
+};
+
+#define VHX_SPEC_RNG_PERIOD_DEFAULT 1000u
+
 struct vhx_device_type;
 
 struct vhx_device_spec {
@@ -43,6 +51,7 @@ struct vhx_device_spec {
 	char id[VHX_SPEC_ID_MAX]; /* default: the name of the type */
 	union {
 		struct vhx_blk_spec blk;
+		struct vhx_rng_spec rng;
 	};
 };
 

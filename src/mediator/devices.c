@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "device/blk.h"
+#include "device/rng.h"
 
 static int blk_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
 		   struct vhx_device **dev, struct vhx_error *err)
@@ -24,12 +25,26 @@ static int blk_new(const struct vhx_device_env *env, const struct vhx_device_spe
 	return vhx_blk_new(env->loop, &cfg, env->log, dev, err);
 }
 
+static int rng_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
+		   struct vhx_device **dev, struct vhx_error *err)
+{
+	struct vhx_rng_config cfg = {
+		.id = spec->id,
+		.max_bytes = spec->rng.max_bytes,
+		.period_ms = spec->rng.period_ms ?: VHX_SPEC_RNG_PERIOD_DEFAULT,
+		.queue_size = (uint16_t)spec->rng.queue_size,
+	};
+
+	return vhx_rng_new(env->loop, &cfg, env->log, dev, err);
+}
+
 static const struct {
 	const char *type;
 	int (*make)(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
 		    struct vhx_device **dev, struct vhx_error *err);
 } models[] = {
 	{ "blk", blk_new },
+	{ "rng", rng_new },
 };
 
 int vhx_device_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,

@@ -4,6 +4,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,6 +50,39 @@ static void test_blk_inherited_descriptor(void **state)
 	assert_string_equal(spec.blk.file, "");
 }
 
+static void test_rng_keys(void **state)
+{
+	assert_int_equal(vhx_device_spec_parse("rng", &spec, &error), 0);
+	assert_string_equal(vhx_device_spec_type(&spec), "rng");
+	assert_int_equal(spec.rng.max_bytes, 0);
+	assert_int_equal(spec.rng.queue_size, VHX_SPEC_QUEUE_SIZE_DEFAULT);
+	assert_int_equal(vhx_device_spec_parse("rng,id=r0,max-bytes=1024,period=250,queue-size=8",
+					       &spec, &error),
+			 0);
+	assert_string_equal(spec.id, "r0");
+	assert_int_equal(spec.rng.max_bytes, 1024);
+	assert_int_equal(spec.rng.period_ms, 250);
+	assert_int_equal(spec.rng.queue_size, 8);
+}
+
+/* --help and the parser read one table: every key of every type is there. */
+static void test_help_lists_every_type(void **state)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+
+	assert_non_null(out);
+	vhx_device_types_help(out);
+	assert_int_equal(fclose(out), 0);
+	assert_non_null(strstr(text, "\n  blk: a disk\n"));
+	assert_non_null(strstr(text, "\n    file=PATH "));
+	assert_non_null(strstr(text, "\n    readonly  "));
+	assert_non_null(strstr(text, "\n  rng: "));
+	assert_non_null(strstr(text, "\n    max-bytes=N "));
+	free(text);
+}
+
 static void test_doubled_comma_is_one_comma(void **state)
 {
 	assert_int_equal(vhx_device_spec_parse("blk,file=/a,,b,,,,c,readonly", &spec, &error), 0);
@@ -73,9 +107,9 @@ static const struct fault {
 	int ret;
 	const char *text;
 } faults[] = {
-	{ "", -EINVAL, "unknown device type ''; known: blk" },
-	{ "disk,file=/x", -EINVAL, "unknown device type 'disk'; known: blk" },
-	{ "blk=1,file=/x", -EINVAL, "unknown device type 'blk=1'; known: blk" },
+	{ "", -EINVAL, "unknown device type ''; known: blk, rng" },
+	{ "disk,file=/x", -EINVAL, "unknown device type 'disk'; known: blk, rng" },
+	{ "blk=1,file=/x", -EINVAL, "unknown device type 'blk=1'; known: blk, rng" },
 	{ "blk", -EINVAL, "blk: key 'file' is missing" },
 	{ "blk,file=/x,fd=3", -EINVAL, "blk: file and fd exclude each other" },
 	{ "blk,", -EINVAL, "blk: empty key" },
@@ -105,6 +139,11 @@ static const struct fault {
 	{ "blk,file=/x,serial=123456789012345678901", -ENAMETOOLONG,
 	  "blk: serial: longer than 20 bytes" },
 	{ "blk,file=/x,serial=a\tb", -EINVAL, "blk: serial: 'a?b' is not printable ASCII" },
+	{ "rng,period=5", -EINVAL, "rng: period without max-bytes limits nothing" },
+	{ "rng,max-bytes=0", -ERANGE, "rng: max-bytes: must be at least 1" },
+	{ "rng,max-bytes=1,period=86400001", -ERANGE, "rng: period: must be at most 86400000" },
+	{ "rng,max-byte=1", -EINVAL, "rng: unknown key 'max-byte'; did you mean 'max-bytes'?" },
+	{ "rng,file=/dev/random", -EINVAL, "rng: unknown key 'file'" },
 	{ "blk,file=/x,id=a/b", -EINVAL,
 	  "blk: id: 'a/b' may have letters, digits and, after the first, any of -_." },
 	{ "blk,file=/x,id=-a", -EINVAL,
@@ -221,6 +260,8 @@ int main(void)
 		cmocka_unit_test(test_blk_defaults),
 		cmocka_unit_test(test_blk_every_key),
 		cmocka_unit_test(test_blk_inherited_descriptor),
+		cmocka_unit_test(test_rng_keys),
+		cmocka_unit_test(test_help_lists_every_type),
 		cmocka_unit_test(test_doubled_comma_is_one_comma),
 		cmocka_unit_test(test_value_may_hold_equals),
 		cmocka_unit_test(test_flag_can_be_switched_off),

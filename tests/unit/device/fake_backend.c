@@ -54,10 +54,19 @@ static struct iovec *iov_new(uint8_t *pages, uint32_t len, unsigned int *cnt)
 struct fake_request *fake_request_new(struct vhx_device *dev, struct vhx_queue *queue,
 				      const void *out, uint32_t out_len, uint32_t in_len)
 {
-	uint32_t head_len = (uint32_t)vhx_min_u64(dev->ops->head_len, out_len);
+	struct vhx_device_limits limits = { .max_out = dev->max_out,
+					    .max_in = dev->max_in,
+					    .head_len = dev->ops->head_len,
+					    .max_staged = dev->max_in };
 	struct fake_request *r = calloc(1, sizeof(*r));
+	uint32_t head_len;
 
 	assert_non_null(r);
+	if (dev->ops->queue_limits)
+		dev->ops->queue_limits(dev, queue->index, &limits);
+	head_len = (uint32_t)vhx_min_u64(limits.head_len, out_len);
+	r->req.head_len = limits.head_len;
+	r->req.too_big = out_len > limits.max_out || in_len > limits.max_in;
 	r->req.dev = dev;
 	r->req.queue = queue;
 	r->req.out_len = out_len;
@@ -80,6 +89,7 @@ void fake_request_rearm(struct fake_request *r)
 {
 	memset(r->answer, 0xee, r->req.in_len);
 	memset(r->sent, 0, r->req.in_len);
+	r->req.group = false;
 	memset(r->req.priv, 0, sizeof(r->req.priv));
 	memset(&r->req.node, 0, sizeof(r->req.node));
 	r->reserved = r->reserved_off = r->staged_off = r->staged_len = 0;
@@ -109,6 +119,25 @@ static void fake_send(struct fake_request *r, uint32_t off, const uint8_t *buf, 
 	memset(r->sent + off, 1, len);
 }
 
+/* What the backend does about a refusal that no submit can report. */
+static void room_refused(struct vhx_request *req)
+{
+	if (fake.submitting)
+		return;
+	assert_non_null(req->dev->ops->room);
+	req->queue->room_wanted++;
+}
+
+uint32_t vhx_request_in_reserve_max(const struct vhx_request *req)
+{
+	return fake.reserve_max;
+}
+
+uint16_t vhx_queue_index(const struct vhx_queue *queue)
+{
+	return queue->index;
+}
+
 void *vhx_request_in_reserve(struct vhx_request *req, uint32_t in_off, uint32_t len, bool *later)
 {
 	struct fake_request *r = fake_of(req);
@@ -120,6 +149,7 @@ void *vhx_request_in_reserve(struct vhx_request *req, uint32_t in_off, uint32_t 
 	if (fake.later) {
 		fake.later--;
 		*later = true;
+		room_refused(req);
 		return NULL;
 	}
 	r->reserved = len;
@@ -146,6 +176,7 @@ int vhx_request_in_buffer(struct vhx_request *req, uint32_t in_off, uint32_t len
 	assert_true(len > 0 && vhx_range_within(in_off, len, req->in_len));
 	if (fake.no_staging) {
 		fake.no_staging--;
+		room_refused(req);
 		return -EAGAIN;
 	}
 	r->staged_off = in_off;
@@ -170,7 +201,8 @@ void vhx_request_complete(struct vhx_request *req, uint32_t valid, const void *t
 		assert_true(r->sent[i]);
 	r->used_len = used_len;
 	r->completed = true;
-	fake.completions++;
+	r->order = ++fake.completions;
+	fake.group_open = req->group ? fake.group_open + 1 : 0;
 	fake.in_flight--;
 }
 
@@ -183,11 +215,20 @@ void vhx_request_drop(struct vhx_request *req)
 void vhx_queue_quiesced(struct vhx_queue *queue)
 {
 	queue->quiesced++;
+	queue->room_wanted = 0;
 }
 
 void vhx_device_config_changed(struct vhx_device *dev)
 {
 	fake.config_changes++;
+}
+
+void fake_room(struct vhx_device *dev, struct vhx_queue *queue)
+{
+	if (!queue->room_wanted)
+		return;
+	queue->room_wanted = 0;
+	dev->ops->room(dev, queue);
 }
 
 void fake_submit(struct fake_request *r)
@@ -196,10 +237,13 @@ void fake_submit(struct fake_request *r)
 	int ret, tries = 0;
 
 	fake.in_flight++;
+	fake.submitting = true;
 	while ((ret = dev->ops->submit(dev, &r->req)) == -EAGAIN)
 		assert_true(++tries < 1000);
+	fake.submitting = false;
 	assert_int_equal(ret, 0);
-	dev->ops->kick(dev);
+	if (dev->ops->kick)
+		dev->ops->kick(dev);
 }
 
 void fake_wait(struct fake_request *r)

@@ -9,7 +9,10 @@
 #include "backend/device.h"
 
 struct vhx_queue {
+	uint16_t index;
 	unsigned int quiesced;
+	unsigned int
+		room_wanted; /* refusals outside of submit that ops->room was not called for yet */
 };
 
 struct fake_request {
@@ -23,6 +26,7 @@ struct fake_request {
 	uint32_t staged_off, staged_len;
 	unsigned int commits; /* with a length */
 	uint32_t used_len;
+	unsigned int order; /* of its completion, from 1 on */
 	bool completed, dropped;
 };
 
@@ -34,6 +38,8 @@ struct fake {
 	unsigned int config_changes;
 	unsigned int completions;
 	unsigned int in_flight; /* taken and neither completed nor dropped */
+	unsigned int group_open; /* completions that wait for the next one of their queue */
+	bool submitting;
 };
 
 extern struct fake fake;
@@ -46,6 +52,9 @@ struct fake_request *fake_request_new(struct vhx_device *dev, struct vhx_queue *
 /* Also makes a used one as new. */
 void fake_request_rearm(struct fake_request *r);
 void fake_request_free(struct fake_request *r);
+
+/* ops->room, if a refusal asked for it. */
+void fake_room(struct vhx_device *dev, struct vhx_queue *queue);
 
 /* submit, again while it says -EAGAIN, then kick. */
 void fake_submit(struct fake_request *r);

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Who a device is that has no medium: its name is all that outlives a backend.
+ */
+#ifndef VHX_DEVICE_IDENTITY_H
+#define VHX_DEVICE_IDENTITY_H
+
+#include "backend/device.h"
+
+/*
+ * Sets id, uuid and cache_id of @dev, whose ops are set. The uuid is made of type and id, so that a backend that
+ * is started again brings the same device back; nothing completed is ever lost, so the cache_id never changes.
+ */
+void vhx_device_identify(struct vhx_device *dev, const char *id);
+
+#endif

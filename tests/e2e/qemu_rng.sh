@@ -1,0 +1,55 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# A stock guest under QEMU reads /dev/hwrng: as many bytes as the quota allows, and the rest when another backend
+# takes the place of a killed one.
+# shellcheck source=../lab/lib.sh
+. "$(dirname "$0")/../lab/lib.sh"
+need_programs
+need_qemu
+
+# No period ends within the test. The guest's kernel takes its share of this, too.
+quota=8192
+
+cat >"$tmp/run.sh" <<'GUEST'
+modprobe virtio_rng || exit 1
+echo "RNG $(cat /sys/class/misc/hw_random/rng_current)"
+[ -c /dev/hwrng ] || mknod /dev/hwrng c 10 183
+# read_bytes N: prints how many different byte values are among them.
+read_bytes() {
+	dd if=/dev/hwrng of=/tmp/r bs=1 count="$1" 2>/dev/null || exit 1
+	[ "$(wc -c </tmp/r)" -eq "$1" ] || exit 1
+	echo "DIFFERENT $(hexdump -v -e '1/1 "%02x\n"' /tmp/r | sort -u | wc -l)"
+}
+read_bytes 4096
+echo FIRST-READ
+# More than is left: waits until another backend comes.
+read_bytes 8192
+echo SECOND-READ
+exit 0
+GUEST
+
+start_backend --device "rng,id=r0,max-bytes=$quota,period=86400000"
+start_frontend --vhost-user "$tmp/vm.sock,id=r0"
+boot qemu --device "rng:$tmp/vm.sock" --script "$tmp/run.sh"
+wait_guest '^FIRST-READ'
+assert_match "the guest's generator" "$(sed 's/\r//g' "$tmp/guest.log")" '^RNG virtio_rng\.0'
+
+quota_used() {
+	[ "$(stats "$tmp/be.ctl" "s['devices'][0]['bytes_in']")" = $quota ]
+}
+wait_for "the quota to be used up" "$vhx_patience" quota_used
+# Nothing more comes, and one request waits.
+assert_eq "requests that wait" \
+	"$(stats "$tmp/be.ctl" "s['devices'][0]['requests'] - s['devices'][0]['completed']")" 1
+guest_said '^SECOND-READ' && fail "the guest read more than the quota"
+
+# A killed backend takes its own device along; the request that waited is sent to the next one.
+crash backend
+start_backend --device rng,id=r0
+wait_guest '^SECOND-READ'
+guest_ok
+grep -a '^DIFFERENT' "$tmp/guest.log" | tr -d '\r' | while read -r _ cnt; do
+	[ "$cnt" -ge 250 ] || fail "only $cnt different byte values"
+done || exit 1
+assert_eq "requests sent again" "$(stats "$tmp/fe.ctl" "s['devices'][0]['replays']")" 1
+echo "the guest read $quota bytes, waited for another backend and read on"
