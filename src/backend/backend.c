@@ -8,6 +8,10 @@
  *
  *   FREE -> ATTACHED -> (channel lost) DRAINING -> FREE
  *
+ * A device that the operator removes is found by nobody any more, drains if need be, and is freed when it is
+ * FREE; its number is given again only when all others have been. A frontend that had it is told, and what it
+ * has sent meanwhile is stale.
+ *
  * A device that drains is busy to everybody, so that no new driver can start before nothing of the old one
  * can touch the medium.
  *
@@ -19,63 +23,15 @@
  * errors become vhx_link_fail(). Every line of the log here is one that a peer can bring about, as often as
  * it likes, so all share one limit.
  */
-#include "backend/backend.h"
-
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/queue.h"
-#include "core/vdev.h"
-#include "link/link.h"
-
-enum bdev_state {
-	BDEV_FREE,
-	BDEV_ATTACHED,
-	BDEV_DRAINING,
-	BDEV_STATE_CNT_,
-};
+#include "backend/state.h"
 
 static const char *const bdev_state_names[] = { "free", "attached", "draining" };
 
 _Static_assert(VHX_VDEV_QUEUES_MAX <= 64, "bdev_cut() has a bit per queue");
 _Static_assert(VHX_ARRAY_SIZE(bdev_state_names) == BDEV_STATE_CNT_, "a name per state");
-
-struct vhx_backend_device {
-	struct vhx_backend *backend;
-	struct vhx_device *dev;
-	uint16_t dev_num;
-	enum bdev_state state;
-	struct backend_channel *channel; /* while ATTACHED */
-	struct vhx_vdev vdev;
-	bool resetting; /* all queues close for a device reset or a lost channel */
-	uint32_t closing;
-	struct vhx_queue *queues;
-	struct vhx_backend_stats stats;
-};
-
-struct backend_channel {
-	struct vhx_backend *backend;
-	struct vhx_link link;
-	struct vhx_list node;
-	uint32_t next; /* device whose queues are pumped first: round-robin */
-};
-
-struct vhx_backend {
-	struct vhx_backend_config cfg;
-	struct vhx_backend_device *devices[VHX_BACKEND_DEVICES_MAX];
-	uint32_t device_cnt;
-	struct vhx_list channels;
-	uint32_t channel_cnt;
-	struct vhx_log_limit lines;
-	struct vhx_loop_hook reaper;
-	struct vhx_list dead; /* channels that went down in this pass */
-	void (*idle)(void *ctx);
-	void *idle_ctx;
-};
-
-/* For every line, see above. */
-#define backend_log(b, level, ...) \
-	vhx_log_limited((b)->cfg.log, &(b)->lines, vhx_loop_now((b)->cfg.loop), level, __VA_ARGS__)
 
 /* What a queue asks for */
 
@@ -112,7 +68,8 @@ static void bdev_reset_done(struct vhx_backend_device *bdev)
 	if (bdev->state != BDEV_DRAINING)
 		return;
 	bdev->state = BDEV_FREE;
-	backend_log(bdev->backend, VHX_LOG_DEBUG, "%s: free", bdev->dev->id);
+	bdev->backend->device_over |= bdev->removing;
+	vhx_backend_log(bdev->backend, VHX_LOG_DEBUG, "%s: free", bdev->dev->id);
 }
 
 void vhx_backend_queue_closed(struct vhx_queue *q)
@@ -274,124 +231,8 @@ static struct vhx_backend_device *device_by_num(struct backend_channel *ch, uint
 {
 	struct vhx_backend_device *bdev;
 
-	if (dev_num >= ch->backend->device_cnt)
-		return NULL;
-	bdev = ch->backend->devices[dev_num];
-	return bdev->state == BDEV_ATTACHED && bdev->channel == ch ? bdev : NULL;
-}
-
-static uint32_t device_by_name(struct vhx_backend *b, const char *name,
-			       struct vhx_backend_device **bdev)
-{
-	uint32_t i;
-
-	if (!name[0]) {
-		if (b->device_cnt != 1)
-			return b->device_cnt ? VHX_ATTACH_AMBIGUOUS : VHX_ATTACH_UNKNOWN;
-		*bdev = b->devices[0];
-		return VHX_ATTACH_OK;
-	}
-	for (i = 0; i < b->device_cnt; i++) {
-		if (!strcmp(b->devices[i]->dev->id, name)) {
-			*bdev = b->devices[i];
-			return VHX_ATTACH_OK;
-		}
-	}
-	return VHX_ATTACH_UNKNOWN;
-}
-
-static uint32_t bdev_take(struct vhx_backend_device *bdev, struct backend_channel *ch)
-{
-	const struct vhx_peer *peer = &ch->link.port->peer;
-
-	if (bdev->state == BDEV_ATTACHED && bdev->channel == ch)
-		return VHX_ATTACH_OK;
-	if (bdev->state != BDEV_FREE) {
-		backend_log(ch->backend, VHX_LOG_WARNING, "%s: refused to %s: %s", bdev->dev->id,
-			    peer->text,
-			    bdev->state == BDEV_ATTACHED ? "another channel has it"
-							 : "its last user's I/O is still ending");
-		return VHX_ATTACH_BUSY;
-	}
-	bdev->state = BDEV_ATTACHED;
-	bdev->channel = ch;
-	backend_log(ch->backend, VHX_LOG_INFO, "%s: attached by %s", bdev->dev->id, peer->text);
-	return VHX_ATTACH_OK;
-}
-
-static void attach(struct backend_channel *ch, const struct vhx_control *req)
-{
-	const struct virtio_msg_vhx_attach *a = (const void *)req->payload;
-	struct vhx_backend_device *bdev = NULL;
-	struct virtio_msg_vhx_attach_resp *out;
-	struct vhx_control resp;
-	uint32_t error;
-
-	if (a->name[VHX_NAME_LEN - 1]) {
-		vhx_link_fail(&ch->link, -EPROTO);
-		return;
-	}
-	error = device_by_name(ch->backend, (const char *)a->name, &bdev);
-	if (!error)
-		error = bdev_take(bdev, ch);
-	out = vhx_control_response(&resp, req, sizeof(*out));
-	out->error = vhx_le32_of(error);
-	if (!error) {
-		out->dev_num = vhx_le16_of(bdev->dev_num);
-		memcpy(out->cache_id, bdev->dev->cache_id, sizeof(out->cache_id));
-		memcpy(out->name, bdev->dev->id, sizeof(out->name));
-	}
-	vhx_link_control(&ch->link, &resp);
-}
-
-/* Devices are numbered from 0 without gaps: the bitmap is ones. */
-static void get_devices(struct backend_channel *ch, const struct vhx_control *req)
-{
-	const struct virtio_msg_get_devices *g = (const void *)req->payload;
-	uint32_t off = vhx_le16_get(g->offset), cnt = vhx_le16_get(g->count), i;
-	struct virtio_msg_get_devices_resp *out;
-	struct vhx_control resp;
-	uint8_t *bitmap;
-
-	cnt = (uint32_t)vhx_min_u64(cnt & ~7u, VHX_BACKEND_DEVICES_MAX);
-	out = vhx_control_response(&resp, req, (uint16_t)(sizeof(*out) + cnt / 8));
-	out->offset = g->offset;
-	out->count = vhx_le16_of((uint16_t)cnt);
-	out->next_offset = vhx_le16_of(off + cnt < ch->backend->device_cnt ? (uint16_t)(off + cnt)
-									   : (uint16_t)0);
-	bitmap = (uint8_t *)(out + 1);
-	for (i = 0; i < cnt; i++) {
-		if (off + i < ch->backend->device_cnt)
-			bitmap[i / 8] |= (uint8_t)(1u << (i % 8));
-	}
-	vhx_link_control(&ch->link, &resp);
-}
-
-static void ping(struct backend_channel *ch, const struct vhx_control *req)
-{
-	struct vhx_control resp;
-
-	memcpy(vhx_control_response(&resp, req, req->payload_len), req->payload, req->payload_len);
-	vhx_link_control(&ch->link, &resp);
-}
-
-static const struct {
-	uint8_t msg_id;
-	void (*handle)(struct backend_channel *ch, const struct vhx_control *req);
-} bus_handlers[] = {
-	{ VIRTIO_MSG_BUS_GET_DEVICES, get_devices },
-	{ VIRTIO_MSG_BUS_PING, ping },
-	{ VIRTIO_MSG_BUS_VHX_ATTACH, attach },
-};
-
-static void bus_request(struct backend_channel *ch, const struct vhx_control *req)
-{
-	size_t i;
-
-	for (i = 0; i < VHX_ARRAY_SIZE(bus_handlers); i++) {
-		if (bus_handlers[i].msg_id == req->msg_id)
-			bus_handlers[i].handle(ch, req);
-	}
+	bdev = vhx_backend_device_at(ch->backend, dev_num);
+	return bdev && bdev->state == BDEV_ATTACHED && bdev->channel == ch ? bdev : NULL;
 }
 
 static void channel_control(struct vhx_link *l, const struct vhx_control *req)
@@ -404,7 +245,7 @@ static void channel_control(struct vhx_link *l, const struct vhx_control *req)
 	if (req->response)
 		return;
 	if (req->bus) {
-		bus_request(ch, req);
+		vhx_backend_bus_request(ch, req);
 		return;
 	}
 	bdev = device_by_num(ch, req->dev_num);
@@ -419,6 +260,9 @@ static void channel_data(struct vhx_link *l, uint32_t type, const struct vhx_que
 	struct vhx_backend_device *bdev = device_by_num(ch, key->dev);
 	struct vhx_queue *q;
 
+	if (type == VHX_MSG_AVAIL && !bdev && key->dev < VHX_BACKEND_DEVICES_MAX &&
+	    ch->removed >> key->dev & 1)
+		return; /* sent before the frontend heard of the removal */
 	if (type != VHX_MSG_AVAIL || !bdev || key->vq >= bdev->dev->num_queues) {
 		vhx_link_fail(l, -EPROTO);
 		return;
@@ -455,10 +299,10 @@ static bool channel_pump(struct vhx_link *l)
 	struct vhx_backend *b = ch->backend;
 	uint32_t i;
 
-	for (i = 0; i < b->device_cnt; i++) {
-		struct vhx_backend_device *bdev = b->devices[(ch->next + i) % b->device_cnt];
+	for (i = 0; i < b->slot_cnt; i++) {
+		struct vhx_backend_device *bdev = b->devices[(ch->next + i) % b->slot_cnt];
 
-		if (bdev->channel == ch)
+		if (bdev && bdev->channel == ch)
 			bdev_pump(bdev);
 	}
 	ch->next++;
@@ -469,7 +313,7 @@ static void channel_up(struct vhx_link *l)
 {
 	struct backend_channel *ch = l->ctx;
 
-	backend_log(ch->backend, VHX_LOG_INFO, "channel: up with %s", l->port->peer.text);
+	vhx_backend_log(ch->backend, VHX_LOG_INFO, "channel: up with %s", l->port->peer.text);
 }
 
 static void bdev_orphan(struct vhx_backend_device *bdev)
@@ -488,10 +332,10 @@ static void channel_down(struct vhx_link *l, int reason)
 	bool normal = reason == -EPIPE;
 	uint32_t i;
 
-	backend_log(b, normal ? VHX_LOG_INFO : VHX_LOG_WARNING, "channel: down: %s",
-		    normal ? "the frontend left" : strerror(-reason));
-	for (i = 0; i < b->device_cnt; i++) {
-		if (b->devices[i]->channel == ch)
+	vhx_backend_log(b, normal ? VHX_LOG_INFO : VHX_LOG_WARNING, "channel: down: %s",
+			normal ? "the frontend left" : strerror(-reason));
+	for (i = 0; i < b->slot_cnt; i++) {
+		if (b->devices[i] && b->devices[i]->channel == ch)
 			bdev_orphan(b->devices[i]);
 	}
 	vhx_list_del(&ch->node);
@@ -507,12 +351,45 @@ static const struct vhx_link_ops channel_ops = {
 	.down = channel_down,
 };
 
+static void bdev_free(struct vhx_backend_device *bdev)
+{
+	uint32_t i;
+
+	bdev->dev->backend = NULL;
+	bdev->channel = NULL;
+	/* So that the device can end or drop what it still has. */
+	bdev_cut(bdev);
+	bdev->dev->ops->close(bdev->dev);
+	for (i = 0; i < bdev->vdev.num_queues; i++)
+		vhx_queue_close(&bdev->queues[i]);
+	free(bdev->queues);
+	free(bdev);
+}
+
+/* Devices that were removed, once nothing can touch their medium any more. */
+static void devices_reap(struct vhx_backend *b)
+{
+	uint32_t i;
+
+	b->device_over = false;
+	for (i = 0; i < b->slot_cnt; i++) {
+		struct vhx_backend_device *bdev = b->devices[i];
+
+		if (!bdev || !bdev->removing || bdev->state != BDEV_FREE)
+			continue;
+		b->devices[i] = NULL;
+		bdev_free(bdev);
+	}
+}
+
 /* A link that went down is still on its caller's stack; its memory goes in the pass that follows. */
 static bool reaper_run(struct vhx_loop_hook *hook)
 {
 	struct vhx_backend *b = vhx_container_of(hook, struct vhx_backend, reaper);
 	struct backend_channel *ch;
 
+	if (b->device_over)
+		devices_reap(b);
 	if (vhx_list_empty(&b->dead))
 		return false;
 	while (!vhx_list_empty(&b->dead)) {
@@ -529,7 +406,7 @@ static bool reaper_prepare(struct vhx_loop_hook *hook)
 {
 	struct vhx_backend *b = vhx_container_of(hook, struct vhx_backend, reaper);
 
-	return !vhx_list_empty(&b->dead);
+	return b->device_over || !vhx_list_empty(&b->dead);
 }
 
 void vhx_device_config_changed(struct vhx_device *dev)
@@ -559,21 +436,6 @@ int vhx_backend_new(const struct vhx_backend_config *cfg, struct vhx_backend **b
 	return 0;
 }
 
-static void bdev_free(struct vhx_backend_device *bdev)
-{
-	uint32_t i;
-
-	bdev->dev->backend = NULL;
-	bdev->channel = NULL;
-	/* So that the device can end or drop what it still has. */
-	bdev_cut(bdev);
-	bdev->dev->ops->close(bdev->dev);
-	for (i = 0; i < bdev->vdev.num_queues; i++)
-		vhx_queue_close(&bdev->queues[i]);
-	free(bdev->queues);
-	free(bdev);
-}
-
 void vhx_backend_free(struct vhx_backend *b)
 {
 	struct backend_channel *ch;
@@ -588,10 +450,24 @@ void vhx_backend_free(struct vhx_backend *b)
 		vhx_link_close(&ch->link);
 		free(ch);
 	}
-	for (i = 0; i < b->device_cnt; i++)
-		bdev_free(b->devices[i]);
+	for (i = 0; i < b->slot_cnt; i++) {
+		if (b->devices[i])
+			bdev_free(b->devices[i]);
+	}
 	vhx_loop_hook_del(b->cfg.loop, &b->reaper);
 	free(b);
+}
+
+/* A number that nobody has had, while there is one: frontends remember them for a while. */
+static uint32_t slot_find(const struct vhx_backend *b)
+{
+	uint32_t i;
+
+	if (b->slot_cnt < VHX_BACKEND_DEVICES_MAX)
+		return b->slot_cnt;
+	for (i = 0; i < VHX_BACKEND_DEVICES_MAX && b->devices[i]; i++)
+		;
+	return i;
 }
 
 static void bdev_init(struct vhx_backend_device *bdev, struct vhx_backend *b,
@@ -601,7 +477,7 @@ static void bdev_init(struct vhx_backend_device *bdev, struct vhx_backend *b,
 
 	bdev->backend = b;
 	bdev->dev = dev;
-	bdev->dev_num = (uint16_t)b->device_cnt;
+	bdev->dev_num = (uint16_t)slot_find(b);
 	vhx_vdev_init(&bdev->vdev, &bdev_vdev_ops, bdev);
 	bdev->vdev.device_id = dev->ops->device_id;
 	memcpy(bdev->vdev.uuid, dev->uuid, sizeof(bdev->vdev.uuid));
@@ -622,9 +498,9 @@ int vhx_backend_add_device(struct vhx_backend *b, struct vhx_device *dev)
 	struct vhx_backend_device *bdev;
 
 	assert(dev->num_queues && dev->num_queues <= VHX_VDEV_QUEUES_MAX);
-	if (b->device_cnt == VHX_BACKEND_DEVICES_MAX)
+	if (slot_find(b) == VHX_BACKEND_DEVICES_MAX)
 		return -ENOSPC;
-	if (dev->id[0] && device_by_name(b, dev->id, &bdev) == VHX_ATTACH_OK)
+	if (dev->id[0] && vhx_backend_device_find(b, dev->id, &bdev) == VHX_ATTACH_OK)
 		return -EEXIST;
 	bdev = calloc(1, sizeof(*bdev));
 	if (!bdev)
@@ -635,7 +511,29 @@ int vhx_backend_add_device(struct vhx_backend *b, struct vhx_device *dev)
 		return -ENOMEM;
 	}
 	bdev_init(bdev, b, dev);
-	b->devices[b->device_cnt++] = bdev;
+	b->devices[bdev->dev_num] = bdev;
+	b->slot_cnt = (uint32_t)vhx_max_u64(b->slot_cnt, bdev->dev_num + 1u);
+	b->device_cnt++;
+	vhx_backend_bus_event(b, bdev->dev_num, VIRTIO_MSG_DEVICE_ADDED);
+	return 0;
+}
+
+int vhx_backend_remove_device(struct vhx_backend *b, const char *id)
+{
+	struct vhx_backend_device *bdev;
+
+	if (!id[0] || vhx_backend_device_find(b, id, &bdev) != VHX_ATTACH_OK)
+		return -ENOENT;
+	bdev->removing = true;
+	b->device_cnt--;
+	if (bdev->state == BDEV_FREE)
+		b->device_over = true;
+	if (bdev->state == BDEV_ATTACHED) {
+		bdev->channel->removed |= 1ull << bdev->dev_num;
+		bdev_orphan(bdev);
+	}
+	vhx_backend_bus_event(b, bdev->dev_num, VIRTIO_MSG_DEVICE_REMOVED);
+	vhx_log(b->cfg.log, VHX_LOG_INFO, "%s: removed", id);
 	return 0;
 }
 
@@ -687,9 +585,14 @@ void vhx_backend_visit(struct vhx_backend *b, const struct vhx_backend_visitor *
 		v->channel(ctx, l->port, vhx_channel_state_name(l->channel.state),
 			   l->stats.credits_sent);
 	}
-	for (i = 0; i < b->device_cnt; i++)
-		v->device(ctx, b->devices[i]->dev, bdev_state_names[b->devices[i]->state],
-			  &b->devices[i]->stats);
+	for (i = 0; i < b->slot_cnt; i++) {
+		struct vhx_backend_device *bdev = b->devices[i];
+
+		if (bdev)
+			v->device(ctx, bdev->dev,
+				  bdev->removing ? "removing" : bdev_state_names[bdev->state],
+				  &bdev->stats);
+	}
 }
 
 uint64_t vhx_backend_memory(const struct vhx_backend *b)
@@ -704,9 +607,11 @@ uint64_t vhx_backend_memory(const struct vhx_backend *b)
 
 		memory += sizeof(*ch) + vhx_link_memory(&ch->link);
 	}
-	for (i = 0; i < b->device_cnt; i++) {
+	for (i = 0; i < b->slot_cnt; i++) {
 		const struct vhx_backend_device *bdev = b->devices[i];
 
+		if (!bdev)
+			continue;
 		memory += sizeof(*bdev) + bdev->dev->memory;
 		for (j = 0; j < bdev->dev->num_queues; j++)
 			memory += sizeof(bdev->queues[j]) + bdev->queues[j].memory;

@@ -52,10 +52,13 @@ static const struct control_rule rules[] = {
 	  WITH_TAIL(struct virtio_msg_get_devices_resp) },
 	{ true, VIRTIO_MSG_BUS_PING, KIND_REQUEST, FIXED(struct virtio_msg_ping) },
 	{ true, VIRTIO_MSG_BUS_PING, KIND_RESPONSE, FIXED(struct virtio_msg_ping) },
-	{ true, VIRTIO_MSG_BUS_EVENT_DEVICE, KIND_REQUEST, 4, 4 },
+	{ true, VIRTIO_MSG_BUS_EVENT_DEVICE, KIND_REQUEST, FIXED(struct virtio_msg_event_device) },
 	{ true, VIRTIO_MSG_BUS_VHX_ATTACH, KIND_REQUEST, FIXED(struct virtio_msg_vhx_attach) },
 	{ true, VIRTIO_MSG_BUS_VHX_ATTACH, KIND_RESPONSE,
 	  FIXED(struct virtio_msg_vhx_attach_resp) },
+	{ true, VIRTIO_MSG_BUS_VHX_GET_NAME, KIND_REQUEST, FIXED(struct virtio_msg_vhx_get_name) },
+	{ true, VIRTIO_MSG_BUS_VHX_GET_NAME, KIND_RESPONSE,
+	  FIXED(struct virtio_msg_vhx_get_name_resp) },
 };
 
 static const struct control_rule *rule_find(bool bus, bool response, uint8_t msg_id)

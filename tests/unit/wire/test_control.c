@@ -158,6 +158,8 @@ static const struct size_row sizes[] = {
 	{ true, false, 0x40, 4, 4 }, /* EVENT_DEVICE */
 	{ true, false, 0x80, 64, 64 }, /* VHX_ATTACH */
 	{ true, true, 0x80, 88, 88 },
+	{ true, false, 0x81, 4, 4 }, /* VHX_GET_NAME */
+	{ true, true, 0x81, 72, 72 },
 };
 
 static const struct size_row *size_find(bool bus, bool response, uint8_t msg_id)
