@@ -28,6 +28,7 @@
 #include <string.h>
 
 #include "frontend/fdev.h"
+#include "frontend/liveness.h"
 
 #define RETRY_MIN_NS (10 * 1000000ull)
 #define RETRY_MAX_NS (1000 * 1000000ull)
@@ -35,6 +36,7 @@
 struct vhx_frontend {
 	struct vhx_frontend_config cfg;
 	struct vhx_link link;
+	struct vhx_liveness liveness;
 	bool linked; /* a port exists */
 	bool said_waiting;
 	struct vhx_log_limit log_limit;
@@ -288,27 +290,62 @@ static struct vhx_fdev *fdev_by_num(struct vhx_frontend *fe, uint16_t dev_num)
 	return NULL;
 }
 
-static void bus_message(struct vhx_frontend *fe, const struct vhx_control *c)
+static void fdev_lost(struct vhx_fdev *fdev, int reason)
 {
-	struct vhx_control resp;
+	/* Slow storage makes us give a channel up; that speaks against no request. */
+	enum vhx_fqueue_interruption why = reason == -ETIMEDOUT ? VHX_FQUEUE_CUT : VHX_FQUEUE_DEATH;
+	struct vhx_loop *loop = fdev->fe->cfg.loop;
 	uint32_t i;
 
-	if (c->response) {
-		/* Tokens are per device; the driver that waits for this one knows it. */
-		for (i = 0; i < fe->device_cnt; i++) {
-			const struct vhx_driver *d = &fe->devices[i]->driver;
+	vhx_loop_timer_cancel(loop, &fdev->control_timer);
+	vhx_loop_timer_cancel(loop, &fdev->retry_timer);
+	if (fdev->driver.status & VHX_STATUS_DRIVER_OK)
+		fdev->needs_running = true;
+	vhx_driver_lost(&fdev->driver);
+	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++)
+		vhx_fqueue_interrupted(&fdev->queues[i], why);
+	reset_finish(fdev);
+}
 
-			if (d->waiting && d->request.bus && d->token == c->token) {
-				control_response(fe->devices[i], c);
-				return;
-			}
+static void bus_response(struct vhx_frontend *fe, const struct vhx_control *c)
+{
+	uint32_t i;
+
+	/* Ours had no token; that it came says all. */
+	if (c->msg_id == VIRTIO_MSG_BUS_PING)
+		return;
+	/* Tokens are per device; the driver that waits for this one knows it. */
+	for (i = 0; i < fe->device_cnt; i++) {
+		const struct vhx_driver *d = &fe->devices[i]->driver;
+
+		if (d->waiting && d->request.bus && d->token == c->token) {
+			control_response(fe->devices[i], c);
+			return;
 		}
-		return;
 	}
-	if (c->msg_id != VIRTIO_MSG_BUS_PING)
-		return;
-	memcpy(vhx_control_response(&resp, c, c->payload_len), c->payload, c->payload_len);
-	vhx_link_control(&fe->link, &resp);
+}
+
+/* The operator took it away. What the guest waits for ends as after a death, and nothing comes back. */
+static void fdev_removed(struct vhx_fdev *fdev)
+{
+	fdev_lost(fdev, VHX_FQUEUE_DEATH);
+	fdev_unusable(fdev, -ENODEV, "removed by the backend");
+}
+
+static void bus_request(struct vhx_frontend *fe, const struct vhx_control *c)
+{
+	const struct virtio_msg_event_device *e = (const void *)c->payload;
+	struct vhx_control resp;
+	struct vhx_fdev *fdev;
+
+	if (c->msg_id == VIRTIO_MSG_BUS_PING) {
+		memcpy(vhx_control_response(&resp, c, c->payload_len), c->payload, c->payload_len);
+		vhx_link_control(&fe->link, &resp);
+	} else if (c->msg_id == VIRTIO_MSG_BUS_EVENT_DEVICE) {
+		fdev = fdev_by_num(fe, vhx_le16_get(e->dev_num));
+		if (fdev && vhx_le16_get(e->state) == VIRTIO_MSG_DEVICE_REMOVED)
+			fdev_removed(fdev);
+	}
 }
 
 static void frontend_control(struct vhx_link *l, const struct vhx_control *c)
@@ -317,7 +354,7 @@ static void frontend_control(struct vhx_link *l, const struct vhx_control *c)
 	struct vhx_fdev *fdev;
 
 	if (c->bus) {
-		bus_message(fe, c);
+		c->response ? bus_response(fe, c) : bus_request(fe, c);
 		return;
 	}
 	fdev = fdev_by_num(fe, c->dev_num);
@@ -375,25 +412,11 @@ static void frontend_pass(struct vhx_frontend *fe)
 
 static bool frontend_pump(struct vhx_link *l)
 {
-	frontend_pass(l->ctx);
+	struct vhx_frontend *fe = l->ctx;
+
+	frontend_pass(fe);
+	vhx_liveness_pass(&fe->liveness);
 	return false;
-}
-
-static void fdev_lost(struct vhx_fdev *fdev, int reason)
-{
-	/* Slow storage makes us give a channel up; that speaks against no request. */
-	enum vhx_fqueue_interruption why = reason == -ETIMEDOUT ? VHX_FQUEUE_CUT : VHX_FQUEUE_DEATH;
-	struct vhx_loop *loop = fdev->fe->cfg.loop;
-	uint32_t i;
-
-	vhx_loop_timer_cancel(loop, &fdev->control_timer);
-	vhx_loop_timer_cancel(loop, &fdev->retry_timer);
-	if (fdev->driver.status & VHX_STATUS_DRIVER_OK)
-		fdev->needs_running = true;
-	vhx_driver_lost(&fdev->driver);
-	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++)
-		vhx_fqueue_interrupted(&fdev->queues[i], why);
-	reset_finish(fdev);
 }
 
 static void retry_arm(struct vhx_frontend *fe)
@@ -421,13 +444,16 @@ static void version_judge(struct vhx_fdev *fdev, int reason)
 static void frontend_down(struct vhx_link *l, int reason)
 {
 	struct vhx_frontend *fe = l->ctx;
+	/* Slow storage makes us give a channel up; that speaks against no request. Silence does. */
+	bool cut = reason == -ETIMEDOUT && !fe->liveness.gone;
 	uint32_t i;
 
+	vhx_liveness_stop(&fe->liveness);
 	vhx_log_limited(fe->cfg.log, &fe->log_limit, vhx_loop_now(fe->cfg.loop), VHX_LOG_WARNING,
 			"channel: down: %s", down_reason(reason));
 	fe->linked = false;
 	for (i = 0; i < fe->device_cnt; i++) {
-		fdev_lost(fe->devices[i], reason);
+		fdev_lost(fe->devices[i], cut ? VHX_FQUEUE_CUT : VHX_FQUEUE_DEATH);
 		version_judge(fe->devices[i], reason);
 	}
 	/* A backend whose channels end as soon as they are up gets no quicker retries, nor its log lines. */
@@ -435,6 +461,31 @@ static void frontend_down(struct vhx_link *l, int reason)
 		fe->retry_ns = RETRY_MIN_NS;
 	fe->up_ns = 0;
 	retry_arm(fe);
+}
+
+static bool fdev_owed(const struct vhx_fdev *fdev)
+{
+	uint32_t i;
+
+	if (fdev->driver.waiting)
+		return true;
+	for (i = 0; i < fdev->queue_cnt; i++) {
+		if (vhx_fqueue_in_flight(&fdev->queues[i]))
+			return true;
+	}
+	return false;
+}
+
+static bool frontend_owed(struct vhx_liveness *lv)
+{
+	const struct vhx_frontend *fe = vhx_container_of(lv, struct vhx_frontend, liveness);
+	uint32_t i;
+
+	for (i = 0; i < fe->device_cnt; i++) {
+		if (fdev_owed(fe->devices[i]))
+			return true;
+	}
+	return false;
 }
 
 static const struct vhx_link_ops frontend_link_ops = {
@@ -455,6 +506,7 @@ static void connect_try(struct vhx_loop_timer *t)
 		ret = vhx_link_open(&fe->link, fe->cfg.loop, port, &frontend_link_ops, fe);
 	if (!ret) {
 		fe->linked = true;
+		vhx_liveness_start(&fe->liveness, &fe->link);
 		return;
 	}
 	if (!fe->said_waiting)
@@ -497,6 +549,7 @@ int vhx_frontend_new(const struct vhx_frontend_config *cfg, struct vhx_frontend 
 	fe->retry_ns = RETRY_MIN_NS;
 	fe->retry.expired = connect_try;
 	vhx_list_init(&fe->retry.node);
+	vhx_liveness_init(&fe->liveness, frontend_owed);
 	fe->hook = (struct vhx_loop_hook){ .run = frontend_run, .prepare = frontend_prepare };
 	vhx_list_init(&fe->hook.node);
 	vhx_loop_hook_add(cfg->loop, &fe->hook);
@@ -528,6 +581,7 @@ void vhx_frontend_free(struct vhx_frontend *fe)
 
 	if (!fe)
 		return;
+	vhx_liveness_stop(&fe->liveness);
 	if (fe->linked)
 		vhx_link_close(&fe->link);
 	for (i = 0; i < fe->device_cnt; i++)

@@ -10,7 +10,7 @@
 /* Turns of the loop that no test needs; more of them are a busy loop. */
 #define TURNS_MAX 200000u
 /* Moves of the clock that no return of a backend needs. */
-#define WAITS_MAX 64u
+#define WAITS_MAX 400u
 
 const struct provider *lab_provider;
 
