@@ -33,7 +33,10 @@ int vhx_backend_new(const struct vhx_backend_config *cfg, struct vhx_backend **b
 /* Closes channels and devices. Requests in flight are abandoned to the devices' close(). */
 void vhx_backend_free(struct vhx_backend *b);
 
-/* Takes @dev over; frontends that are there are told. -EEXIST: the id is taken; -ENOSPC; -ENOMEM: @dev is still the caller's. */
+/*
+ * Takes @dev over; frontends that are there are told. -EEXIST: the id is taken; -ENOSPC; -ENOMEM: @dev is
+ * still the caller's.
+ */
 int vhx_backend_add_device(struct vhx_backend *b, struct vhx_device *dev);
 /*
  * The device's requests end, its frontend is told, and it is closed when nothing of it can touch the medium any
