@@ -18,10 +18,6 @@
 #include "exchange/local.h"
 
 #define NS_PER_US 1000ull
-/* A second of spinning is more than anybody can want. */
-#define POLL_US_MAX 1000000u
-
-static const char unix_prefix[] = "unix:";
 
 const char *vhx_version(void)
 {
@@ -111,20 +107,14 @@ int vhx_conn_set_ring_size(struct vhx_conn *conn, size_t bytes)
 {
 	if (conn->loop)
 		return -EISCONN;
-	if (!vhx_is_power_of_2(bytes) || bytes < VHX_LOCAL_RING_MIN || bytes > VHX_LOCAL_RING_MAX)
-		return -EINVAL;
-	conn->ring_size = (uint32_t)bytes;
-	return 0;
+	return vhx_embed_ring_size(bytes, &conn->ring_size);
 }
 
 int vhx_conn_set_poll(struct vhx_conn *conn, unsigned int usec)
 {
 	if (conn->loop)
 		return -EISCONN;
-	if (usec > POLL_US_MAX)
-		return -EINVAL;
-	conn->poll_usec = usec;
-	return 0;
+	return vhx_embed_poll(usec, &conn->poll_usec);
 }
 
 /* Connecting */
@@ -183,18 +173,12 @@ static int conn_open(struct vhx_conn *conn)
 
 int vhx_conn_connect(struct vhx_conn *conn, const char *address)
 {
-	const size_t prefix_len = sizeof(unix_prefix) - 1;
-	size_t path_len;
+	int ret;
 
 	if (conn->loop)
 		return -EISCONN;
-	if (strncmp(address, unix_prefix, prefix_len) || !address[prefix_len])
-		return -EINVAL;
-	path_len = strlen(address + prefix_len);
-	if (path_len >= sizeof(conn->path))
-		return -ENAMETOOLONG;
-	memcpy(conn->path, address + prefix_len, path_len + 1);
-	return conn_open(conn);
+	ret = vhx_embed_address(address, conn->path);
+	return ret ? ret : conn_open(conn);
 }
 
 int vhx_conn_connect_fd(struct vhx_conn *conn, int fd)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * libvhx over src/frontend. Private to src/embed; the API is include/vhx/vhx.h.
+ * libvhx over src/frontend; its other side, over src/backend, is server.c alone. Private to src/embed; the API is
+ * include/vhx.
  */
 #ifndef VHX_EMBED_EMBED_H
 #define VHX_EMBED_EMBED_H
@@ -43,6 +44,11 @@ struct vhx_dev {
 	unsigned int queue_cnt; /* started */
 	struct vhx_vq *queues[VHX_VDEV_QUEUES_MAX];
 };
+
+/* settings.c: 0 and the value, or -EINVAL, -ENAMETOOLONG. */
+int vhx_embed_ring_size(size_t bytes, uint32_t *ring_size);
+int vhx_embed_poll(unsigned int usec, unsigned int *poll_usec);
+int vhx_embed_address(const char *address, char path[VHX_UNIX_PATH_MAX]);
 
 /* dev.c */
 void vhx_edev_event(struct vhx_dev *dev, enum vhx_event event);

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""libvhx says what it exports: header, symbol map and library name the same functions, and programs in
-C11 and C++ can use every one of them with nothing but the header and the library.
+"""libvhx says what it exports: headers, symbol map and library name the same functions, and programs in
+C11 and C++ can use every one of them with nothing but its header and the library.
 
-linkage.py HEADER MAP LIBRARY NM CC... [-- CXX...]
+linkage.py FOLDER MAP LIBRARY NM CC... [-- CXX...]: FOLDER is include/vhx.
 """
 import os
 import re
@@ -33,10 +33,10 @@ def differ(what, one, other):
     return one != other
 
 
-def program(names):
+def program(header, names):
     uses = '\n'.join('\tp[%d] = (fn)%s;' % (i, n) for i, n in enumerate(names))
-    return ('#include <vhx/vhx.h>\ntypedef void (*fn)(void);\nint main(void)\n{\n\tfn p[%d];\n%s\n'
-            '\treturn p[0] ? vhx_version()[0] != \'0\' : 1;\n}\n' % (len(names), uses))
+    return ('#include <vhx/%s>\ntypedef void (*fn)(void);\nint main(void)\n{\n\tfn p[%d];\n%s\n'
+            '\treturn p[0] ? vhx_version()[0] != \'0\' : 1;\n}\n' % (os.path.basename(header), len(names), uses))
 
 
 def runs(header, library, names, compiler, flags):
@@ -44,7 +44,7 @@ def runs(header, library, names, compiler, flags):
     with tempfile.TemporaryDirectory() as scratch:
         source, binary = os.path.join(scratch, 'use.c'), os.path.join(scratch, 'use')
         with open(source, 'w', encoding='utf-8') as text:
-            text.write(program(names))
+            text.write(program(header, names))
         # The header's own folder, so that nothing of src/ can leak in.
         command = compiler + flags + ['-Wall', '-Wextra', '-Werror', '-pedantic-errors', '-I',
                                       os.path.dirname(os.path.dirname(header)), source, '-x', 'none', '-o', binary,
@@ -56,18 +56,21 @@ def runs(header, library, names, compiler, flags):
         return subprocess.run([binary], check=False).returncode == 0
 
 
-def main(header, version_map, library, nm, compilers):
+def main(folder, version_map, library, nm, compilers):
     split = compilers.index('--') if '--' in compilers else len(compilers)
-    declared = DECLARED.findall(read(header))
-    assert len(declared) > 10, 'the header was not understood'
-    bad = len(declared) != len(set(declared))
-    bad |= differ('header and map', set(declared), set(MAPPED.findall(read(version_map))))
-    bad |= differ('header and library', set(declared), exported(nm, library))
-    bad |= not runs(header, library, declared, compilers[:split], ['-std=c11', '-x', 'c'])
-    if compilers[split + 1:]:
-        flags = ['-std=c++11', '-x', 'c++']
-        bad |= not runs(header, library, declared, compilers[split + 1:], flags)
-    print('%d functions' % len(declared))
+    headers = sorted(os.path.join(folder, n) for n in os.listdir(folder) if n.endswith('.h'))
+    declared = {h: DECLARED.findall(read(h)) for h in headers}
+    assert min(map(len, declared.values()), default=0) > 10, 'the headers were not understood'
+    every = [name for names in declared.values() for name in names]
+    bad = len(every) != len(set(every))
+    bad |= differ('header and map', set(every), set(MAPPED.findall(read(version_map))))
+    bad |= differ('header and library', set(every), exported(nm, library))
+    for header, names in declared.items():
+        bad |= not runs(header, library, names, compilers[:split], ['-std=c11', '-x', 'c'])
+        if compilers[split + 1:]:
+            flags = ['-std=c++11', '-x', 'c++']
+            bad |= not runs(header, library, names, compilers[split + 1:], flags)
+    print('%d functions' % len(every))
     return 1 if bad else 0
 
 

@@ -19,7 +19,7 @@ ARROWS = {
     'link': {'core', 'exchange', 'loop'},
     'frontend': BOTH_ENDS,
     'backend': BOTH_ENDS,
-    'embed': {'frontend'},
+    'embed': {'frontend', 'backend'},
     'vhost_user': {'ring'},
     'device': {'backend', 'vhost_user'},
     'config': {'util'},
