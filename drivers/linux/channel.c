@@ -943,6 +943,8 @@ static const char *down_reason(int reason)
 		return "the backend does not answer";
 	case -EHOSTDOWN:
 		return "the backend is silent";
+	case -ENODEV:
+		return "the exchange was removed";
 	default:
 		return "failure on this side";
 	}

@@ -387,12 +387,15 @@ static void devices_fail(struct hmx_channel *ch, const char *why)
 }
 
 /* Nothing is added any more. True: a backend is there. */
-static bool channel_detach(struct hmx_channel *ch)
+static bool channel_detach(struct hmx_channel *ch, bool present)
 {
 	bool up;
 
 	spin_lock_irq(&ch->port->lock);
 	ch->removing = true;
+	/* Who cannot be reached is not waited for. */
+	if (!present)
+		hmx_channel_fail(ch, -ENODEV);
 	up = hmx_channel_usable(ch);
 	if (ch->asking) {
 		ch->asking = false;
@@ -409,7 +412,7 @@ void hmx_port_unregister(struct hmx_port *port, bool present)
 	unsigned int i;
 
 	/* A backend that leaves from here on fails the devices as well: channel.c. */
-	if (!channel_detach(ch) || !present)
+	if (!channel_detach(ch, present))
 		devices_fail(ch, "the exchange was removed");
 	cancel_work_sync(&ch->scan);
 	for (i = 0; i < HMX_DEVICES_MAX; i++) {
