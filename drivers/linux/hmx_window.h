@@ -48,7 +48,7 @@ struct hmx_window {
 	bool barred;	/* no life begins any more */
 	bool lost;	/* the memory is not written any more */
 	bool begun;	/* our state in the window is not GONE */
-	bool joined;	/* the peer's indices count */
+	bool joined;	/* the peer's indices count; READ_ONCE() likewise */
 	int status;	/* -EAGAIN: opening; 0: ready; or why it is gone */
 	u32 inc;	/* ours */
 	u32 answered;	/* the peer's that our peer_inc names, 0: none */

@@ -103,7 +103,7 @@ static void window_ring(struct hmx_window *w)
 static int window_fail(struct hmx_window *w, int err)
 {
 	if (err == -EPROTO)
-		w->joined = false;
+		WRITE_ONCE(w->joined, false);
 	if (!w->status || w->status == -EAGAIN)
 		w->status = err;
 	return w->status;
@@ -179,7 +179,7 @@ static bool life_joins(const struct hmx_window *w, const struct life *peer)
 
 static void window_join(struct hmx_window *w)
 {
-	w->joined = true;
+	WRITE_ONCE(w->joined, true);
 	w->status = 0;
 	w->port.tx_ring_len = w->ring_len - HMX_SLOT;
 	w->port.rx_ring_len = w->ring_len - HMX_SLOT;
@@ -210,7 +210,7 @@ static int life_check(struct hmx_window *w)
 	if (likely(life_joins(w, &peer)))
 		return w->status;
 	if (!peer.steady || peer.inc != w->answered)
-		w->joined = false;
+		WRITE_ONCE(w->joined, false);
 	return window_fail(w, -EPIPE);
 }
 
@@ -568,7 +568,7 @@ static int window_open(struct hmx_port *port)
 /* The end of a life, told to the peer where it can be. */
 static void window_quit(struct hmx_window *w)
 {
-	w->joined = false;
+	WRITE_ONCE(w->joined, false);
 	window_fail(w, -EPIPE);
 	if (!w->begun || w->lost)
 		return;
@@ -599,7 +599,9 @@ void hmx_window_event(struct hmx_window *w)
 	/* A section that began before close() set this is waited for there. */
 	rcu_read_lock();
 	if (!READ_ONCE(w->closed)) {
-		atomic64_inc(&w->port.stats.wakes_taken);
+		/* Those of the meeting are no use of the wake protocol, and not counted. */
+		if (READ_ONCE(w->joined))
+			atomic64_inc(&w->port.stats.wakes_taken);
 		hmx_port_event(&w->port);
 	}
 	rcu_read_unlock();
