@@ -178,70 +178,67 @@ static int test_attach(struct hmx_test *t, enum test_use use, const void __user 
 
 /* A bare port: its operations, one by one */
 
-static int port_open(struct hmx_port *port)
+static int port_open(struct hmx_test *t, struct hmx_test_op *op)
 {
-	return port->ops->open(port);
+	return t->window.port.ops->open(&t->window.port);
 }
 
-static int port_close(struct hmx_port *port)
+static int port_close(struct hmx_test *t, struct hmx_test_op *op)
 {
-	port->ops->close(port);
+	t->window.port.ops->close(&t->window.port);
 	return 0;
 }
 
 /* All pieces but the last have the same length, so that most of them begin anywhere. */
-static unsigned int port_cut(struct kvec *segs, u8 *buf, const struct hmx_test_send *arg)
+static unsigned int port_cut(struct kvec *segs, u8 *buf, const struct hmx_test_op *op)
 {
-	u32 piece = arg->len / arg->nr_segs;
+	u32 piece = op->len / op->nr_segs;
 	unsigned int i;
 
-	for (i = 0; i < arg->nr_segs; i++) {
+	for (i = 0; i < op->nr_segs; i++) {
 		segs[i].iov_base = buf + i * piece;
 		segs[i].iov_len = piece;
 	}
-	segs[i - 1].iov_len = arg->len - (i - 1) * piece;
+	segs[i - 1].iov_len = op->len - (i - 1) * piece;
 	return i;
 }
 
-static int port_send_buf(struct hmx_port *port, const struct hmx_test_send *arg, u8 *buf)
+static int port_send_buf(struct hmx_port *port, const struct hmx_test_op *op, u8 *buf)
 {
 	struct kvec segs[HMX_TEST_SEGS_MAX];
-	unsigned int nr = port_cut(segs, buf, arg);
+	unsigned int nr = port_cut(segs, buf, op);
 	unsigned long flags;
 	int err;
 
 	spin_lock_irqsave(&port->lock, flags);
-	err = port->ops->send(port, arg->type, segs, nr, arg->len);
+	err = port->ops->send(port, op->type, segs, nr, op->len);
 	spin_unlock_irqrestore(&port->lock, flags);
 	return err;
 }
 
-static int port_send(struct hmx_port *port, const void __user *uarg)
+static int port_send(struct hmx_test *t, struct hmx_test_op *op)
 {
-	struct hmx_test_send arg;
 	u8 *buf;
 	int err;
 
-	if (copy_from_user(&arg, uarg, sizeof(arg)))
-		return -EFAULT;
-	if (!arg.nr_segs || arg.nr_segs > HMX_TEST_SEGS_MAX || arg.reserved)
+	if (!op->nr_segs || op->nr_segs > HMX_TEST_SEGS_MAX)
 		return -EINVAL;
-	if (arg.len > TEST_MESSAGE_MAX)
+	if (op->len > TEST_MESSAGE_MAX)
 		return -EMSGSIZE;
-	buf = kvmalloc(arg.len, GFP_KERNEL);
+	buf = kvmalloc(op->len, GFP_KERNEL);
 	if (!buf)
 		return -ENOMEM;
-	if (copy_from_user(buf, u64_to_user_ptr(arg.addr), arg.len))
+	if (copy_from_user(buf, u64_to_user_ptr(op->addr), op->len))
 		err = -EFAULT;
 	else
-		err = port_send_buf(port, &arg, buf);
+		err = port_send_buf(&t->window.port, op, buf);
 	kvfree(buf);
 	return err;
 }
 
-static int port_peek(struct hmx_port *port, void __user *uarg)
+static int port_peek(struct hmx_test *t, struct hmx_test_op *op)
 {
-	struct hmx_test_msg out;
+	struct hmx_port *port = &t->window.port;
 	struct hmx_msg msg = {};
 	unsigned long flags;
 	int ret;
@@ -249,35 +246,30 @@ static int port_peek(struct hmx_port *port, void __user *uarg)
 	spin_lock_irqsave(&port->lock, flags);
 	ret = port->ops->peek(port, &msg);
 	spin_unlock_irqrestore(&port->lock, flags);
-	out.type = msg.type;
-	out.len = msg.len;
-	if (ret == 1 && copy_to_user(uarg, &out, sizeof(out)))
-		return -EFAULT;
+	op->type = msg.type;
+	op->len = msg.len;
 	return ret;
 }
 
-static int port_read(struct hmx_test *t, const void __user *uarg)
+static int port_read(struct hmx_test *t, struct hmx_test_op *op)
 {
-	struct hmx_test_read arg;
+	u32 peeked = t->window.peeked ? t->window.msg.len : 0;
 	int err = 0;
 	void *buf;
 
-	if (copy_from_user(&arg, uarg, sizeof(arg)))
-		return -EFAULT;
-	if (!t->window.peeked || arg.off > t->window.msg.len ||
-	    arg.len > t->window.msg.len - arg.off)
+	if (op->off > peeked || op->len > peeked - op->off)
 		return -EINVAL;
-	buf = kvmalloc(arg.len, GFP_KERNEL);
+	buf = kvmalloc(op->len, GFP_KERNEL);
 	if (!buf)
 		return -ENOMEM;
-	t->window.port.ops->read(&t->window.port, arg.off, buf, arg.len);
-	if (copy_to_user(u64_to_user_ptr(arg.addr), buf, arg.len))
+	t->window.port.ops->read(&t->window.port, op->off, buf, op->len);
+	if (copy_to_user(u64_to_user_ptr(op->addr), buf, op->len))
 		err = -EFAULT;
 	kvfree(buf);
 	return err;
 }
 
-static int port_consume(struct hmx_test *t)
+static int port_consume(struct hmx_test *t, struct hmx_test_op *op)
 {
 	struct hmx_port *port = &t->window.port;
 	unsigned long flags;
@@ -290,8 +282,9 @@ static int port_consume(struct hmx_test *t)
 	return 0;
 }
 
-static int port_prepare_wait(struct hmx_port *port)
+static int port_prepare_wait(struct hmx_test *t, struct hmx_test_op *op)
 {
+	struct hmx_port *port = &t->window.port;
 	unsigned long flags;
 	int ret;
 
@@ -301,13 +294,16 @@ static int port_prepare_wait(struct hmx_port *port)
 	return ret;
 }
 
-static int port_state(struct hmx_port *port, void __user *uarg)
+static void port_state(struct hmx_test *t, struct hmx_test_state *state)
 {
+	const struct hmx_port *port = &t->window.port;
 	const struct hmx_port_stats *stats = &port->stats;
-	struct hmx_test_state out = {
+
+	*state = (struct hmx_test_state){
 		.max_message = port->max_message,
 		.tx_ring_len = port->tx_ring_len,
 		.rx_ring_len = port->rx_ring_len,
+		.rings = atomic64_xchg(&t->rings, 0),
 		.tx_messages = stats->tx_messages,
 		.tx_bytes = stats->tx_bytes,
 		.rx_messages = stats->rx_messages,
@@ -317,35 +313,38 @@ static int port_state(struct hmx_port *port, void __user *uarg)
 		.wakes_taken = atomic64_read(&stats->wakes_taken),
 		.would_blocks = stats->would_blocks,
 	};
-
-	return copy_to_user(uarg, &out, sizeof(out)) ? -EFAULT : 0;
 }
 
-static int test_port_ioctl(struct hmx_test *t, unsigned int cmd, void __user *uarg)
-{
-	struct hmx_port *port = &t->window.port;
+static const struct {
+	unsigned int cmd;
+	int (*run)(struct hmx_test *t, struct hmx_test_op *op);
+} port_ops[] = {
+	{ HMX_TEST_OPEN, port_open },
+	{ HMX_TEST_CLOSE, port_close },
+	{ HMX_TEST_SEND, port_send },
+	{ HMX_TEST_PEEK, port_peek },
+	{ HMX_TEST_READ, port_read },
+	{ HMX_TEST_CONSUME, port_consume },
+	{ HMX_TEST_PREPARE_WAIT, port_prepare_wait },
+};
 
+static int port_ioctl(struct hmx_test *t, unsigned int cmd, void __user *uarg)
+{
+	struct hmx_test_op op;
+	unsigned int i = 0;
+	int ret;
+
+	while (i < ARRAY_SIZE(port_ops) && port_ops[i].cmd != cmd)
+		i++;
+	if (i == ARRAY_SIZE(port_ops))
+		return -ENOTTY;
 	if (t->use != TEST_PORT)
 		return -ENOTCONN;
-	switch (cmd) {
-	case HMX_TEST_OPEN:
-		return port_open(port);
-	case HMX_TEST_CLOSE:
-		return port_close(port);
-	case HMX_TEST_SEND:
-		return port_send(port, uarg);
-	case HMX_TEST_PEEK:
-		return port_peek(port, uarg);
-	case HMX_TEST_READ:
-		return port_read(t, uarg);
-	case HMX_TEST_CONSUME:
-		return port_consume(t);
-	case HMX_TEST_PREPARE_WAIT:
-		return port_prepare_wait(port);
-	case HMX_TEST_STATE:
-		return port_state(port, uarg);
-	}
-	return -ENOTTY;
+	if (copy_from_user(&op, uarg, sizeof(op)))
+		return -EFAULT;
+	ret = port_ops[i].run(t, &op);
+	port_state(t, &op.state);
+	return copy_to_user(uarg, &op, sizeof(op)) ? -EFAULT : ret;
 }
 
 /* The file */
@@ -362,7 +361,7 @@ static long test_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	else if (cmd == HMX_TEST_PORT)
 		ret = test_attach(t, TEST_PORT, uarg);
 	else
-		ret = test_port_ioctl(t, cmd, uarg);
+		ret = port_ioctl(t, cmd, uarg);
 	mutex_unlock(&t->lock);
 	return ret;
 }
@@ -408,7 +407,8 @@ static ssize_t test_write(struct file *file, const char __user *buf, size_t len,
 		hmx_window_event(&t->window);
 		break;
 	case TEST_PORT: /* has no channel that could be told */
-		atomic64_inc(&t->window.port.stats.wakes_taken);
+		if (READ_ONCE(t->window.joined))
+			atomic64_inc(&t->window.port.stats.wakes_taken);
 		break;
 	default:
 		return -ENOTCONN;
@@ -443,7 +443,7 @@ static int test_release(struct inode *inode, struct file *file)
 	if (t->use == TEST_CHANNEL)
 		hmx_port_unregister(&t->window.port, false);
 	if (t->use == TEST_PORT)
-		port_close(&t->window.port);
+		port_close(t, NULL);
 	if (t->use != TEST_UNUSED)
 		test_unmap(t);
 	mutex_destroy(&t->lock);

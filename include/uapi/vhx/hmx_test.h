@@ -26,51 +26,47 @@ struct hmx_test_window {
 	__u32 size; /* of the window, in bytes */
 };
 
-/* @len bytes at @addr, cut into @nr_segs pieces, go as one message. */
-struct hmx_test_send {
-	__u64 addr;
-	__u32 type;
-	__u32 len;
-	__u32 nr_segs; /* 1 to HMX_TEST_SEGS_MAX */
-	__u32 reserved;
-};
-
-#define HMX_TEST_SEGS_MAX 16u
-
-struct hmx_test_msg {
-	__u32 type;
-	__u32 len;
-};
-
-struct hmx_test_read {
-	__u64 addr;
-	__u32 off;
-	__u32 len;
-};
-
-/* Of the port: its limits, 0 until the peers have met, and its counters. */
+/*
+ * The port after an operation: its limits, 0 until the peers have met, and its counters. @rings:
+ * what a read() would have taken; it is taken.
+ */
 struct hmx_test_state {
 	__u32 max_message;
 	__u32 tx_ring_len;
 	__u32 rx_ring_len;
-	__u32 reserved;
+	__u32 rings;
 	__u64 tx_messages, tx_bytes;
 	__u64 rx_messages, rx_bytes;
 	__u64 sends, wakes_sent, wakes_taken, would_blocks;
 };
+
+/*
+ * SEND: @len bytes at @addr, cut into @nr_segs pieces, as one message of @type. PEEK: fills in
+ * @type and
+ * @len. READ: @len bytes from @off on, to @addr. The others look at nothing here.
+ */
+struct hmx_test_op {
+	__u64 addr;
+	__u32 type;
+	__u32 len;
+	__u32 off;
+	__u32 nr_segs; /* 1 to HMX_TEST_SEGS_MAX */
+	struct hmx_test_state state; /* filled in, whatever the result */
+};
+
+#define HMX_TEST_SEGS_MAX 16u
 
 /* 0, or an error: ENODEV: not a window; EBUSY: has one already. */
 #define HMX_TEST_WINDOW _IOW('H', 0, struct hmx_test_window)
 #define HMX_TEST_PORT _IOW('H', 1, struct hmx_test_window)
 
 /* The port's operations, with their results (struct hmx_port_ops). ENOTCONN: no bare port. */
-#define HMX_TEST_OPEN _IO('H', 2)
-#define HMX_TEST_CLOSE _IO('H', 3)
-#define HMX_TEST_SEND _IOW('H', 4, struct hmx_test_send)
-#define HMX_TEST_PEEK _IOR('H', 5, struct hmx_test_msg)
-#define HMX_TEST_READ _IOW('H', 6, struct hmx_test_read)
-#define HMX_TEST_CONSUME _IO('H', 7)
-#define HMX_TEST_PREPARE_WAIT _IO('H', 8)
-#define HMX_TEST_STATE _IOR('H', 9, struct hmx_test_state)
+#define HMX_TEST_OPEN _IOWR('H', 2, struct hmx_test_op)
+#define HMX_TEST_CLOSE _IOWR('H', 3, struct hmx_test_op)
+#define HMX_TEST_SEND _IOWR('H', 4, struct hmx_test_op)
+#define HMX_TEST_PEEK _IOWR('H', 5, struct hmx_test_op)
+#define HMX_TEST_READ _IOWR('H', 6, struct hmx_test_op)
+#define HMX_TEST_CONSUME _IOWR('H', 7, struct hmx_test_op)
+#define HMX_TEST_PREPARE_WAIT _IOWR('H', 8, struct hmx_test_op)
 
 #endif
