@@ -2,6 +2,9 @@
 /*
  * Provider `ivshmem`: lives that begin and end at any moment, and a peer that is not our code. The test stands
  * where the window's owner does: it has the window, and passes the events on, or loses them with a side.
+ *
+ * test_ivshmem [guest | kernel]: trust is tried on the host, or on the guest; with `kernel` the guest's side is
+ * that of the running kernel throughout.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,6 +21,7 @@
 
 #include <vhx/section.h>
 
+#include "../../conformance/kernel_port.h"
 #include "exchange/ivshmem.h"
 #include "util/barrier.h"
 
@@ -25,6 +29,10 @@
 #define HOST VHX_WINDOW_HOST
 #define GUEST VHX_WINDOW_GUEST
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
+
+/* Who is at the guest's side, and which side the tests of trust are about. */
+static bool kernel;
+static int ours = HOST;
 
 struct side {
 	struct vhx_port *port;
@@ -73,6 +81,13 @@ static void world_close(struct world *w)
 	close(w->window);
 }
 
+static int open_side(struct world *w, int s, int sock, struct vhx_port **port)
+{
+	if (kernel && s == GUEST)
+		return kernel_port_open(sock, w->window, SIZE, port);
+	return vhx_ivshmem_open(sock, w->window, SIZE, (uint32_t)s, port);
+}
+
 static void side_open(struct world *w, int s)
 {
 	struct side *side = &w->side[s];
@@ -80,7 +95,7 @@ static void side_open(struct world *w, int s)
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socks), 0);
 	side->sock = socks[1];
-	assert_int_equal(vhx_ivshmem_open(socks[0], w->window, SIZE, (uint32_t)s, &side->port), 0);
+	assert_int_equal(open_side(w, s, socks[0], &side->port), 0);
 	side->life++;
 	side->sent = 0;
 	side->from = 0;
@@ -263,7 +278,8 @@ static void test_restart_at_each_step_of_the_meeting(void **state)
 
 static void test_restart_at_any_time(void **state)
 {
-	for (uint32_t seed = 0; seed < 400; seed++) {
+	/* A call into the kernel takes its time. */
+	for (uint32_t seed = 0; seed < (kernel ? 40 : 400); seed++) {
 		struct world w;
 
 		world_open(&w);
@@ -394,9 +410,12 @@ static void test_gone_stored_by_the_owner_of_the_window(void **state)
 	side_crash(&w, HOST);
 	assert_int_equal(vhx_port_event(guest), 0);
 	vhx_store_release(&w.header[HOST]->state.v, htole32(VHX_WINDOW_GONE));
-	assert_int_equal(vhx_port_event(guest), -EPIPE);
+	/* The kernel tells a death after what came before it. */
+	if (!kernel)
+		assert_int_equal(vhx_port_event(guest), -EPIPE);
 	side_receive(&w, GUEST);
 	assert_int_equal(w.side[GUEST].received, 1);
+	assert_int_equal(vhx_port_event(guest), -EPIPE);
 	side_open(&w, HOST);
 	world_settle(&w);
 	expect_talk(&w);
@@ -410,17 +429,18 @@ static void test_index_of_the_next_life_where_ours_wraps(void **state)
 	uint64_t moved = 0;
 	struct vhx_msg msg;
 	struct world w;
-	uint32_t step;
+	uint32_t len, step;
 	void *buf;
 
 	world_open(&w);
 	world_meet(&w);
 	host = w.side[HOST].port;
 	guest = w.side[GUEST].port;
-	step = vhx_footprint(4080);
+	len = host->max_message;
+	step = vhx_footprint(len);
 	while (moved + step < 1ull << 32) {
-		assert_int_equal(vhx_port_reserve(host, 4080, &buf), 0);
-		assert_int_equal(vhx_port_commit(host, 1, 4080), 0);
+		assert_int_equal(vhx_port_reserve(host, len, &buf), 0);
+		assert_int_equal(vhx_port_commit(host, 1, len), 0);
 		assert_int_equal(vhx_port_peek(guest, &msg), 1);
 		vhx_port_consume(guest);
 		moved += step;
@@ -485,7 +505,7 @@ static void test_guest_writes_nothing_before_it_knows_its_host(void **state)
 		(&w.header[HOST]->magic.v)[field] ^= 1;
 		memcpy(before, w.map, SIZE);
 		assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socks), 0);
-		assert_int_equal(vhx_ivshmem_open(socks[0], w.window, SIZE, GUEST, &port), -EPROTO);
+		assert_int_equal(open_side(&w, GUEST, socks[0], &port), kernel ? -ENODEV : -EPROTO);
 		assert_memory_equal(w.map, before, SIZE);
 		close(socks[1]);
 		test_free(before);
@@ -493,23 +513,23 @@ static void test_guest_writes_nothing_before_it_knows_its_host(void **state)
 	}
 }
 
-/* The host under test, and a guest made of words. */
+/* The side under test, and one that is made of words. */
 static void words_answer(struct world *w)
 {
-	struct vhx_section_header *h = w->header[GUEST];
+	struct vhx_section_header *h = w->header[!ours];
 
 	h->inc.v = 0x1234;
-	h->peer_inc.v = w->header[HOST]->inc.v;
+	h->peer_inc.v = w->header[ours]->inc.v;
 	h->state.v = VHX_WINDOW_READY;
 }
 
 static void words_meet(struct world *w)
 {
 	world_open(w);
-	side_open(w, HOST);
+	side_open(w, ours);
 	words_answer(w);
-	assert_int_equal(vhx_port_event(w->side[HOST].port), 0);
-	assert_true(vhx_port_ready(w->side[HOST].port));
+	assert_int_equal(vhx_port_event(w->side[ours].port), 0);
+	assert_true(vhx_port_ready(w->side[ours].port));
 }
 
 static void test_nothing_is_believed_before_the_join(void **state)
@@ -529,24 +549,24 @@ static void test_nothing_is_believed_before_the_join(void **state)
 		struct world w;
 
 		world_open(&w);
-		side_open(&w, HOST);
-		h = w.header[GUEST];
+		side_open(&w, ours);
+		h = w.header[!ours];
 		h->inc.v = words[i].inc;
-		h->peer_inc.v = words[i].peer_inc == 1 ? w.header[HOST]->inc.v
-				: words[i].peer_inc    ? ~w.header[HOST]->inc.v
+		h->peer_inc.v = words[i].peer_inc == 1 ? w.header[ours]->inc.v
+				: words[i].peer_inc    ? ~w.header[ours]->inc.v
 						       : 0;
 		h->tx_idx.v = 64;
 		h->rx_idx.v = 0xdeadbeef;
 		h->data_word.v = 1;
 		h->state.v = words[i].state;
 		for (int n = 0; n < 3; n++) {
-			assert_int_equal(vhx_port_event(w.side[HOST].port), 0);
-			assert_int_equal(vhx_port_prepare_wait(w.side[HOST].port), 0);
-			assert_int_equal(vhx_port_peek(w.side[HOST].port, &msg), 0);
-			assert_int_equal(vhx_port_send(w.side[HOST].port, 1, NULL, 0), -EAGAIN);
-			assert_false(vhx_port_ready(w.side[HOST].port));
+			assert_int_equal(vhx_port_event(w.side[ours].port), 0);
+			assert_int_equal(vhx_port_prepare_wait(w.side[ours].port), 0);
+			assert_int_equal(vhx_port_peek(w.side[ours].port, &msg), 0);
+			assert_int_equal(vhx_port_send(w.side[ours].port, 1, NULL, 0), -EAGAIN);
+			assert_false(vhx_port_ready(w.side[ours].port));
 		}
-		assert_int_equal(w.header[HOST]->tx_idx.v, 0);
+		assert_int_equal(w.header[ours]->tx_idx.v, 0);
 		world_close(&w);
 	}
 }
@@ -561,8 +581,8 @@ static void test_life_that_ends_in_any_way_is_no_breach(void **state)
 			struct world w;
 
 			words_meet(&w);
-			p = w.side[HOST].port;
-			h = w.header[GUEST];
+			p = w.side[ours].port;
+			h = w.header[!ours];
 			/* Indices that make no sense, as those of another life do. */
 			h->tx_idx.v = 7;
 			h->rx_idx.v = 0x10000010;
@@ -600,9 +620,9 @@ static void test_index_that_breaks_the_rules(void **state)
 		struct world w;
 
 		words_meet(&w);
-		w.header[GUEST]->tx_idx.v = wrong[i];
-		assert_int_equal(vhx_port_peek(w.side[HOST].port, &msg), -EPROTO);
-		assert_int_equal(vhx_port_event(w.side[HOST].port), -EPROTO);
+		w.header[!ours]->tx_idx.v = wrong[i];
+		assert_int_equal(vhx_port_peek(w.side[ours].port, &msg), -EPROTO);
+		assert_int_equal(vhx_port_event(w.side[ours].port), -EPROTO);
 		world_close(&w);
 	}
 }
@@ -615,15 +635,15 @@ static void test_own_section_overwritten_by_the_peer(void **state)
 
 	world_open(&w);
 	world_meet(&w);
-	own = w.header[HOST];
+	own = w.header[ours];
 	own->tx_idx.v = 0xffffffff;
 	own->rx_idx.v = 0xffffffff;
 	own->data_word.v = own->space_word.v = 0xffffffff;
 	own->peer_inc.v = own->state.v = 0xffffffff;
 	for (int i = 0; i < 3; i++) {
-		assert_int_equal(vhx_port_event(w.side[HOST].port), 0);
-		assert_int_equal(vhx_port_send(w.side[HOST].port, 1, NULL, 0), 0);
-		assert_int_equal(vhx_port_prepare_wait(w.side[HOST].port), 0);
+		assert_int_equal(vhx_port_event(w.side[ours].port), 0);
+		assert_int_equal(vhx_port_send(w.side[ours].port, 1, NULL, 0), 0);
+		assert_int_equal(vhx_port_prepare_wait(w.side[ours].port), 0);
 	}
 	assert_int_equal(own->tx_idx.v, 3 * VHX_SLOT);
 	world_close(&w);
@@ -634,20 +654,20 @@ static void test_any_word_at_any_time(void **state)
 {
 	static uint8_t bytes[SIZE];
 
-	for (uint32_t seed = 0; seed < 300; seed++) {
+	for (uint32_t seed = 0; seed < (kernel ? 60 : 300); seed++) {
 		struct vhx_port *p;
 		struct world w;
 
 		words_meet(&w);
 		w.random = seed;
-		p = w.side[HOST].port;
+		p = w.side[ours].port;
 		for (int i = 0; i < 300; i++) {
 			uint32_t *words[] = {
-				&w.header[GUEST]->tx_idx.v,    &w.header[GUEST]->rx_idx.v,
-				&w.header[GUEST]->data_word.v, &w.header[GUEST]->space_word.v,
-				&w.header[GUEST]->state.v,     &w.header[GUEST]->inc.v,
-				&w.header[GUEST]->peer_inc.v,  &w.header[HOST]->tx_idx.v,
-				&w.header[HOST]->rx_idx.v
+				&w.header[!ours]->tx_idx.v,    &w.header[!ours]->rx_idx.v,
+				&w.header[!ours]->data_word.v, &w.header[!ours]->space_word.v,
+				&w.header[!ours]->state.v,     &w.header[!ours]->inc.v,
+				&w.header[!ours]->peer_inc.v,  &w.header[ours]->tx_idx.v,
+				&w.header[ours]->rx_idx.v
 			};
 			uint32_t which = random_next(&w) % 400;
 			struct iovec iov = { bytes, random_next(&w) % 3000 };
@@ -657,7 +677,7 @@ static void test_any_word_at_any_time(void **state)
 			if (which < VHX_ARRAY_SIZE(words))
 				*words[which] = random_next(&w);
 			else if (which < 100)
-				w.header[GUEST]->tx_idx.v += VHX_SLOT * (which % 5);
+				w.header[!ours]->tx_idx.v += VHX_SLOT * (which % 5);
 			ret = vhx_port_peek(p, &msg);
 			assert_true(ret == 0 || ret == 1 || ret == -EPIPE || ret == -EPROTO);
 			if (ret == 1) {
@@ -792,7 +812,7 @@ static void test_open_with_wrong_arguments_closes_the_socket(void **state)
 	world_close(&w);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_either_side_may_begin),
@@ -819,5 +839,8 @@ int main(void)
 		cmocka_unit_test(test_open_with_wrong_arguments_closes_the_socket),
 	};
 
+	if (argc > 1)
+		ours = GUEST;
+	kernel = argc > 1 && !strcmp(argv[1], "kernel");
 	return cmocka_run_group_tests_name("ivshmem", tests, NULL, NULL);
 }
