@@ -1038,7 +1038,7 @@ static void channel_reopen(struct work_struct *work)
 	struct hmx_channel *ch = container_of(to_delayed_work(work), struct hmx_channel, reopen);
 	int ret;
 
-	if (READ_ONCE(ch->state) != HMX_WAITING)
+	if (READ_ONCE(ch->state) != HMX_WAITING || READ_ONCE(ch->removing))
 		return;
 	ret = ch->port->ops->open(ch->port);
 	if (ret) {
@@ -1074,16 +1074,16 @@ static void channel_work(struct work_struct *work)
 	enum hmx_channel_state before = READ_ONCE(ch->state);
 	bool more = false;
 
+	/* Without a backend there is still an answer for requests of failed devices. */
 	switch (before) {
 	case HMX_OPENING:
-		more = port_meet(ch);
+		more = port_meet(ch) | devices_pump(ch);
 		break;
 	case HMX_HELLO:
 	case HMX_UP:
 		more = channel_pass(ch);
 		break;
 	default:
-		/* Without a channel there is still an answer for requests of failed devices. */
 		devices_pump(ch);
 		return;
 	}
