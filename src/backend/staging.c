@@ -29,7 +29,8 @@ int vhx_staging_init(struct vhx_staging *s, const struct vhx_staging_config *cfg
 	/* Only runs of more than VHX_STAGING_INLINE pages take an array, so there are no more than this. */
 	s->array_cnt = s->page_cnt / (VHX_STAGING_INLINE + 1) + 1;
 	assert(s->array_cnt);
-	s->map_len = (size_t)s->page_cnt * VHX_PAGE;
+	/* A queue whose requests fit their heads, and are answered in place, has no pages; mmap wants some. */
+	s->map_len = (size_t)vhx_max_u64(s->page_cnt, 1) * VHX_PAGE;
 	s->base = mmap(NULL, s->map_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (s->base == MAP_FAILED) {
 		s->base = NULL;

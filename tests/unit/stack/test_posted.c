@@ -418,6 +418,24 @@ static void test_each_queue_has_its_own_limits(void **state)
 	post_close_lab(&w);
 }
 
+/* A control queue: requests that fit their heads take no page, and that is no failure. */
+static void test_queue_without_staging_opens(void **state)
+{
+	struct lab_config cfg = config(64u << 10, 16u << 10);
+	struct lab w;
+
+	post.has_limits = true;
+	post.limits[POSTED] = (struct vhx_device_limits){ .max_in = 128 };
+	post.limits[SERVED] = (struct vhx_device_limits){
+		.max_out = VHX_REQUEST_HEAD_MAX, .head_len = VHX_REQUEST_HEAD_MAX
+	};
+	post_open(&w, &cfg, 10, 128);
+	lab_source_plan(&w.src[SERVED], 20, LAB_WRITE, HEAD, 0);
+	lab_finish(&w, &w.src[SERVED], 20);
+	assert_int_equal(w.src[SERVED].ok, 20);
+	post_close_lab(&w);
+}
+
 /* The driver's device is reset, and then its channel lost: each time the device is told once. */
 static void test_device_hears_of_every_new_start(void **state)
 {
@@ -455,6 +473,7 @@ static int run(void)
 		cmocka_unit_test(test_stopped_queue_gives_posted_requests_back),
 		cmocka_unit_test(test_stop_waits_for_what_asked),
 		cmocka_unit_test(test_each_queue_has_its_own_limits),
+		cmocka_unit_test(test_queue_without_staging_opens),
 		cmocka_unit_test(test_device_hears_of_every_new_start),
 	};
 
