@@ -29,6 +29,7 @@ int vhx_spec_id_check(const char *id, struct vhx_error *err)
 /* In the order of --help. */
 static const struct vhx_device_type *const types[] = {
 	&vhx_blk_type,
+	&vhx_console_type,
 	&vhx_rng_type,
 };
 
@@ -89,7 +90,8 @@ void vhx_device_types_help(FILE *out)
 	for (i = 0; i < VHX_ARRAY_SIZE(types); i++) {
 		fprintf(out, "  %s: %s\n", types[i]->name, types[i]->help);
 		for (j = 0; j < types[i]->keys_cnt; j++)
-			key_help(&types[i]->keys[j], out);
+			if (types[i]->keys[j].help)
+				key_help(&types[i]->keys[j], out);
 	}
 }
 

@@ -36,6 +36,21 @@ struct vhx_blk_spec {
 	uint32_t queue_size; /* default VHX_SPEC_QUEUE_SIZE_DEFAULT; a power of two */
 };
 
+#define VHX_SPEC_PORTS_MAX 16u /* 34 queues, of 64 that a device may have */
+#define VHX_SPEC_END_MAX 1024u /* "socket:" and a path */
+#define VHX_SPEC_PORT_NAME_MAX 48u /* with its NUL; one control message carries it */
+
+struct vhx_console_spec {
+	struct {
+		char end[VHX_SPEC_END_MAX]; /* empty: there is no such port, nor a further one */
+		char name[VHX_SPEC_PORT_NAME_MAX]; /* empty: none */
+	} ports[VHX_SPEC_PORTS_MAX];
+	uint32_t cols, rows; /* 0: not told */
+	uint32_t buffer; /* 0: the device's default */
+	char full[16]; /* "wait", "drop" or empty */
+	uint32_t queue_size;
+};
+
 struct vhx_rng_spec {
 	uint32_t max_bytes; /* per period; 0: no limit */
 	uint32_t period_ms; /* 0: VHX_SPEC_RNG_PERIOD_DEFAULT */
@@ -51,6 +66,7 @@ struct vhx_device_spec {
 	char id[VHX_SPEC_ID_MAX]; /* default: the name of the type */
 	union {
 		struct vhx_blk_spec blk;
+		struct vhx_console_spec console;
 		struct vhx_rng_spec rng;
 	};
 };

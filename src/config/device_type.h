@@ -39,6 +39,7 @@ struct vhx_device_type {
 int vhx_spec_id_check(const char *id, struct vhx_error *err);
 
 extern const struct vhx_device_type vhx_blk_type;
+extern const struct vhx_device_type vhx_console_type;
 extern const struct vhx_device_type vhx_rng_type;
 
 #endif

@@ -33,7 +33,7 @@ struct vhx_key {
 	struct vhx_number_bounds bounds; /* numbers and sizes */
 	/* Texts: more rules, checked before the value is stored. May be NULL. */
 	int (*check)(const char *value, struct vhx_error *err);
-	const char *metavar, *help; /* for --help; a flag has no metavar */
+	const char *metavar, *help; /* for --help; a flag has no metavar; without help it is left out */
 };
 
 /* Where a reader of the fields of a text is. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "device/blk.h"
+#include "device/console.h"
 #include "device/rng.h"
 
 static int blk_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
@@ -25,6 +26,30 @@ static int blk_new(const struct vhx_device_env *env, const struct vhx_device_spe
 	return vhx_blk_new(env->loop, &cfg, env->log, dev, err);
 }
 
+_Static_assert(VHX_SPEC_PORTS_MAX == VHX_CONSOLE_PORTS_MAX, "one port per key");
+_Static_assert(VHX_SPEC_PORT_NAME_MAX == VHX_CONSOLE_NAME_MAX, "names fit");
+
+static int console_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
+		       struct vhx_device **dev, struct vhx_error *err)
+{
+	const struct vhx_console_spec *s = &spec->console;
+	struct vhx_console_config cfg = {
+		.id = spec->id,
+		.cols = (uint16_t)s->cols,
+		.rows = (uint16_t)s->rows,
+		.buffer = s->buffer,
+		.drop = !strcmp(s->full, "drop"),
+		.queue_size = (uint16_t)s->queue_size,
+	};
+
+	while (cfg.port_cnt < VHX_SPEC_PORTS_MAX && s->ports[cfg.port_cnt].end[0]) {
+		cfg.ports[cfg.port_cnt].end = s->ports[cfg.port_cnt].end;
+		cfg.ports[cfg.port_cnt].name = s->ports[cfg.port_cnt].name;
+		cfg.port_cnt++;
+	}
+	return vhx_console_new(env->loop, &cfg, env->log, dev, err);
+}
+
 static int rng_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
 		   struct vhx_device **dev, struct vhx_error *err)
 {
@@ -44,6 +69,7 @@ static const struct {
 		    struct vhx_device **dev, struct vhx_error *err);
 } models[] = {
 	{ "blk", blk_new },
+	{ "console", console_new },
 	{ "rng", rng_new },
 };
 

@@ -36,6 +36,14 @@ truncate -s 1000001 "$tmp/odd.img"
 refuse_device "odd-sized image" 'multiple|sector|512' "blk,id=a,file=$tmp/odd.img"
 refuse_device "directory as image" 'directory|not a (regular )?file|block device' "blk,id=a,file=$tmp"
 
+# Consoles
+refuse_device "console without an end" 'port0' "console,id=c"
+refuse_device "unknown end" 'pty' "console,port0=tty0"
+refuse_device "missing folder of a link" 'no such file' "console,port0=pty:$tmp/none/pty"
+refuse_device "link that is a file" 'exists' "console,port0=pty:$tmp/short.img"
+refuse_device "file that cannot be" 'no such file' "console,port0=null,port1=file:$tmp/none/log"
+refuse_device "stdio twice" 'stdio is another' "console,port0=stdio,port1=stdio"
+
 # Options
 refused "unknown option" 'frobnicate' "$vhx_backend" "${listen[@]}" --frobnicate
 refused "unknown option" 'frobnicate' "$vhx_frontend" --frobnicate

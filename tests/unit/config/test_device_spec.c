@@ -65,6 +65,25 @@ static void test_rng_keys(void **state)
 	assert_int_equal(spec.rng.queue_size, 8);
 }
 
+static void test_console_keys(void **state)
+{
+	static const char text[] = "console,id=c0,port0=pty:/run/c0,port1=socket:/run/a,,b,"
+				   "name1=org.x,port2=file:/log,cols=132,rows=43,buffer=1000,full=drop";
+
+	assert_int_equal(vhx_device_spec_parse(text, &spec, &error), 0);
+	assert_string_equal(spec.id, "c0");
+	assert_string_equal(spec.console.ports[0].end, "pty:/run/c0");
+	assert_string_equal(spec.console.ports[0].name, "");
+	assert_string_equal(spec.console.ports[1].end, "socket:/run/a,b");
+	assert_string_equal(spec.console.ports[1].name, "org.x");
+	assert_string_equal(spec.console.ports[2].end, "file:/log");
+	assert_string_equal(spec.console.ports[3].end, "");
+	assert_int_equal(spec.console.cols, 132);
+	assert_int_equal(spec.console.rows, 43);
+	assert_int_equal(spec.console.buffer, 1000);
+	assert_string_equal(spec.console.full, "drop");
+}
+
 /* --help and the parser read one table: every key of every type is there. */
 static void test_help_lists_every_type(void **state)
 {
@@ -107,9 +126,9 @@ static const struct fault {
 	int ret;
 	const char *text;
 } faults[] = {
-	{ "", -EINVAL, "unknown device type ''; known: blk, rng" },
-	{ "disk,file=/x", -EINVAL, "unknown device type 'disk'; known: blk, rng" },
-	{ "blk=1,file=/x", -EINVAL, "unknown device type 'blk=1'; known: blk, rng" },
+	{ "", -EINVAL, "unknown device type ''; known: blk, console, rng" },
+	{ "disk,file=/x", -EINVAL, "unknown device type 'disk'; known: blk, console, rng" },
+	{ "blk=1,file=/x", -EINVAL, "unknown device type 'blk=1'; known: blk, console, rng" },
 	{ "blk", -EINVAL, "blk: key 'file' is missing" },
 	{ "blk,file=/x,fd=3", -EINVAL, "blk: file and fd exclude each other" },
 	{ "blk,", -EINVAL, "blk: empty key" },
@@ -139,6 +158,16 @@ static const struct fault {
 	{ "blk,file=/x,serial=123456789012345678901", -ENAMETOOLONG,
 	  "blk: serial: longer than 20 bytes" },
 	{ "blk,file=/x,serial=a\tb", -EINVAL, "blk: serial: 'a?b' is not printable ASCII" },
+	{ "console", -EINVAL, "console: key 'port0' is missing" },
+	{ "console,port0=pty,port2=pty", -EINVAL, "console: port2 is given, but not port1" },
+	{ "console,port0=pty,name1=x", -EINVAL, "console: name1 is given, but not port1" },
+	{ "console,port0=pty,name0=a b", -EINVAL,
+	  "console: name0: 'a b' is not printable ASCII without blanks and slashes" },
+	{ "console,port0=pty,cols=80", -EINVAL, "console: cols and rows belong together" },
+	{ "console,port0=pty,full=block", -EINVAL,
+	  "console: full: 'block' is neither wait nor drop" },
+	{ "console,port0=pty,port16=pty", -EINVAL,
+	  "console: unknown key 'port16'; did you mean 'port1'?" },
 	{ "rng,period=5", -EINVAL, "rng: period without max-bytes limits nothing" },
 	{ "rng,max-bytes=0", -ERANGE, "rng: max-bytes: must be at least 1" },
 	{ "rng,max-bytes=1,period=86400001", -ERANGE, "rng: period: must be at most 86400000" },
@@ -261,6 +290,7 @@ int main(void)
 		cmocka_unit_test(test_blk_every_key),
 		cmocka_unit_test(test_blk_inherited_descriptor),
 		cmocka_unit_test(test_rng_keys),
+		cmocka_unit_test(test_console_keys),
 		cmocka_unit_test(test_help_lists_every_type),
 		cmocka_unit_test(test_doubled_comma_is_one_comma),
 		cmocka_unit_test(test_value_may_hold_equals),
