@@ -10,6 +10,10 @@
  * finished and ending; finished_cnt is written under it and read without, as a hint for a
  * spinning loop. A worker writes to the eventfd when it makes the finished list non-empty; the
  * loop takes the whole list at once, so one write is enough for all.
+ *
+ * The workers start with the first work, not with the engine: a program gives up its rights in between
+ * (confine/confine.c), a thread at a time, and threads that ran already would keep theirs. Where none can be had
+ * by then, the loop's thread makes the calls itself: slower, and still right.
  */
 #include "device/io_engine.h"
 
@@ -38,6 +42,7 @@ struct threads {
 	struct vhx_list finished;
 	unsigned int finished_cnt;
 	bool ending;
+	bool alone; /* no worker could be started */
 	unsigned int started;
 	pthread_t workers[IO_THREADS];
 };
@@ -127,12 +132,54 @@ static void threads_queue(struct vhx_io *io, struct vhx_io_op *op)
 	vhx_list_add_tail(&threads_of(io)->gathered, &op->node);
 }
 
+/* Signals are the loop's: workers start with all of them blocked. One worker is enough to go on. */
+static int workers_start(struct threads *t)
+{
+	pthread_attr_t attr;
+	sigset_t all, saved;
+	int ret;
+
+	ret = pthread_attr_init(&attr);
+	if (ret)
+		return -ret;
+	(void)pthread_attr_setstacksize(&attr, IO_STACK_LEN);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &saved);
+	while (!ret && t->started < IO_THREADS) {
+		ret = pthread_create(&t->workers[t->started], &attr, worker_main, t);
+		t->started += !ret;
+	}
+	pthread_sigmask(SIG_SETMASK, &saved, NULL);
+	pthread_attr_destroy(&attr);
+	return t->started ? 0 : -ret;
+}
+
+static void work_alone(struct threads *t)
+{
+	struct vhx_io_op *op;
+
+	while (!vhx_list_empty(&t->gathered)) {
+		op = vhx_list_first_entry(&t->gathered, struct vhx_io_op, node);
+		vhx_list_del(&op->node);
+		op->res = op_call(op);
+		pthread_mutex_lock(&t->lock);
+		finished_add(t, op);
+		pthread_mutex_unlock(&t->lock);
+	}
+}
+
 static void threads_submit(struct vhx_io *io)
 {
 	struct threads *t = threads_of(io);
 
 	if (vhx_list_empty(&t->gathered))
 		return;
+	if (!t->started && !t->alone)
+		t->alone = workers_start(t) < 0;
+	if (t->alone) {
+		work_alone(t);
+		return;
+	}
 	pthread_mutex_lock(&t->lock);
 	vhx_list_splice_tail(&t->todo, &t->gathered);
 	pthread_cond_broadcast(&t->work);
@@ -203,32 +250,9 @@ static const struct vhx_io_ops threads_ops = {
 	.free = threads_free,
 };
 
-/* Signals are the loop's: workers start with all of them blocked. One worker is enough to go on. */
-static int workers_start(struct threads *t)
-{
-	pthread_attr_t attr;
-	sigset_t all, saved;
-	int ret;
-
-	ret = pthread_attr_init(&attr);
-	if (ret)
-		return -ret;
-	(void)pthread_attr_setstacksize(&attr, IO_STACK_LEN);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &saved);
-	while (!ret && t->started < IO_THREADS) {
-		ret = pthread_create(&t->workers[t->started], &attr, worker_main, t);
-		t->started += !ret;
-	}
-	pthread_sigmask(SIG_SETMASK, &saved, NULL);
-	pthread_attr_destroy(&attr);
-	return t->started ? 0 : -ret;
-}
-
 int vhx_io_threads_new(unsigned int depth, int event_fd, struct vhx_io **io)
 {
 	struct threads *t = calloc(1, sizeof(*t));
-	int ret;
 
 	if (!t)
 		return -ENOMEM;
@@ -240,12 +264,7 @@ int vhx_io_threads_new(unsigned int depth, int event_fd, struct vhx_io **io)
 	pthread_mutex_init(&t->lock, NULL);
 	pthread_cond_init(&t->work, NULL);
 	pthread_cond_init(&t->some_finished, NULL);
-	ret = workers_start(t);
-	if (ret < 0) {
-		threads_free(&t->io);
-		return ret;
-	}
-	t->io.memory = sizeof(*t) + (uint64_t)t->started * IO_STACK_LEN;
+	t->io.memory = sizeof(*t) + (uint64_t)IO_THREADS * IO_STACK_LEN;
 	*io = &t->io;
 	return 0;
 }

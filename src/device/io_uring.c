@@ -3,6 +3,11 @@
  * The io_uring engine: one ring, one entry in it for each operation that can be in flight, so that neither
  * queue of the ring can overflow. Entries are gathered until submit, which is one system call for all.
  *
+ * io_uring is a second door to most of the kernel, past any filter of system calls. So the ring is made disabled, told
+ * which operations it will ever take, and then enabled: reads, writes, fsync and fallocate on descriptors that the
+ * process holds. Neither files nor buffers nor personalities can be registered later. A kernel that cannot restrict a
+ * ring (before 5.10) is one without io_uring to us: threads do the work.
+ *
  * The kernel may refuse a submission for the moment (no memory, an interrupted call); what it did not take
  * stays in the submission queue, ready() says so, and the loop's hook tries again.
  */
@@ -10,6 +15,8 @@
 
 #include <liburing.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 struct uring {
 	struct vhx_io io;
@@ -141,6 +148,28 @@ static int uring_probe(struct io_uring *ring)
 	return ret;
 }
 
+static long ring_register(const struct io_uring *ring, unsigned int what, void *arg,
+			  unsigned int cnt)
+{
+	return syscall(SYS_io_uring_register, ring->ring_fd, what, arg, cnt);
+}
+
+static int uring_restrict(struct io_uring *ring)
+{
+	struct io_uring_restriction rows[VHX_ARRAY_SIZE(opcodes_needed)] = { 0 };
+	size_t i;
+
+	for (i = 0; i < VHX_ARRAY_SIZE(rows); i++) {
+		rows[i].opcode = IORING_RESTRICTION_SQE_OP;
+		rows[i].sqe_op = opcodes_needed[i];
+	}
+	/* liburing 2.3 declares functions for these two, and does not export them. */
+	if (ring_register(ring, IORING_REGISTER_RESTRICTIONS, rows, VHX_ARRAY_SIZE(rows)) < 0 ||
+	    ring_register(ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0) < 0)
+		return -errno;
+	return 0;
+}
+
 int vhx_io_uring_new(unsigned int depth, int event_fd, struct vhx_io **io)
 {
 	struct uring *u = calloc(1, sizeof(*u));
@@ -148,13 +177,16 @@ int vhx_io_uring_new(unsigned int depth, int event_fd, struct vhx_io **io)
 
 	if (!u)
 		return -ENOMEM;
-	ret = io_uring_queue_init(depth, &u->ring, 0);
+	ret = io_uring_queue_init(depth, &u->ring, IORING_SETUP_R_DISABLED);
 	if (ret < 0)
 		goto free_uring;
 	ret = uring_probe(&u->ring);
 	if (ret < 0)
 		goto exit_ring;
 	ret = io_uring_register_eventfd(&u->ring, event_fd);
+	if (ret < 0)
+		goto exit_ring;
+	ret = uring_restrict(&u->ring);
 	if (ret < 0)
 		goto exit_ring;
 	u->io.ops = &uring_ops;
