@@ -164,6 +164,8 @@ static int listener_add(struct server *s, const char *text)
 		return ret;
 	}
 	s->listener_cnt++;
+	if (l->sock.owned)
+		vhx_program_removes(&s->program, l->sock.path);
 	l->spare_fd = vhx_unix_spare_open();
 	l->server = s;
 	l->watch = (struct vhx_loop_fd){ .fd = l->sock.fd,
@@ -303,6 +305,8 @@ static int control_open(struct server *s)
 	ret = vhx_control_open(s->program.loop, &cfg, &s->control, &err);
 	if (ret)
 		vhx_log(s->program.log, VHX_LOG_ERROR, "%s", err.text);
+	else
+		vhx_program_removes(&s->program, cfg.path);
 	return ret;
 }
 
@@ -325,6 +329,8 @@ static int server_start(struct server *s)
 		ret = inherited_open(s);
 	if (!ret)
 		ret = control_open(s);
+	if (!ret)
+		ret = vhx_program_confine(&s->program, &vhx_confine_backend);
 	return ret;
 }
 

@@ -16,7 +16,7 @@
 #include "mediator/control.h"
 #include "mediator/guest.h"
 #include "mediator/program.h"
-#include "mediator/spawn.h"
+#include "mediator/spawner.h"
 #include "mediator/stats.h"
 #include "util/unix_socket.h"
 
@@ -72,7 +72,7 @@ struct client {
 	struct vhx_address backend;
 	struct vhx_device_spec spawn_spec;
 	char backend_program[4096];
-	pid_t child;
+	struct vhx_spawner spawner;
 	unsigned int spawn_cnt;
 	struct vhx_frontend *frontend;
 	struct vhx_control_socket *control;
@@ -98,17 +98,6 @@ static int connect_unix(void *ctx, struct vhx_port **port)
 	return sock < 0 ? sock : port_open(c, sock, port);
 }
 
-/* The status of a child that has ended, or -1. */
-static int child_reap(struct client *c, int flags)
-{
-	int status;
-
-	if (c->child <= 0 || waitpid(c->child, &status, flags) != c->child)
-		return -1;
-	c->child = 0;
-	return status;
-}
-
 /* It never served and says that it cannot: the next one would say the same. Its line has been printed. */
 static bool child_is_hopeless(const struct client *c, int status)
 {
@@ -119,23 +108,18 @@ static bool child_is_hopeless(const struct client *c, int status)
 static int connect_spawn(void *ctx, struct vhx_port **port)
 {
 	struct client *c = ctx;
-	struct vhx_spawn_config cfg = {
-		.spec = &c->spawn_spec,
-		.settings = &c->settings->common,
-		.program = c->backend_program,
-	};
 	struct vhx_error err;
 	int sock, status, ret;
 
 	/* The last one has to be gone before the next may have the image. */
-	status = child_reap(c, WNOHANG);
-	if (c->child > 0)
-		return -EBUSY;
-	if (status >= 0 && child_is_hopeless(c, status)) {
+	ret = vhx_spawner_reap(&c->spawner, &status);
+	if (ret == -EBUSY)
+		return ret;
+	if (!ret && child_is_hopeless(c, status)) {
 		vhx_program_fail(&c->program);
 		return -ECHILD;
 	}
-	ret = vhx_spawn(&cfg, &sock, &c->child, &err);
+	ret = vhx_spawner_start(&c->spawner, &sock, &err);
 	if (ret) {
 		vhx_log(c->program.log, VHX_LOG_ERROR, "%s: %s", c->spawn_spec.id, err.text);
 		return ret;
@@ -162,6 +146,20 @@ static int backend_program_find(struct client *c)
 	return access(c->backend_program, X_OK) ? -errno : 0;
 }
 
+static int spawner_open(struct client *c, struct vhx_error *err)
+{
+	struct vhx_spawn_config cfg = {
+		.spec = &c->spawn_spec,
+		.settings = &c->settings->common,
+		.program = c->backend_program,
+	};
+	int ret = vhx_spawner_open(&cfg, &c->spawner);
+
+	if (ret)
+		vhx_error_set(err, "--spawn: %s", strerror(-ret));
+	return ret;
+}
+
 static int spawn_prepare(struct client *c, struct vhx_error *err)
 {
 	int ret = vhx_device_spec_parse(c->settings->spawn, &c->spawn_spec, err);
@@ -185,9 +183,11 @@ static int spawn_prepare(struct client *c, struct vhx_error *err)
 		return ret;
 	}
 	ret = backend_program_find(c);
-	if (ret)
+	if (ret) {
 		vhx_error_set(err, "%s: %s", c->backend_program, strerror(-ret));
-	return ret;
+		return ret;
+	}
+	return spawner_open(c, err);
 }
 
 static int frontend_open(struct client *c, struct vhx_error *err)
@@ -264,6 +264,8 @@ static int present(struct client *c, const char *text, struct vhx_error *err)
 	if (ret)
 		return ret;
 	c->presented_cnt++;
+	if (p->sock.owned)
+		vhx_program_removes(&c->program, p->sock.path);
 	cfg.label = p->spec.id[0] ? p->spec.id : p->spec.path;
 	ret = vhx_guest_new(&cfg, vhx_unix_listener_steal(&p->sock), &p->guest);
 	if (ret)
@@ -349,7 +351,14 @@ static int control_open(struct client *c, struct vhx_error *err)
 		.log = c->program.log,
 	};
 
-	return cfg.path ? vhx_control_open(c->program.loop, &cfg, &c->control, err) : 0;
+	int ret;
+
+	if (!cfg.path)
+		return 0;
+	ret = vhx_control_open(c->program.loop, &cfg, &c->control, err);
+	if (!ret)
+		vhx_program_removes(&c->program, cfg.path);
+	return ret;
 }
 
 static int client_start(struct client *c)
@@ -362,9 +371,12 @@ static int client_start(struct client *c)
 		ret = presented_open(c, &err);
 	if (!ret)
 		ret = control_open(c, &err);
-	if (ret)
+	if (ret) {
 		vhx_log(c->program.log, VHX_LOG_ERROR, "%s", err.text);
-	else
+		return ret;
+	}
+	ret = vhx_program_confine(&c->program, &vhx_confine_frontend);
+	if (!ret)
 		vhx_frontend_start(c->frontend);
 	return ret;
 }
@@ -393,7 +405,7 @@ static void client_end(struct client *c)
 	}
 	vhx_frontend_free(c->frontend);
 	/* Its channel is closed: the child ends by itself. */
-	child_reap(c, 0);
+	vhx_spawner_close(&c->spawner);
 	vhx_program_fini(&c->program);
 }
 
@@ -410,6 +422,7 @@ int main(int argc, char **argv)
 	if (!vhx_program_options(&options, argc, argv, &settings, &code))
 		return code;
 	client.settings = &settings;
+	client.spawner.sock = -1;
 	if (vhx_program_init(&client.program, options.program, &settings.common))
 		return VHX_EXIT_FAILED;
 	if (!settings_complete(&settings)) {

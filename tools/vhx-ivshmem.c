@@ -35,6 +35,7 @@ static const struct vhx_option rows[] = {
 		  "one QEMU on SOCKET, with a window of SIZE bytes (default 16M)" },
 	VHX_PROGRAM_OPTION_CONTROL(struct settings),
 	VHX_PROGRAM_OPTION_LOG(struct settings),
+	VHX_PROGRAM_OPTION_SANDBOX(struct settings),
 };
 
 static const struct vhx_options options = {
@@ -99,7 +100,14 @@ static int control_open(struct helper *h, struct vhx_error *err)
 		.log = h->program.log,
 	};
 
-	return cfg.path ? vhx_control_open(h->program.loop, &cfg, &h->control, err) : 0;
+	int ret;
+
+	if (!cfg.path)
+		return 0;
+	ret = vhx_control_open(h->program.loop, &cfg, &h->control, err);
+	if (!ret)
+		vhx_program_removes(&h->program, cfg.path);
+	return ret;
 }
 
 static int helper_start(struct helper *h)
@@ -123,9 +131,12 @@ static int helper_start(struct helper *h)
 	}
 	if (!ret)
 		ret = control_open(h, &err);
-	if (ret)
+	if (ret) {
 		vhx_log(h->program.log, VHX_LOG_ERROR, "%s", err.text);
-	return ret;
+		return ret;
+	}
+	vhx_program_removes(&h->program, h->spec.path);
+	return vhx_program_confine(&h->program, &vhx_confine_ivshmem);
 }
 
 static void helper_end(struct helper *h)

@@ -10,6 +10,13 @@
 /* Where the hard limit is none: what one process may take of the system's table of open files. */
 #define DESCRIPTORS_MAX 65536u
 
+const struct vhx_choice vhx_program_sandboxes[] = {
+	{ "on", VHX_CONFINE_ON },
+	{ "off", VHX_CONFINE_OFF },
+	{ "log", VHX_CONFINE_LOG },
+	{ NULL, 0 },
+};
+
 /* For the signal handler, which gets no context. */
 static struct vhx_loop *signalled_loop;
 
@@ -25,6 +32,7 @@ void vhx_program_defaults(struct vhx_program_settings *s)
 		.ring_size = VHX_LOCAL_RING_DEFAULT,
 		.poll_us = vhx_loop_poll_default() / NS_PER_US,
 		.log_level = VHX_LOG_INFO,
+		.sandbox = VHX_CONFINE_ON,
 	};
 }
 
@@ -65,11 +73,20 @@ static void descriptors_raise(void)
 int vhx_program_init(struct vhx_program *p, const char *name, const struct vhx_program_settings *s)
 {
 	struct sigaction stop = { .sa_handler = stop_handler };
+	struct vhx_error err;
 	int ret;
 
-	*p = (struct vhx_program){ .exit_code = VHX_EXIT_OK };
+	*p = (struct vhx_program){
+		.exit_code = VHX_EXIT_OK,
+		.sandbox = (enum vhx_confine_mode)s->sandbox,
+	};
 	vhx_log_stderr_init(&p->sink, name, (enum vhx_log_level)s->log_level);
 	p->log = &p->sink.log;
+	ret = vhx_confine_begin(p->sandbox, &err);
+	if (ret) {
+		vhx_log(p->log, VHX_LOG_ERROR, "%s", err.text);
+		return ret;
+	}
 	descriptors_raise();
 	ret = vhx_loop_new(s->poll_us * NS_PER_US, &p->loop);
 	if (ret) {
@@ -87,6 +104,29 @@ void vhx_program_fini(struct vhx_program *p)
 {
 	signalled_loop = NULL;
 	vhx_loop_free(p->loop);
+}
+
+void vhx_program_removes(struct vhx_program *p, const char *path)
+{
+	assert(p->removes_cnt < VHX_CONFINE_REMOVES_MAX);
+	p->removes[p->removes_cnt++] = path;
+}
+
+int vhx_program_confine(struct vhx_program *p, const struct vhx_confine_role *role)
+{
+	struct vhx_confine_config cfg = {
+		.mode = p->sandbox,
+		.role = role,
+		.removes = p->removes,
+		.removes_cnt = p->removes_cnt,
+		.log = p->log,
+	};
+	struct vhx_error err;
+	int ret = vhx_confine(&cfg, &err);
+
+	if (ret)
+		vhx_log(p->log, VHX_LOG_ERROR, "%s", err.text);
+	return ret;
 }
 
 void vhx_program_fail(struct vhx_program *p)

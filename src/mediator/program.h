@@ -6,6 +6,7 @@
 #define VHX_MEDIATOR_PROGRAM_H
 
 #include "config/options.h"
+#include "confine/confine.h"
 #include "exchange/local.h"
 #include "loop/loop.h"
 #include "mediator/log_stderr.h"
@@ -22,7 +23,11 @@ struct vhx_program_settings {
 	uint64_t ring_size;
 	uint64_t poll_us;
 	int log_level;
+	int sandbox; /* enum vhx_confine_mode */
 };
+
+/* on, off, log. */
+extern const struct vhx_choice vhx_program_sandboxes[];
 
 /* A second of spinning is more than anybody can want. */
 #define VHX_PROGRAM_POLL_US_MAX 1000000u
@@ -37,6 +42,12 @@ struct vhx_program_settings {
 	  .offset = offsetof(type, common.log_level), .choices = vhx_log_levels,                   \
 	  .help = "error, warning, notice, info (default) or debug" }
 
+#define VHX_PROGRAM_OPTION_SANDBOX(type)                                                           \
+	{ .name = "sandbox", .metavar = "MODE", .kind = VHX_OPTION_CHOICE,                         \
+	  .offset = offsetof(type, common.sandbox), .choices = vhx_program_sandboxes,              \
+	  .help = "on (default): give up what is not needed before a peer is\n"                    \
+		  "heard; log: only let the kernel log it; off" }
+
 #define VHX_PROGRAM_OPTIONS(type)                                                                  \
 	VHX_PROGRAM_OPTION_CONTROL(type),                                                          \
 	{ .name = "ring-size", .metavar = "SIZE", .kind = VHX_OPTION_SIZE,                         \
@@ -49,13 +60,17 @@ struct vhx_program_settings {
 	  .bounds = { 0, VHX_PROGRAM_POLL_US_MAX, false },                                         \
 	  .help = "look for work up to N microseconds before sleeping\n"                     \
 		  "(default 32; 0 on a single CPU)" },              \
-	VHX_PROGRAM_OPTION_LOG(type)
+	VHX_PROGRAM_OPTION_LOG(type),                                                              \
+	VHX_PROGRAM_OPTION_SANDBOX(type)
 
 struct vhx_program {
 	struct vhx_log_stderr sink;
 	const struct vhx_log *log;
 	struct vhx_loop *loop;
 	int exit_code;
+	enum vhx_confine_mode sandbox;
+	const char *removes[VHX_CONFINE_REMOVES_MAX];
+	unsigned int removes_cnt;
 };
 
 void vhx_program_defaults(struct vhx_program_settings *s);
@@ -68,11 +83,20 @@ bool vhx_program_options(const struct vhx_options *options, int argc, char **arg
 			 int *exit_code);
 
 /*
- * Log, loop, the limit of open files, which is raised as far as allowed, and signals: SIGTERM and
- * SIGINT stop the loop, SIGPIPE is ignored. One program per process. 0 or negative.
+ * Log, the first part of the confinement, loop, the limit of open files, which is raised as far as
+ * allowed, and signals: SIGTERM and SIGINT stop the loop, SIGPIPE is ignored. One program per process. 0 or negative.
  */
 int vhx_program_init(struct vhx_program *p, const char *name, const struct vhx_program_settings *s);
 void vhx_program_fini(struct vhx_program *p);
+
+/* The file at @path is this program's to remove at its end; the text stays valid. */
+void vhx_program_removes(struct vhx_program *p, const char *path);
+
+/*
+ * All is open: from here on the program is confined to @role, unless the operator said otherwise. Before
+ * the loop runs, since nothing of a peer has been read until then. 0; or negative, and the line is said.
+ */
+int vhx_program_confine(struct vhx_program *p, const struct vhx_confine_role *role);
 
 /* Ends the run with an error code. */
 void vhx_program_fail(struct vhx_program *p);

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/close_range.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -34,18 +35,16 @@ struct spawn_args {
 	char ring[32];
 	char poll[32];
 	char level[16];
-	char *argv[12];
+	char sandbox[8];
+	char *argv[14];
 };
 
-static const char *level_name(int level)
+/* The word for @value, which came of one. */
+static const char *choice_name(const struct vhx_choice *c, int value)
 {
-	const struct vhx_choice *c;
-
-	for (c = vhx_log_levels; c->name; c++) {
-		if (c->value == level)
-			return c->name;
-	}
-	return "info";
+	while (c->value != value && c[1].name)
+		c++;
+	return c->name;
 }
 
 static int args_make(struct spawn_args *a, const struct vhx_spawn_config *cfg)
@@ -64,7 +63,10 @@ static int args_make(struct spawn_args *a, const struct vhx_spawn_config *cfg)
 		return -EINVAL;
 	snprintf(a->ring, sizeof(a->ring), "%llu", (unsigned long long)cfg->settings->ring_size);
 	snprintf(a->poll, sizeof(a->poll), "%llu", (unsigned long long)cfg->settings->poll_us);
-	snprintf(a->level, sizeof(a->level), "%s", level_name(cfg->settings->log_level));
+	snprintf(a->level, sizeof(a->level), "%s",
+		 choice_name(vhx_log_levels, cfg->settings->log_level));
+	snprintf(a->sandbox, sizeof(a->sandbox), "%s",
+		 choice_name(vhx_program_sandboxes, cfg->settings->sandbox));
 	*argv++ = (char *)"vhx-backend";
 	*argv++ = (char *)"--channel-fd";
 	*argv++ = (char *)"3";
@@ -76,6 +78,8 @@ static int args_make(struct spawn_args *a, const struct vhx_spawn_config *cfg)
 	*argv++ = a->poll;
 	*argv++ = (char *)"--log-level";
 	*argv++ = a->level;
+	*argv++ = (char *)"--sandbox";
+	*argv++ = a->sandbox;
 	*argv = NULL;
 	return 0;
 }
@@ -112,6 +116,10 @@ static void child_run(int program, int channel, int image, char *const argv[])
 	static const char failed[] = "vhx-frontend: vhx-backend cannot be started\n";
 	char *const environment[] = { NULL };
 
+	/* Who starts us may ignore them, and that would outlast the exec. */
+	signal(SIGINT, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGHUP, SIG_DFL);
 	if (!descriptors_place(channel, image, program) && !rights_drop())
 		fexecve(PROGRAM_FD, argv, environment);
 	if (write(2, failed, sizeof(failed) - 1) < 0)

@@ -19,8 +19,7 @@ disk_flow() {
 	boot "$kind" --disk "$tmp/vm.sock" --script "$vhx_lab/guest/tree.sh" \
 		--append vhx_hold=1 "$@"
 	wait_guest '^HOLD'
-	python3 "$vhx_lab/isolation.py" "$(cat "$tmp/guest.pid")" "${daemon_pid[frontend]}" \
-		"${daemon_pid[backend]}" || fail "isolation"
+	isolation "$(cat "$tmp/guest.pid")" "${daemon_pid[frontend]}" "${daemon_pid[backend]}"
 	assert_eq "device state" "$(stats "$tmp/fe.ctl" "s['devices'][0]['state']")" running
 	say go
 	guest_ok

@@ -17,13 +17,22 @@ wait_listening frontend "$tmp/vm.sock"
 boot uml --disk "$tmp/vm.sock" --script "$vhx_lab/guest/tree.sh" --append vhx_hold=1
 wait_guest '^HOLD'
 fe=${daemon_pid[frontend]}
-read -r backend_pid rest <"/proc/$fe/task/$fe/children"
-[ -n "$backend_pid" ] || fail "the frontend has no child"
-assert_eq "further children" "${rest:-}" ""
-python3 "$vhx_lab/isolation.py" "$(cat "$tmp/guest.pid")" "$fe" "$backend_pid" || fail "isolation"
+# The frontend is confined and starts nothing by itself: the spawner, forked before, has started the backend.
+only_child() {
+	local pid rest
+	read -r pid rest <"/proc/$1/task/$1/children"
+	[ -n "$pid" ] || fail "process $1 has no child"
+	assert_eq "further children of $1" "${rest:-}" ""
+	only=$pid
+}
+only_child "$fe"
+only_child "$only"
+backend_pid=$only
+isolation "$(cat "$tmp/guest.pid")" "$fe" "$backend_pid"
 # Nothing of the frontend's is left in the child: no socket of the virtual machine, no control socket.
 inodes=$(awk -v a="$tmp/vm.sock" -v b="$tmp/fe.ctl" '$8 == a || $8 == b { print $7 }' /proc/net/unix)
 [ -n "$inodes" ] || fail "the frontend's own sockets are not in the table"
+# (An ordinary user is not shown its descriptors.)
 for fd in "/proc/$backend_pid/fd"/*; do
 	for inode in $inodes; do
 		[ "$(readlink "$fd")" != "socket:[$inode]" ] ||

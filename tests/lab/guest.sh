@@ -20,6 +20,7 @@ guest_usage() {
 	  --log FILE       keep the console output there
 	  --stdin FIFO     the guest's console reads from there
 	  --pidfile FILE   write the process id of the virtual machine there
+	  --user UID       run the virtual machine as this user (needs root)
 	  --quiet          do not show the console
 	  --append TEXT    more words for the kernel command line
 	  --modules DIR    the guest has the modules of DIR in /driver; what the kernel says is judged at the
@@ -31,6 +32,7 @@ guest_usage() {
 guest_disks=() guest_devices=() guest_files=() guest_load=()
 guest_script='' guest_fio=no guest_mem=256M guest_timeout=120 guest_log='' guest_stdin=/dev/null
 guest_pidfile='' guest_quiet=no guest_append='' guest_pid='' guest_tmp='' guest_tail='' guest_vm_pid='' guest_modules=''
+guest_user=() guest_owner=''
 
 # guest_option ARG [VALUE]: sets guest_shift to the number of words it took, 0 for none.
 guest_option() {
@@ -48,6 +50,10 @@ guest_option() {
 	--append) guest_append=$2 ;;
 	--modules) guest_modules=$2 ;;
 	--load) guest_load+=("$2") ;;
+	--user)
+		guest_user=(setpriv "--reuid=$2" "--regid=$2" --clear-groups --inh-caps=-all)
+		guest_owner=$2
+		;;
 	--fio) guest_fio=yes guest_shift=1 ;;
 	--quiet) guest_quiet=yes guest_shift=1 ;;
 	*) guest_shift=0 ;;
@@ -106,6 +112,7 @@ guest_prepare() {
 		set -- "$@" "$dir/fio.cpio"
 	fi
 	cat "$@" >"$guest_tmp/initrd"
+	[ -z "$guest_owner" ] || chown "$guest_owner" "$guest_tmp"
 	[ -n "$guest_log" ] || guest_log=$guest_tmp/console
 	: >"$guest_log"
 }
@@ -113,7 +120,8 @@ guest_prepare() {
 # guest_run COMMAND...: boots, shows, waits, judges.
 guest_run() {
 	local rc verdict
-	setsid timeout --foreground --signal=KILL "$guest_timeout" "$@" \
+	setsid timeout --foreground --signal=KILL "$guest_timeout" \
+		${guest_user[@]+"${guest_user[@]}"} "$@" \
 		<>"$guest_stdin" >>"$guest_log" 2>&1 &
 	guest_pid=$!
 	guest_find_vm

@@ -174,6 +174,16 @@ assert_no_log() {
 	! grep -E -- "$2" "$tmp/$1.log" || fail "$1 said '$2'"
 }
 
+# isolation VM FRONTEND BACKEND (process ids): who has the guest's memory? Confined programs show that to
+# root only.
+isolation() {
+	if [ "$(id -u)" -eq 0 ]; then
+		python3 "$vhx_lab/isolation.py" "$@" || fail "isolation"
+	else
+		echo "isolation: not looked at: confined programs show their mappings to root only"
+	fi
+}
+
 # make_image FILE SIZE [ext4]
 make_image() {
 	need mkfs.ext4 e2fsprogs

@@ -18,6 +18,8 @@ packages() {
 	pkg-config | /usr/bin/pkg-config | build | finds the libraries
 	liburing-dev | /usr/include/liburing.h | build | storage I/O through io_uring
 	libjson-c-dev | /usr/include/json-c/json.h | build | counters and the control socket
+	libseccomp-dev | /usr/include/seccomp.h | build | the programs give up system calls that they do not need
+	libcap-ng-dev | /usr/include/cap-ng.h | build | and all capabilities
 	libcmocka-dev | /usr/include/cmocka.h | test | the unit test runner
 	python3 | /usr/bin/python3 | build | meson; style tests, test results
 	e2fsprogs | /sbin/mkfs.ext4 | guest | makes, checks and reads the disk images

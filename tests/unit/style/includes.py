@@ -23,7 +23,8 @@ ARROWS = {
     'vhost_user': {'ring'},
     'device': {'backend', 'vhost_user'},
     'config': {'util'},
-    'mediator': {'frontend', 'device', 'vhost_user', 'config'},
+    'confine': {'util'},
+    'mediator': {'frontend', 'device', 'vhost_user', 'config', 'confine'},
     'tools': {'mediator'},
 }
 # include/vhx and include/uapi/vhx: everybody's.

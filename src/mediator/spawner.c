@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Theory of operation
+ *
+ * A request is one byte, since all that could be asked for is fixed by the fork: a frontend that was taken over can
+ * have its own backend started, and nothing else. The answer is a packet of fixed size, with the channel's
+ * descriptor where there is one. The frontend waits for it, as it waited for fork(2) before: the spawner is its
+ * own, was never spoken to by a peer, and answers at once.
+ *
+ *   frontend --REAP|START--> spawner --fork, exec--> backend
+ *            <--answer, fd--
+ *
+ * The spawner ends when the frontend closes the socket or dies, after its backend has: the image is free then. A
+ * terminal's SIGINT and a service manager's SIGTERM are for the frontend, which needs both until its end.
+ */
+#include "mediator/spawner.h"
+
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum request {
+	REQUEST_REAP,
+	REQUEST_START,
+};
+
+struct answer {
+	int32_t result;
+	int32_t status;
+	struct vhx_error err;
+};
+
+/* In the spawner. */
+struct process {
+	struct vhx_spawn_config cfg;
+	int sock;
+	pid_t backend; /* 0: none */
+};
+
+union fd_control {
+	struct cmsghdr header;
+	char bytes[CMSG_SPACE(sizeof(int))];
+};
+
+static void answer_send(int sock, struct answer *answer, int fd)
+{
+	struct iovec iov = { .iov_base = answer, .iov_len = sizeof(*answer) };
+	union fd_control control = { .bytes = { 0 } };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (fd >= 0) {
+		msg.msg_control = &control;
+		msg.msg_controllen = sizeof(control);
+		control.header.cmsg_level = SOL_SOCKET;
+		control.header.cmsg_type = SCM_RIGHTS;
+		control.header.cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
+	}
+	/* Who does not take it is gone, which the next receive tells. */
+	(void)sendmsg(sock, &msg, MSG_NOSIGNAL);
+}
+
+static void reap(struct process *p, struct answer *answer, int *fd)
+{
+	int status = 0;
+
+	answer->result = -ECHILD;
+	if (!p->backend)
+		return;
+	answer->result = -EBUSY;
+	if (waitpid(p->backend, &status, WNOHANG) != p->backend)
+		return;
+	p->backend = 0;
+	answer->result = 0;
+	answer->status = status;
+}
+
+static void start(struct process *p, struct answer *answer, int *fd)
+{
+	answer->result = p->backend ? -EBUSY : vhx_spawn(&p->cfg, fd, &p->backend, &answer->err);
+}
+
+static void (*const requests[])(struct process *p, struct answer *answer, int *fd) = {
+	[REQUEST_REAP] = reap,
+	[REQUEST_START] = start,
+};
+
+static void process_run(struct process *p)
+{
+	uint8_t request;
+	ssize_t n;
+
+	for (;;) {
+		struct answer answer = { 0 };
+		int fd = -1;
+
+		n = recv(p->sock, &request, sizeof(request), 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n != sizeof(request) || request >= VHX_ARRAY_SIZE(requests))
+			break;
+		requests[request](p, &answer, &fd);
+		answer_send(p->sock, &answer, fd);
+		if (fd >= 0)
+			close(fd);
+	}
+	if (p->backend)
+		waitpid(p->backend, NULL, 0);
+}
+
+/* Nothing else of what was open before the fork is the spawner's: sockets of virtual machines least of all. */
+static void descriptors_close(struct process *p)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null >= 0) {
+		dup2(null, STDIN_FILENO);
+		dup2(null, STDOUT_FILENO);
+	}
+	if (dup3(p->sock, STDERR_FILENO + 1, O_CLOEXEC) >= 0)
+		p->sock = STDERR_FILENO + 1;
+	close_range((unsigned int)p->sock + 1, ~0u, 0);
+}
+
+_Noreturn static void process_main(struct process *p)
+{
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	descriptors_close(p);
+	process_run(p);
+	_exit(VHX_EXIT_OK);
+}
+
+int vhx_spawner_open(const struct vhx_spawn_config *cfg, struct vhx_spawner *s)
+{
+	int ends[2], ret;
+
+	*s = (struct vhx_spawner){ .sock = -1 };
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends))
+		return -errno;
+	s->pid = fork();
+	if (s->pid < 0) {
+		ret = -errno;
+		close(ends[0]);
+		close(ends[1]);
+		return ret;
+	}
+	if (!s->pid) {
+		struct process p = { .cfg = *cfg, .sock = ends[1] };
+
+		/* Its own end of it: else it would never see the end of the other. */
+		close(ends[0]);
+		process_main(&p);
+	}
+	close(ends[1]);
+	s->sock = ends[0];
+	return 0;
+}
+
+static int fd_of(struct msghdr *msg)
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(msg);
+	int fd = -1;
+
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+		memcpy(&fd, CMSG_DATA(c), sizeof(int));
+	return fd;
+}
+
+/* The answer's result; -EPIPE when there is none. */
+static int ask(const struct vhx_spawner *s, enum request what, struct answer *answer, int *fd)
+{
+	struct iovec iov = { .iov_base = answer, .iov_len = sizeof(*answer) };
+	union fd_control control;
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control),
+	};
+	uint8_t request = what;
+	ssize_t n;
+
+	if (send(s->sock, &request, sizeof(request), MSG_NOSIGNAL) != sizeof(request))
+		return -EPIPE;
+	do {
+		n = recvmsg(s->sock, &msg, MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	if (n != sizeof(*answer))
+		return -EPIPE;
+	*fd = fd_of(&msg);
+	return answer->result;
+}
+
+int vhx_spawner_reap(const struct vhx_spawner *s, int *status)
+{
+	struct answer answer;
+	int fd = -1;
+	int ret = ask(s, REQUEST_REAP, &answer, &fd);
+
+	if (!ret)
+		*status = answer.status;
+	return ret;
+}
+
+int vhx_spawner_start(const struct vhx_spawner *s, int *sock, struct vhx_error *err)
+{
+	struct answer answer;
+	int ret;
+
+	*sock = -1;
+	ret = ask(s, REQUEST_START, &answer, sock);
+	if (ret == -EPIPE)
+		vhx_error_set(err, "the process that starts backends is gone");
+	else if (ret)
+		*err = answer.err;
+	else if (*sock < 0)
+		/* It was sent; the limit of open files did not let it in. */
+		vhx_error_set(err, "%s", strerror(EMFILE));
+	return ret ?: *sock < 0 ? -EMFILE : 0;
+}
+
+void vhx_spawner_close(struct vhx_spawner *s)
+{
+	if (s->sock < 0)
+		return;
+	close(s->sock);
+	s->sock = -1;
+	while (waitpid(s->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
