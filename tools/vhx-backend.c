@@ -220,8 +220,8 @@ static int inherited_open(struct server *s)
 
 	if (s->settings->channel_fd == NO_FD)
 		return 0;
-	ret = vhx_local_open((int)s->settings->channel_fd,
-			     (uint32_t)s->settings->common.ring_size, &port);
+	ret = vhx_local_open((int)s->settings->channel_fd, (uint32_t)s->settings->common.ring_size,
+			     &port);
 	if (!ret)
 		ret = vhx_backend_add_port(s->backend, port);
 	if (ret) {
@@ -264,6 +264,7 @@ static void device_stats(void *ctx, const struct vhx_device *dev, const char *st
 		.bytes_out = stats->bytes_out,
 		.bytes_in = stats->bytes_in,
 		.bytes_copied = stats->bytes_copied,
+		.latency = &stats->latency,
 	};
 
 	w->ret = w->ret ?: vhx_stats_add_device(w->into, &device);

@@ -9,6 +9,7 @@
 #include "backend/device.h"
 #include "exchange/exchange.h"
 #include "loop/loop.h"
+#include "util/histogram.h"
 #include "util/log.h"
 
 #define VHX_BACKEND_DEVICES_MAX 64u
@@ -19,14 +20,16 @@ struct vhx_backend;
 struct vhx_backend_stats {
 	uint64_t requests, completed;
 	uint64_t bytes_out, bytes_in; /* payload, as the driver counts it */
-	uint64_t bytes_copied;	      /* payload bytes that our own code copied */
-	uint64_t stale;		      /* messages of a dead epoch */
+	uint64_t bytes_copied; /* payload bytes that our own code copied */
+	/* From the message that completed a request to its answer; not of posted ones, which have no out bytes. */
+	struct vhx_histogram latency;
+	uint64_t stale; /* messages of a dead epoch */
 };
 
 struct vhx_backend_config {
 	struct vhx_loop *loop;
 	const struct vhx_log *log;
-	uint32_t staging;  /* bytes per device and direction; raised to what one request needs */
+	uint32_t staging; /* bytes per device and direction; raised to what one request needs */
 };
 
 int vhx_backend_new(const struct vhx_backend_config *cfg, struct vhx_backend **backend);

@@ -210,10 +210,14 @@ static int request_submit(struct vhx_queue *q, struct vhx_backend_request *r)
 	return ret;
 }
 
-static void request_arrived(struct vhx_queue *q, struct vhx_backend_request *r)
+/* The clock is read at most once per message, by the first request in it that needs the time. */
+static void request_arrived(struct vhx_queue *q, struct vhx_backend_request *r, uint64_t *now_ns)
 {
 	struct vhx_backend_stats *stats = vhx_backend_queue_stats(q);
 
+	if (!*now_ns && r->req.out_len)
+		*now_ns = vhx_loop_clock();
+	r->arrived_ns = *now_ns;
 	stats->requests++;
 	stats->bytes_out += r->req.out_len;
 	r->held = VHX_HELD_WAITING;
@@ -226,6 +230,7 @@ void vhx_queue_receive(struct vhx_queue *q, struct vhx_link *l, uint32_t len)
 	uint32_t off = VHX_DATA_HEADER_LEN;
 	struct vhx_avail_record wire;
 	struct vhx_avail a;
+	uint64_t now_ns = 0;
 	uint32_t out_off;
 	int ret;
 
@@ -244,7 +249,7 @@ void vhx_queue_receive(struct vhx_queue *q, struct vhx_link *l, uint32_t len)
 		chunk_store(q, l, &q->requests[a.id], off, out_off, a.chunk_len);
 		off += vhx_chunk_padded(a.chunk_len);
 		if (ret)
-			request_arrived(q, &q->requests[a.id]);
+			request_arrived(q, &q->requests[a.id], &now_ns);
 	}
 	return;
 
@@ -387,6 +392,16 @@ static int answer_step(struct vhx_queue *q, struct vhx_backend_request *r)
 	return tail;
 }
 
+/* Posted requests waited for an event, not for us. */
+static void answer_count(struct vhx_queue *q, const struct vhx_backend_request *r)
+{
+	struct vhx_backend_stats *stats = vhx_backend_queue_stats(q);
+
+	stats->completed++;
+	if (r->req.out_len)
+		vhx_histogram_add(&stats->latency, vhx_loop_clock() - r->arrived_ns);
+}
+
 /* 0: the whole answer is on its way. -EAGAIN. */
 static int answer_send(struct vhx_queue *q, struct vhx_backend_request *r)
 {
@@ -396,7 +411,7 @@ static int answer_send(struct vhx_queue *q, struct vhx_backend_request *r)
 		ret = answer_step(q, r);
 	if (ret < 0)
 		return ret;
-	vhx_backend_queue_stats(q)->completed++;
+	answer_count(q, r);
 	request_free(q, r);
 	return 0;
 }

@@ -35,6 +35,7 @@ struct vhx_backend_request {
 	struct vhx_request req;
 	struct vhx_list link;
 	enum vhx_held_by held;
+	uint64_t arrived_ns;
 	struct vhx_staging_run out, in;
 	uint32_t in_base; /* where the staging belongs in the answer */
 	/* The answer, once completed */

@@ -81,7 +81,7 @@ struct vhx_loop {
 	struct vhx_loop_stats stats;
 };
 
-static uint64_t clock_ns(void)
+uint64_t vhx_loop_clock(void)
 {
 	struct timespec ts;
 
@@ -203,7 +203,7 @@ void vhx_loop_timer_arm(struct vhx_loop *loop, struct vhx_loop_timer *t, uint64_
 	assert(t->expired);
 	vhx_loop_timer_cancel(loop, t);
 	/* Half the range is 292 years: "never" cannot wrap, nor overflow a timespec. */
-	t->due_ns = clock_ns() + vhx_min_u64(in_ns, INT64_MAX / 2);
+	t->due_ns = vhx_loop_clock() + vhx_min_u64(in_ns, INT64_MAX / 2);
 	for (pos = loop->timers.prev; pos != &loop->timers; pos = pos->prev) {
 		if (vhx_list_entry(pos, struct vhx_loop_timer, node)->due_ns <= t->due_ns)
 			break;
@@ -351,7 +351,7 @@ static bool poll_until(struct vhx_loop *loop, uint64_t end_ns)
 			if (hooks_poll(loop, &able))
 				return true;
 		}
-	} while (clock_ns() < end_ns && !vhx_load_relaxed(&loop->stop));
+	} while (vhx_loop_clock() < end_ns && !vhx_load_relaxed(&loop->stop));
 	return false;
 }
 
@@ -374,10 +374,10 @@ static bool loop_spin(struct vhx_loop *loop)
 	loop->stats.poll_hits += found;
 	if (found)
 		return true;
-	end_ns = poll_end(loop, clock_ns());
+	end_ns = poll_end(loop, vhx_loop_clock());
 	found = poll_until(loop, end_ns);
 	loop->stats.poll_hits += found;
-	if (found && clock_ns() < end_ns)
+	if (found && vhx_loop_clock() < end_ns)
 		poll_paid(loop);
 	else
 		poll_failed(loop);
@@ -415,7 +415,7 @@ static int loop_sleep(struct vhx_loop *loop, int timeout_ms)
 	if (n < 0 && errno != EINTR)
 		return -errno;
 	loop->event_cnt = n > 0 ? (unsigned int)n : 0;
-	loop->now_ns = clock_ns();
+	loop->now_ns = vhx_loop_clock();
 	loop->stats.iterations++;
 	if (timeout_ms)
 		loop->stats.sleeps++;
@@ -563,7 +563,7 @@ int vhx_loop_new(uint64_t poll_max_ns, struct vhx_loop **loop)
 		vhx_loop_free(l);
 		return ret;
 	}
-	l->now_ns = clock_ns();
+	l->now_ns = vhx_loop_clock();
 	*loop = l;
 	return 0;
 }

@@ -61,6 +61,8 @@ int vhx_loop_run(struct vhx_loop *loop);
 int vhx_loop_once(struct vhx_loop *loop, int timeout_ms);
 void vhx_loop_stop(struct vhx_loop *loop);
 
+/* Monotonic time now, where that of the iteration is too old: one system call, or what the vDSO makes of it. */
+uint64_t vhx_loop_clock(void);
 /* Monotonic time of this iteration. */
 uint64_t vhx_loop_now(const struct vhx_loop *loop);
 const struct vhx_loop_stats *vhx_loop_stats(const struct vhx_loop *loop);

@@ -119,6 +119,27 @@ int vhx_stats_add_channel(struct json_object *into, const struct vhx_stats_chann
 	return ret;
 }
 
+/* All buckets, empty ones too: the position is the meaning, see util/histogram.h. */
+static int latency_add(struct json_object *into, const struct vhx_histogram *h)
+{
+	struct json_object *latency = json_object_new_object();
+	struct json_object *buckets = json_object_new_array();
+	unsigned int i;
+	int ret;
+
+	ret = value_add(into, "latency", latency);
+	if (ret)
+		goto put_buckets;
+	ret = value_add(latency, "sum_ns", json_object_new_uint64(h->sum_ns));
+	for (i = 0; !ret && buckets && i < VHX_HISTOGRAM_BUCKETS; i++)
+		ret = json_object_array_add(buckets, json_object_new_uint64(h->buckets[i]));
+	if (!ret)
+		return value_add(latency, "buckets", buckets);
+put_buckets:
+	json_object_put(buckets);
+	return -ENOMEM;
+}
+
 int vhx_stats_add_device(struct json_object *into, const struct vhx_stats_device *device)
 {
 	struct json_object *item = array_append(into, "devices");
@@ -134,5 +155,7 @@ int vhx_stats_add_device(struct json_object *into, const struct vhx_stats_device
 	if (!ret)
 		ret = vhx_stats_add_counters(item, device_counters, VHX_ARRAY_SIZE(device_counters),
 					     device);
+	if (!ret && device->latency)
+		ret = latency_add(item, device->latency);
 	return ret;
 }

@@ -5,7 +5,8 @@
  *   {"program":"vhx-frontend","version":"..","pid":N,"memory":N,
  *    "channels":[{"peer":"pid 12 uid 1000","provider":"local","state":"established",
  *                 "tx_messages":N,...,"credits_sent":N}],
- *    "devices":[{"id":"disk0","type":"blk","state":"running","requests":N,...,"replays":N}]}
+ *    "devices":[{"id":"disk0","type":"blk","state":"running","requests":N,...,"replays":N,
+ *                 "latency":{"sum_ns":N,"buckets":[N,...]}}]}
  *
  * Names stay once they are published; new ones may come.
  */
@@ -14,6 +15,7 @@
 
 #include "exchange/exchange.h"
 #include "util/base.h"
+#include "util/histogram.h"
 
 struct json_object;
 
@@ -39,6 +41,7 @@ struct vhx_stats_device {
 	uint64_t bytes_out, bytes_in; /* payload of requests */
 	uint64_t bytes_copied; /* by our own code */
 	uint64_t replays; /* requests sent again after the backend came back */
+	const struct vhx_histogram *latency; /* NULL: not measured at this end, and left out */
 };
 
 /*

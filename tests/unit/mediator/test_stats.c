@@ -69,12 +69,37 @@ static void test_device_shape(void **state)
 	json_object_put(o);
 }
 
+/* What Prometheus and vhxctl top compute with: the position of a bucket is its meaning. */
+static void test_latency_shape(void **state)
+{
+	struct vhx_histogram latency = { .sum_ns = 5 };
+	const struct vhx_stats_device device = {
+		.id = "d", .type = "t", .state = "s", .latency = &latency
+	};
+	struct json_object *o = json_object_new_object(), *first, *h, *buckets;
+
+	latency.buckets[3] = 1;
+	latency.buckets[VHX_HISTOGRAM_BUCKETS - 1] = UINT64_MAX;
+	assert_int_equal(vhx_stats_begin(o, "vhx-test", 0), 0);
+	assert_int_equal(vhx_stats_add_device(o, &device), 0);
+	first = json_object_array_get_idx(json_object_object_get(o, "devices"), 0);
+	h = json_object_object_get(first, "latency");
+	assert_int_equal(json_object_get_uint64(json_object_object_get(h, "sum_ns")), 5);
+	buckets = json_object_object_get(h, "buckets");
+	assert_int_equal(json_object_array_length(buckets), VHX_HISTOGRAM_BUCKETS);
+	assert_int_equal(json_object_get_uint64(json_object_array_get_idx(buckets, 3)), 1);
+	assert_true(json_object_get_uint64(json_object_array_get_idx(
+			    buckets, VHX_HISTOGRAM_BUCKETS - 1)) == UINT64_MAX);
+	json_object_put(o);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_program_without_channels),
 		cmocka_unit_test(test_channel_shape),
 		cmocka_unit_test(test_device_shape),
+		cmocka_unit_test(test_latency_shape),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
