@@ -13,6 +13,7 @@
 #include "config/address.h"
 #include "config/device_spec.h"
 #include "mediator/control.h"
+#include "mediator/metrics.h"
 #include "mediator/devices.h"
 #include "mediator/program.h"
 #include "mediator/reception.h"
@@ -74,6 +75,7 @@ struct server {
 	struct vhx_backend *backend;
 	struct vhx_reception *reception;
 	struct vhx_control_socket *control;
+	struct vhx_metrics *metrics;
 	struct listener listeners[VHX_OPTION_LIST_MAX];
 	unsigned int listener_cnt;
 	struct vhx_log_limit refusals;
@@ -311,6 +313,26 @@ static int control_open(struct server *s)
 	return ret;
 }
 
+static int metrics_open(struct server *s)
+{
+	struct vhx_metrics_config cfg = {
+		.address = s->settings->common.metrics,
+		.stats = stats_run,
+		.ctx = s,
+	};
+	struct vhx_error err;
+	int ret;
+
+	if (!cfg.address)
+		return 0;
+	ret = vhx_metrics_open(s->program.loop, &cfg, &s->metrics, &err);
+	if (ret)
+		vhx_log(s->program.log, VHX_LOG_ERROR, "%s", err.text);
+	else if (vhx_metrics_path(s->metrics))
+		vhx_program_removes(&s->program, vhx_metrics_path(s->metrics));
+	return ret;
+}
+
 static int server_start(struct server *s)
 {
 	struct vhx_backend_config cfg = {
@@ -331,12 +353,15 @@ static int server_start(struct server *s)
 	if (!ret)
 		ret = control_open(s);
 	if (!ret)
+		ret = metrics_open(s);
+	if (!ret)
 		ret = vhx_program_confine(&s->program, &vhx_confine_backend);
 	return ret;
 }
 
 static void server_end(struct server *s)
 {
+	vhx_metrics_close(s->metrics);
 	vhx_control_close(s->control);
 	listeners_close(s);
 	vhx_reception_free(s->reception);

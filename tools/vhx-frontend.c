@@ -14,6 +14,7 @@
 #include "core/devtype.h"
 #include "frontend/frontend.h"
 #include "mediator/control.h"
+#include "mediator/metrics.h"
 #include "mediator/guest.h"
 #include "mediator/program.h"
 #include "mediator/spawner.h"
@@ -76,6 +77,7 @@ struct client {
 	unsigned int spawn_cnt;
 	struct vhx_frontend *frontend;
 	struct vhx_control_socket *control;
+	struct vhx_metrics *metrics;
 	struct presented presented[VHX_OPTION_LIST_MAX];
 	unsigned int presented_cnt;
 };
@@ -361,6 +363,23 @@ static int control_open(struct client *c, struct vhx_error *err)
 	return ret;
 }
 
+static int metrics_open(struct client *c, struct vhx_error *err)
+{
+	struct vhx_metrics_config cfg = {
+		.address = c->settings->common.metrics,
+		.stats = stats_run,
+		.ctx = c,
+	};
+
+	int ret = 0;
+
+	if (cfg.address)
+		ret = vhx_metrics_open(c->program.loop, &cfg, &c->metrics, err);
+	if (!ret && c->metrics && vhx_metrics_path(c->metrics))
+		vhx_program_removes(&c->program, vhx_metrics_path(c->metrics));
+	return ret;
+}
+
 static int client_start(struct client *c)
 {
 	struct vhx_error err;
@@ -371,6 +390,8 @@ static int client_start(struct client *c)
 		ret = presented_open(c, &err);
 	if (!ret)
 		ret = control_open(c, &err);
+	if (!ret)
+		ret = metrics_open(c, &err);
 	if (ret) {
 		vhx_log(c->program.log, VHX_LOG_ERROR, "%s", err.text);
 		return ret;
@@ -398,6 +419,7 @@ static void client_end(struct client *c)
 {
 	unsigned int i;
 
+	vhx_metrics_close(c->metrics);
 	vhx_control_close(c->control);
 	for (i = 0; i < c->presented_cnt; i++) {
 		vhx_unix_unlisten(&c->presented[i].sock);

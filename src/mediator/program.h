@@ -20,6 +20,7 @@ enum vhx_exit {
 /* Embedded in a program's own settings as `common`; VHX_PROGRAM_OPTIONS() are its rows, or some. */
 struct vhx_program_settings {
 	const char *control;
+	const char *metrics;
 	uint64_t ring_size;
 	uint64_t poll_us;
 	int log_level;
@@ -50,6 +51,9 @@ extern const struct vhx_choice vhx_program_sandboxes[];
 
 #define VHX_PROGRAM_OPTIONS(type)                                                                  \
 	VHX_PROGRAM_OPTION_CONTROL(type),                                                          \
+	{ .name = "metrics", .metavar = "ADDRESS", .kind = VHX_OPTION_STRING,                      \
+	  .offset = offsetof(type, common.metrics),                                                \
+	  .help = "answer Prometheus at /metrics of unix:PATH or tcp:ADDR:PORT" },                 \
 	{ .name = "ring-size", .metavar = "SIZE", .kind = VHX_OPTION_SIZE,                         \
 	  .offset = offsetof(type, common.ring_size),                                              \
 	  .bounds = { VHX_LOCAL_RING_MIN, VHX_LOCAL_RING_MAX, true },                              \

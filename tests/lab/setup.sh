@@ -20,7 +20,10 @@ packages() {
 	libjson-c-dev | /usr/include/json-c/json.h | build | counters and the control socket
 	libseccomp-dev | /usr/include/seccomp.h | build | the programs give up system calls that they do not need
 	libcap-ng-dev | /usr/include/cap-ng.h | build | and all capabilities
+	libmicrohttpd-dev | /usr/include/microhttpd.h | build | counters over HTTP, for Prometheus
 	libcmocka-dev | /usr/include/cmocka.h | test | the unit test runner
+	tmux | /usr/bin/tmux | test | the terminal that vhxctl top is tested in
+	python3-prometheus-client | /usr/share/doc/python3-prometheus-client | test | parses the counters as Prometheus does
 	python3 | /usr/bin/python3 | build | meson; style tests, test results
 	e2fsprogs | /sbin/mkfs.ext4 | guest | makes, checks and reads the disk images
 	busybox-static | /bin/busybox | guest | user space of the lab guests
