@@ -25,7 +25,8 @@ ARROWS = {
     'config': {'util'},
     'confine': {'util'},
     'mediator': {'frontend', 'device', 'vhost_user', 'config', 'confine'},
-    'tools': {'mediator'},
+    'ctl': {'config'},
+    'tools': {'mediator', 'ctl'},
 }
 # include/vhx and include/uapi/vhx: everybody's.
 SHARED = {'vhx'}
