@@ -160,7 +160,8 @@ static void device_fail(struct hmx_device *dev, const char *why)
 	if (dev->failed)
 		return;
 	dev->failed = true;
-	dev_err(&dev->ch->dev, "%s: failed: %s\n", dev->name, why);
+	if (why)
+		dev_err(&dev->ch->dev, "%s: failed: %s\n", dev->name, why);
 	wake_up(&dev->wait);
 	hmx_channel_kick(dev->ch);
 }

@@ -275,7 +275,8 @@ static void device_settle(struct hmx_device *dev)
 	const char *refusal;
 
 	if (dev->gone) {
-		hmx_device_fail(dev, "the backend has it no more");
+		dev_info(&dev->ch->dev, "%s: removed: the backend has it no more\n", dev->name);
+		hmx_device_fail(dev, NULL);
 		hmx_device_remove(dev);
 		return;
 	}
@@ -376,13 +377,13 @@ put:
 }
 EXPORT_SYMBOL_GPL(hmx_port_register);
 
-static void devices_fail(struct hmx_channel *ch, const char *why)
+static void devices_fail(struct hmx_channel *ch)
 {
 	unsigned int i;
 
 	for (i = 0; i < HMX_DEVICES_MAX; i++) {
 		if (READ_ONCE(ch->devices[i]))
-			hmx_device_fail(ch->devices[i], why);
+			hmx_device_fail(ch->devices[i], NULL);
 	}
 }
 
@@ -413,7 +414,7 @@ void hmx_port_unregister(struct hmx_port *port, bool present)
 
 	/* A backend that leaves from here on fails the devices as well: channel.c. */
 	if (!channel_detach(ch, present))
-		devices_fail(ch, "the exchange was removed");
+		devices_fail(ch);
 	cancel_work_sync(&ch->scan);
 	for (i = 0; i < HMX_DEVICES_MAX; i++) {
 		if (ch->devices[i])

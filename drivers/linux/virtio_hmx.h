@@ -336,7 +336,10 @@ int hmx_device_register(struct hmx_device *dev);
  * on return.
  */
 void hmx_device_remove(struct hmx_device *dev);
-/* Any context, without the lock: every request, present and future, ends with an error. */
+/*
+ * Any context, without the lock: every request, present and future, ends with an error. @why is for
+ * the log; NULL: it is removed, which is not a failure.
+ */
 void hmx_device_fail(struct hmx_device *dev, const char *why);
 /* Devices whose memory lives still. */
 extern atomic_t hmx_devices_alive;
