@@ -13,8 +13,8 @@ cache_fio() {
 	local fio
 	[ -x /usr/bin/fio ] || return 0
 	fio=fio-$(sha256sum </usr/bin/fio | cut -c 1-12).cpio
-	[ -e "$cache/$fio" ] || "$here/mkinitramfs.sh" --program /usr/bin/fio "$cache/$fio" || return
-	ln -s "../../$fio" "$1"
+	[ -e "$cache/$fio" ] || "$here/mkinitramfs.sh" --programs "$cache/$fio" /usr/bin/fio || return
+	ln -sf "../../$fio" "$1"
 }
 
 # cache_guest DIR VERSION KERNEL [MODULE]...: prints a directory below DIR with initramfs.cpio,
@@ -32,7 +32,8 @@ cache_guest() {
 		ln -s "../${kernel#*=}" "$tmp/${kernel%%=*}"
 		ln -s ../root "$tmp"
 		[ ! -d "$dir/build" ] || ln -s ../build "$tmp"
-		mv -T "$tmp" "$guest"
+		# Somebody else may have been faster.
+		mv -T "$tmp" "$guest" 2>/dev/null || rm -rf "$tmp"
 	fi
 	[ -n "${BUSYBOX:-}" ] || [ -e "$guest/fio.cpio" ] || cache_fio "$guest/fio.cpio" || return
 	echo "$guest"

@@ -77,13 +77,14 @@ make_guest() {
 	exec 9>"$cache/.lock"
 	flock 9
 	deb=$(deb_fetch "$cache" "$source_package" linux-source)
+	[ -z "$deb" ] || { mkdir -p "$tmp/source" && cp -al "$deb/root" "$tmp/source/" && rm -rf "$deb"; }
 	flock -u 9
 	[ -n "$deb" ] || { echo "guest-umlk: $source_package can't be downloaded" >&2; exit 77; }
 	trap 'rm -rf "$cache/umlk.tmp.$$"' EXIT
 	trap 'exit 143' INT TERM HUP
 	mkdir -p "$tmp/src"
 	# A good build is silent.
-	if ! { unpack "$deb" "$tmp/src" && configure "$tmp/src" && compile "$tmp/src"; } \
+	if ! { unpack "$tmp/source" "$tmp/src" && configure "$tmp/src" && compile "$tmp/src"; } \
 		>"$tmp/log" 2>&1; then
 		tail -n 20 "$tmp/log" >&2
 		echo "guest-umlk: the kernel does not build" >&2
@@ -91,19 +92,19 @@ make_guest() {
 	fi
 	mv "$tmp/src/linux" "$tmp/kernel"
 	keep "$tmp/src" "$tmp/build"
-	rm -rf "$tmp/src"
+	rm -rf "$tmp/src" "$tmp/source"
 	mkdir -p "$tmp/root/lib/modules/none"
 	: >"$tmp/root/lib/modules/none/modules.dep"
 	mv -T "$tmp" "$cache/umlk-${deb##*/linux-source-}-$recipe"
-	rm -rf "$deb"
 }
 
-# Not the lock of the other guests: they need not wait for a build.
-exec 8>"$cache/.lock-umlk"
-flock 8
+# What is there needs no lock. A build has one of its own: nobody else waits for it, not even another recipe.
 dir=$(newest)
 if [ -z "$dir" ]; then
-	make_guest || exit
+	exec 8>"$cache/.lock-umlk-$recipe"
+	flock 8
+	dir=$(newest)
+	[ -n "$dir" ] || make_guest || exit
 	dir=$(newest)
 fi
 cache_guest "$dir" none linux=kernel
