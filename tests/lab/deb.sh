@@ -52,7 +52,8 @@ deb_unpack() {
 }
 
 # deb_fetch CACHE PACKAGE PREFIX: prints the directory with the unpacked package. Offline, or when
-# apt knows nothing, the newest cached one serves. PACKAGE "meta:NAME" is resolved first.
+# apt knows nothing, the newest cached one serves. PACKAGE "meta:NAME" is resolved first; "NAME=VERSION"
+# takes that version and no other.
 deb_fetch() {
 	local cache=$1 pkg=$2 prefix=$3 name version round dir
 	deb_apt_options=()
@@ -62,7 +63,10 @@ deb_fetch() {
 		name=$pkg
 		case $pkg in meta:*) name=$(deb_concrete "${pkg#meta:}") ;; esac
 		[ -n "$name" ] || continue
-		version=$(deb_version "$name")
+		case $name in
+		*=*) version=${name#*=} name=${name%%=*} ;;
+		*) version=$(deb_version "$name") ;;
+		esac
 		[ -n "$version" ] || continue
 		dir=$cache/$prefix-${version//[^A-Za-z0-9.+~-]/_}
 		if deb_unpack "$name" "$version" "$dir"; then

@@ -34,9 +34,14 @@ packages() {
 	flex | /usr/bin/flex | kernel | configures the lab's own kernel
 	bison | /usr/bin/bison | kernel | configures the lab's own kernel
 	bc | /usr/bin/bc | kernel | computes its time constants
+	pahole | /usr/bin/pahole | kernel | types of modules for Debian's 6.12
+	gcc-aarch64-linux-gnu | /usr/bin/aarch64-linux-gnu-gcc | kernel | builds modules for arm64
+	sparse | /usr/bin/sparse | kernel | byte order and address spaces of the driver
+	coccinelle | /usr/bin/spatch | kernel | runs the kernel's semantic checks
 	patch | /usr/bin/patch | kernel | applies umlk.patch to its source
 	fio | /usr/bin/fio | load | verify load in the guests
 	qemu-system-x86 | /usr/bin/qemu-system-x86_64 | qemu | the stock Debian guest
+	qemu-system-arm | /usr/bin/qemu-system-aarch64 | qemu | the stock Debian guest on arm64
 	qemu-utils | /usr/bin/qemu-io | qemu | a second program that locks images
 	qemu-system-common | /usr/bin/qemu-storage-daemon | bench | the shared-memory backend to compare with
 	libnbd-dev | /usr/include/libnbd.h | bench | the NBD client to compare with
