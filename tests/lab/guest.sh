@@ -5,7 +5,7 @@
 #
 # UML leaves children behind when it is killed. The guest is a session of its own (setsid), UML
 # opens one more, and the end of a run, whatever its cause, is a SIGKILL to all that is left of both.
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash disable=SC2034,SC2154
 
 guest_usage() {
 	cat <<-'TEXT'
@@ -14,7 +14,8 @@ guest_usage() {
 	                   driver is for the script to load, by modprobe
 	  --script FILE    run in the guest as /run.sh; its status is this program's
 	  --add FILE       put FILE into the guest's root directory; may be repeated
-	  --fio            the guest has /usr/bin/fio
+	  --program FILE   a program of this machine, with its libraries, in the guest's /bin; may be repeated
+	  --fio            the guest has fio
 	  --mem SIZE       guest memory, such as 256M
 	  --timeout S      give up after S seconds (default 120): a guard against hangs
 	  --log FILE       keep the console output there
@@ -29,7 +30,7 @@ guest_usage() {
 	TEXT
 }
 
-guest_disks=() guest_devices=() guest_files=() guest_load=()
+guest_disks=() guest_devices=() guest_files=() guest_programs=() guest_load=()
 guest_script='' guest_fio=no guest_mem=256M guest_timeout=120 guest_log='' guest_stdin=/dev/null
 guest_pidfile='' guest_quiet=no guest_append='' guest_pid='' guest_tmp='' guest_tail='' guest_vm_pid='' guest_modules=''
 guest_user=() guest_owner=''
@@ -42,6 +43,7 @@ guest_option() {
 	--device) guest_devices+=("$2") ;;
 	--script) guest_script=$2 ;;
 	--add) guest_files+=("$2") ;;
+	--program) guest_programs+=("$2") ;;
 	--mem) guest_mem=$2 ;;
 	--timeout) guest_timeout=$2 ;;
 	--log) guest_log=$2 ;;
@@ -110,6 +112,11 @@ guest_prepare() {
 	if [ $guest_fio = yes ]; then
 		[ -e "$dir/fio.cpio" ] || { echo "$0: package fio is needed" >&2; exit 77; }
 		set -- "$@" "$dir/fio.cpio"
+	fi
+	if [ ${#guest_programs[@]} -gt 0 ]; then
+		"$here/mkinitramfs.sh" --programs "$guest_tmp/programs.cpio" "${guest_programs[@]}" ||
+			exit 2
+		set -- "$@" "$guest_tmp/programs.cpio"
 	fi
 	cat "$@" >"$guest_tmp/initrd"
 	[ -z "$guest_owner" ] || chown "$guest_owner" "$guest_tmp"

@@ -13,6 +13,8 @@ vhx_root=$(cd "$vhx_lab/../.." && pwd)
 vhx_build=${VHX_BUILD:-$vhx_root/build}
 vhx_backend=$vhx_build/tools/vhx-backend
 vhx_frontend=$vhx_build/tools/vhx-frontend
+vhx_ivshmem=$vhx_build/tools/vhx-ivshmem
+vhx_relay=$vhx_build/tests/lab/hmx-test-relay
 vhxctl=$vhx_build/tools/vhxctl
 # Hang guards, not expectations: a slow machine must not fail a test.
 vhx_patience=${VHX_PATIENCE:-60}
@@ -43,7 +45,7 @@ need_file() {
 
 need_programs() {
 	local p
-	for p in "$vhx_backend" "$vhx_frontend" "$vhxctl"; do
+	for p in "$vhx_backend" "$vhx_frontend" "$vhx_ivshmem" "$vhxctl"; do
 		[ -x "$p" ] || fail "$p was not built"
 	done
 }
@@ -210,32 +212,82 @@ check_image() {
 	echo "image: fsck clean, $cnt files equal to what the guest wrote"
 }
 
-need_uml() {
+# made WHAT COMMAND...: sets `made` to what the command prints. It ends with 77 where something can't be
+# had, which is a reason to skip; that something does not build is not.
+made() {
+	local what=$1 rc
+	shift
+	made=$("$@" 2>"$tmp/made.log")
+	rc=$?
+	[ $rc -ne 77 ] || skip "$(tail -n 1 "$tmp/made.log")"
+	[ $rc -eq 0 ] || fail "$what can't be made"
+}
+
+need_guest_tools() {
 	need cpio cpio
 	need depmod kmod
 	need_file /bin/busybox busybox-static
-	"$vhx_lab/guest-uml.sh" >/dev/null 2>"$tmp/guest-uml.err" ||
-		skip "$(tail -n 1 "$tmp/guest-uml.err")"
 }
 
-# A kernel that can't be fetched is a reason to skip, one that does not build is not.
+need_uml() {
+	need_guest_tools
+	made "the guest" "$vhx_lab/guest-uml.sh"
+}
+
+# The lab's own kernel, with every check that it has.
 need_umlk() {
-	local rc
-	need cpio cpio
-	need_file /bin/busybox busybox-static
-	"$vhx_lab/guest-umlk.sh" >/dev/null 2>"$tmp/guest-umlk.log"
-	rc=$?
-	[ $rc -ne 77 ] || skip "$(tail -n 1 "$tmp/guest-umlk.log")"
-	[ $rc -eq 0 ] || fail "the lab's kernel can't be made"
+	need_guest_tools
+	made "the lab's own kernel" "$vhx_lab/guest-umlk.sh"
 }
 
 need_qemu() {
 	need qemu-system-x86_64 qemu-system-x86
-	need cpio cpio
-	need depmod kmod
-	need_file /bin/busybox busybox-static
-	"$vhx_lab/guest-qemu.sh" >/dev/null 2>"$tmp/guest-qemu.err" ||
-		skip "$(tail -n 1 "$tmp/guest-qemu.err")"
+	need_guest_tools
+	made "the guest" "$vhx_lab/guest-qemu.sh"
+}
+
+# need_kernel NAME: a guest for driver tests, one of umlk, 6.1, 6.12, arm64, and the driver's modules for
+# it. Then `boot_driver` boots it.
+need_kernel() {
+	driver_kernel=$1
+	case $1 in
+	umlk) need_umlk ;;
+	arm64)
+		need qemu-system-aarch64 qemu-system-arm
+		need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
+		need_guest_tools
+		made "the guest" "$vhx_lab/guest-qemu.sh" 6.1 arm64
+		;;
+	*)
+		need qemu-system-x86_64 qemu-system-x86
+		need_guest_tools
+		made "the guest" "$vhx_lab/guest-qemu.sh" "$1"
+		;;
+	esac
+	made "the driver" env VHX_BUILD="$vhx_build" "$vhx_lab/modules.sh" "$1"
+	driver_modules=$made
+}
+
+# boot_driver OPTION...: a guest that has the driver's modules, of the kernel that need_kernel named.
+boot_driver() {
+	case $driver_kernel in
+	umlk) set -- umlk "$@" ;;
+	arm64) set -- qemu --arch arm64 "$@" ;;
+	*) set -- qemu --kernel "$driver_kernel" "$@" ;;
+	esac
+	boot "$@" --modules "$driver_modules"
+}
+
+# start_ivshmem [OPTION...]: the helper between a QEMU at $tmp/iv.sock and the backend.
+start_ivshmem() {
+	[ $# -gt 0 ] || set -- --qemu "$tmp/iv.sock,size=4M"
+	start ivshmem "$vhx_ivshmem" --connect "unix:$tmp/be.sock" --control "$tmp/iv.ctl" "$@"
+	wait_listening ivshmem "$tmp/iv.sock"
+}
+
+# qmp COMMAND [NAME=VALUE]...: of the QEMU that was booted with --monitor "$tmp/qmp.sock".
+qmp() {
+	python3 "$vhx_lab/qmp.py" "$tmp/qmp.sock" "$@"
 }
 
 # boot KIND OPTION...: starts a guest as daemon "guest"; its console is guest.log, and `say` writes

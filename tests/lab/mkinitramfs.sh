@@ -3,7 +3,7 @@
 # mkinitramfs.sh ROOT VERSION OUT [MODULE | +MODULE]...: an initramfs of busybox (BUSYBOX, that of this
 # machine by default), the lab's init and the named modules with what they depend on. Init loads them in
 # this order; those with a + only lie there for modprobe. ROOT has lib/modules/VERSION.
-# mkinitramfs.sh --program FILE OUT: a dynamic program of the host with its libraries, as an archive
+# mkinitramfs.sh --programs OUT FILE...: programs of the host for /bin, with their libraries, as an archive
 # to append. Kernels unpack any number of archives in a row; modules built into the kernel are
 # skipped.
 set -eu
@@ -19,7 +19,7 @@ pack() {
 
 add_program() {
 	local lib
-	install -D "$1" "$tmp$1"
+	install -D "$1" "$tmp/bin/$(basename "$1")"
 	ldd "$1" | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p; s/^[[:space:]]*\(\/[^ ]*\) (.*/\1/p' |
 		while read -r lib; do
 			install -D "$(readlink -f "$lib")" "$tmp$lib"
@@ -43,9 +43,13 @@ add_module() {
 		done
 }
 
-if [ "$1" = --program ]; then
-	add_program "$2"
-	pack "$3"
+if [ "$1" = --programs ]; then
+	out=$2
+	shift 2
+	for f in "$@"; do
+		add_program "$f"
+	done
+	pack "$out"
 	exit 0
 fi
 

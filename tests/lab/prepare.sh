@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# prepare.sh uml|umlk|qemu: fetches the guest once and boots it without a disk, so that a fault of the lab
-# shows as one of the lab. 77 where packages are missing or can't be fetched.
+# prepare.sh GUEST: fetches the guest once and boots it without a disk, so that a fault of the lab
+# shows as one of the lab. GUEST is uml, umlk or qemu. 77 where packages are missing or can't be fetched.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 case ${1-} in

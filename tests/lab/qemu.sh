@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # qemu.sh: boots a stock Debian kernel under QEMU (software emulation: no hardware virtualisation is
-# needed) with disks on vhost-user sockets and runs a script in it.
+# needed) with disks on vhost-user sockets, or windows of ivshmem, and runs a script in it.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=guest.sh
@@ -11,6 +11,8 @@ usage() {
 	echo "usage: qemu.sh [OPTION]..."
 	guest_usage
 	cat <<-'TEXT'
+	  --kernel V       Debian's kernel 6.1 (default) or 6.12
+	  --arch A         amd64 (default) or arm64
 	  --packed         packed virtqueues
 	  --queues N       number of queues of each disk (default 1)
 	  --no-event-idx   without VIRTIO_RING_F_EVENT_IDX
@@ -19,20 +21,32 @@ usage() {
 	  --reconnect S    QEMU reconnects after S seconds when the socket closes
 	  --smp N          processors of the guest (default 1)
 	  --device-option X  any other property of the devices; may be repeated
+	  --ivshmem SOCKET[,id=ID]  a window from this ivshmem server, behind a root port of its own, so that
+	                   it can be unplugged as ID (default iv0, iv1, ...); may be repeated
+	  --private        guest memory is not shared with anybody
+	  --monitor PATH   a QMP socket, see qmp.py
+	  --reboot         a reset of the guest boots it again instead of ending QEMU
 	TEXT
 }
 
-props='' chardev='' smp=1 queues=1
+props='' chardev='' smp=1 queues=1 kernel=6.1 arch=amd64 ivshmem=() machine=()
+memory=shared reboot=(-no-reboot)
 while [ $# -gt 0 ]; do
 	case $1 in
 	--packed) props+=,packed=on; shift; continue ;;
 	--no-event-idx) props+=,event_idx=off; shift; continue ;;
 	--no-indirect) props+=,indirect_desc=off; shift; continue ;;
 	--iommu) props+=,iommu_platform=on; shift; continue ;;
+	--private) memory=private; shift; continue ;;
+	--reboot) reboot=(); shift; continue ;;
 	--queues) queues=$2; shift 2; continue ;;
 	--reconnect) chardev+=",reconnect=$2"; shift 2; continue ;;
 	--smp) smp=$2; shift 2; continue ;;
 	--device-option) props+=",$2"; shift 2; continue ;;
+	--kernel) kernel=$2; shift 2; continue ;;
+	--arch) arch=$2; shift 2; continue ;;
+	--ivshmem) ivshmem+=("$2"); shift 2; continue ;;
+	--monitor) machine+=(-qmp "unix:$2,server=on,wait=off"); shift 2; continue ;;
 	esac
 	guest_option "$1" "${2-}"
 	if [ "$guest_shift" -eq 0 ]; then
@@ -43,10 +57,21 @@ while [ $# -gt 0 ]; do
 	shift "$guest_shift"
 done
 
-command -v qemu-system-x86_64 >/dev/null ||
-	{ echo "qemu.sh: package qemu-system-x86 is needed" >&2; exit 77; }
-dir=$("$here/guest-qemu.sh") || exit
+case $arch in
+amd64)
+	program=qemu-system-x86_64 package=qemu-system-x86 console=ttyS0
+	machine+=(-M q35 -cpu max)
+	;;
+arm64)
+	program=qemu-system-aarch64 package=qemu-system-arm console=ttyAMA0
+	machine+=(-M virt -cpu cortex-a57)
+	;;
+*) echo "qemu.sh: no guest for $arch" >&2; exit 2 ;;
+esac
+command -v $program >/dev/null || { echo "qemu.sh: package $package is needed" >&2; exit 77; }
+dir=$("$here/guest-qemu.sh" "$kernel" "$arch") || exit
 guest_prepare "$dir"
+
 devices=() n=0
 for d in ${guest_disks[@]+"${guest_disks[@]}"}; do
 	devices+=(-chardev "socket,id=c$n,path=$d$chardev"
@@ -58,9 +83,21 @@ for d in ${guest_devices[@]+"${guest_devices[@]}"}; do
 		-device "vhost-user-${d%%:*}-pci,id=d$n,chardev=c$n$props")
 	n=$((n + 1))
 done
-guest_run qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max -smp "$smp" \
-	-m "$guest_mem" -object "memory-backend-memfd,id=mem,size=$guest_mem,share=on" \
-	-numa node,memdev=mem -kernel "$dir/vmlinuz" -initrd "$guest_tmp/initrd" \
-	-append "console=ttyS0 quiet panic=-1 $guest_append" \
-	-nodefaults -no-user-config -no-reboot -display none -serial stdio -monitor none \
-	${devices[@]+"${devices[@]}"}
+n=0
+for d in ${ivshmem[@]+"${ivshmem[@]}"}; do
+	id=iv$n
+	case $d in *,id=*) id=${d##*,id=} ;; esac
+	devices+=(-device "pcie-root-port,id=rp$n,chassis=$((n + 1)),slot=$((n + 1))"
+		-chardev "socket,id=ch-$id,path=${d%,id=*}"
+		-device "ivshmem-doorbell,id=$id,bus=rp$n,chardev=ch-$id,vectors=1")
+	n=$((n + 1))
+done
+if [ $memory = shared ]; then
+	# shellcheck disable=SC2054 # one word of QEMU's
+	machine+=(-object "memory-backend-memfd,id=mem,size=$guest_mem,share=on" -numa node,memdev=mem)
+fi
+guest_run $program "${machine[@]}" -accel tcg,thread=multi -smp "$smp" -m "$guest_mem" \
+	-kernel "$dir/vmlinuz" -initrd "$guest_tmp/initrd" \
+	-append "console=$console quiet panic=-1 $guest_append" \
+	-nodefaults -no-user-config ${reboot[@]+"${reboot[@]}"} -display none -serial stdio \
+	-monitor none ${devices[@]+"${devices[@]}"}
