@@ -46,13 +46,13 @@ struct guest_queue {
 	bool live;
 	bool stopping; /* live, and takes nothing new */
 	bool resubmitting; /* a predecessor's requests come first */
-	bool blocked;	   /* no large array was left */
+	bool blocked; /* no large array was left */
 	uint16_t size;
 	uint16_t segs_max;
 	struct iovec *out;
 	struct iovec *small; /* SEGS_INLINE per id */
 	struct iovec *large; /* SEGS_LARGE_CNT arrays of segs_max */
-	uint16_t *large_of;  /* per id: its large array, or NO_ARRAY */
+	uint16_t *large_of; /* per id: its large array, or NO_ARRAY */
 	uint16_t large_free[SEGS_LARGE_CNT];
 	uint16_t large_free_cnt;
 	uint64_t memory;
@@ -179,6 +179,14 @@ static void source_complete(void *ctx, uint16_t id, uint32_t used_len)
 	vhx_vu_queue_push(gq->vq, id, used_len);
 }
 
+/* queue_end() follows, and with it the arrays go. */
+static bool source_give_back(void *ctx)
+{
+	struct guest_queue *gq = ctx;
+
+	return !vhx_vring_give_back(&gq->vq->ring);
+}
+
 static void source_written(void *ctx, const void *p, uint64_t len)
 {
 	struct guest_queue *gq = ctx;
@@ -222,6 +230,7 @@ static const struct vhx_fsource_ops source_ops = {
 	.next = source_next,
 	.again = source_again,
 	.complete = source_complete,
+	.give_back = source_give_back,
 	.written = source_written,
 	.flush = source_flush,
 	.arm = source_arm,

@@ -96,6 +96,7 @@ void vhx_vring_take(struct vhx_vring *r, uint16_t id)
 	struct vhx_ring_slot *slots = r->cfg.slots;
 
 	slots[id].state = VHX_SLOT_POPPED;
+	slots[id].taken = r->taken++;
 	if (vhx_vring_has(r, VHX_RING_F_IN_ORDER)) {
 		if (r->in_flight)
 			slots[r->order_tail].next = id;
@@ -130,6 +131,36 @@ int vhx_vring_adopt(struct vhx_vring *r, uint16_t id)
 	if (r->in_flight >= (uint16_t)(r->avail_idx - r->used_idx))
 		return -EINVAL;
 	vhx_vring_take(r, id);
+	r->adopted = true;
+	return 0;
+}
+
+/* Are those in flight the last ones that were popped, and none of them DONE? */
+static bool last_in_flight(const struct vhx_vring *r)
+{
+	const struct vhx_ring_slot *slot;
+	uint16_t i;
+
+	for (i = 0; i < r->cfg.size; i++) {
+		slot = &r->cfg.slots[i];
+		if (slot->state == VHX_SLOT_DONE)
+			return false;
+		if (slot->state == VHX_SLOT_POPPED && r->taken - slot->taken > r->in_flight)
+			return false;
+	}
+	return true;
+}
+
+int vhx_vring_give_back(struct vhx_vring *r)
+{
+	if (r->broken || r->adopted || !last_in_flight(r))
+		return -EBUSY;
+	/* Packed: all before them is used, so they lie right behind, as their driver wrote them. */
+	if (vhx_vring_has(r, VHX_RING_F_PACKED))
+		r->avail_idx = r->used_idx;
+	else
+		r->avail_idx -= r->in_flight;
+	r->in_flight = 0;
 	return 0;
 }
 

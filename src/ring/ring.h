@@ -98,6 +98,7 @@ struct vhx_chain {
  * descriptors over the driver's.
  */
 struct vhx_ring_slot {
+	uint64_t taken; /* which pop it was, counted from init */
 	uint32_t used_len;
 	uint16_t next; /* IN_ORDER: the chain popped after this one */
 	uint16_t desc_cnt; /* packed: ring entries that the chain takes */
@@ -158,6 +159,8 @@ struct vhx_vring {
 	uint16_t desc_pushed; /* packed: of those, written used since the last flush */
 	uint16_t first_flags; /* packed: withheld flags of the first of those */
 	uint16_t copy_free; /* packed: head of the pool's free list */
+	uint64_t taken; /* chains popped or adopted since init */
+	bool adopted; /* some were: the ring does not tell their place */
 	bool signalled_valid; /* EVENT_IDX: a notification was decided on since init */
 	bool kick_off; /* the last word to the driver was "no notifications" */
 };
@@ -219,6 +222,13 @@ int vhx_vring_adopt_packed(struct vhx_vring *r, const struct vhx_ring_copy *copi
  * ring too.
  */
 void vhx_vring_push(struct vhx_vring *r, uint16_t id, uint32_t used_len);
+
+/*
+ * The end of this ring, with chains in flight that nobody has answered: moves avail_idx back over all of them, so
+ * that whoever goes on from there pops them again. 0; or -EBUSY, nothing was done: younger ones were pushed
+ * before them, or a predecessor had popped some. After 0, vhx_vring_flush() may be called, and nothing else.
+ */
+int vhx_vring_give_back(struct vhx_vring *r);
 
 /* Publishes what was pushed. True: the driver wants a notification. */
 bool vhx_vring_flush(struct vhx_vring *r);

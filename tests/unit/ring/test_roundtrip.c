@@ -480,12 +480,93 @@ static void test_indices_wrap(void **state)
 	run(5, VHX_RING_F_PACKED | VHX_RING_F_EVENT_IDX, 1000000);
 }
 
+static void give_back_offer(struct lab *lab, unsigned int cnt, uint16_t *ids)
+{
+	unsigned int i;
+
+	for (i = 0; i < cnt; i++) {
+		struct vhx_vdriver_seg segs[] = { { LAB_BASE + 64 * i, 16 },
+						  { LAB_BASE + 64 * i + 16, 16 + i } };
+		int id = vhx_vdriver_add(&lab->d, segs, 1, 1);
+
+		assert_true(id >= 0);
+		ids[i] = (uint16_t)id;
+	}
+	vhx_vdriver_publish(&lab->d);
+	for (i = 0; i < cnt; i++)
+		assert_int_equal(lab_pop(lab), 1);
+}
+
+/* Pushes the first two, gives the others back, and finds them again in the place where it stopped. */
+static void give_back_run(uint32_t features, uint16_t size)
+{
+	struct lab *lab = lab_new(size, features);
+	uint32_t used_len;
+	uint16_t ids[5], id;
+	unsigned int round, i;
+
+	/* Again and again, so that positions go round. */
+	for (round = 0; round < 12; round++) {
+		give_back_offer(lab, 5, ids);
+		vhx_vring_push(&lab->r, ids[0], 1);
+		vhx_vring_push(&lab->r, ids[1], 2);
+		assert_int_equal(vhx_vring_give_back(&lab->r), 0);
+		vhx_vring_flush(&lab->r);
+		lab_reinit_at(lab, lab->r.avail_idx, lab->r.used_idx);
+		for (i = 2; i < 5; i++) {
+			assert_int_equal(lab_pop(lab), 1);
+			assert_int_equal(lab->chain.id, ids[i]);
+			assert_int_equal(lab->chain.in_len, 16 + i);
+			vhx_vring_push(&lab->r, ids[i], i + 1);
+		}
+		assert_int_equal(lab_pop(lab), 0);
+		vhx_vring_flush(&lab->r);
+		for (i = 0; i < 5; i++) {
+			assert_int_equal(vhx_vdriver_get_used(&lab->d, &id, &used_len), 1);
+			assert_int_equal(id, ids[i]);
+			assert_int_equal(used_len, i + 1);
+		}
+	}
+	lab_free(lab);
+}
+
+/* One that was overtaken has lost its place; with IN_ORDER it is the other that waits. */
+static void give_back_refused(uint32_t features)
+{
+	struct lab *lab = lab_new(16, features);
+	uint16_t ids[5];
+
+	give_back_offer(lab, 5, ids);
+	vhx_vring_push(&lab->r, ids[2], 1);
+	assert_int_equal(vhx_vring_give_back(&lab->r), -EBUSY);
+	assert_int_equal(lab->r.in_flight, features & VHX_RING_F_IN_ORDER ? 5 : 4);
+	vhx_vring_push(&lab->r, ids[0], 1);
+	vhx_vring_push(&lab->r, ids[1], 1);
+	assert_int_equal(vhx_vring_give_back(&lab->r), 0);
+	lab_free(lab);
+}
+
+static void test_unanswered_chains_are_given_back(void **state)
+{
+	uint32_t f;
+
+	for (f = 0; f < 4; f++) {
+		uint32_t features = (f & 1 ? VHX_RING_F_PACKED : 0) |
+				    (f & 2 ? VHX_RING_F_IN_ORDER : 0);
+
+		give_back_run(features, 16);
+		give_back_run(features, f & 1 ? 11 : 32);
+		give_back_refused(features);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_model_split),
 		cmocka_unit_test(test_model_packed),
 		cmocka_unit_test(test_indices_wrap),
+		cmocka_unit_test(test_unanswered_chains_are_given_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
