@@ -106,6 +106,18 @@ static int device_add(struct server *s, const struct vhx_device_spec *spec, stru
 	return ret;
 }
 
+static void device_removes(struct server *s, const struct vhx_device_spec *spec)
+{
+	unsigned int i;
+
+	for (i = 0; i < VHX_SPEC_PATHS_MAX; i++) {
+		const char *path = vhx_device_spec_path(spec, i);
+
+		if (path)
+			vhx_program_removes(&s->program, path);
+	}
+}
+
 /* All of the command line is read before the first image is touched. */
 static int devices_add(struct server *s)
 {
@@ -119,8 +131,10 @@ static int devices_add(struct server *s)
 		ret = vhx_device_spec_parse(texts->items[i], &specs[i], &err);
 	if (!ret)
 		ret = vhx_device_specs_check(specs, texts->cnt, &err);
-	for (i = 0; !ret && i < texts->cnt; i++)
+	for (i = 0; !ret && i < texts->cnt; i++) {
 		ret = device_add(s, &specs[i], &err);
+		device_removes(s, &specs[i]);
+	}
 	if (ret)
 		vhx_log(s->program.log, VHX_LOG_ERROR, "%s", err.text);
 	return ret;

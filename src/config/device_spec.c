@@ -100,6 +100,11 @@ const char *vhx_device_spec_type(const struct vhx_device_spec *spec)
 	return spec->type->name;
 }
 
+const char *vhx_device_spec_path(const struct vhx_device_spec *spec, unsigned int i)
+{
+	return spec->type->path ? spec->type->path(spec, i) : NULL;
+}
+
 int vhx_device_specs_check(const struct vhx_device_spec *specs, unsigned int cnt,
 			   struct vhx_error *err)
 {

@@ -80,6 +80,11 @@ int vhx_device_spec_parse(const char *text, struct vhx_device_spec *spec, struct
 /* "blk" */
 const char *vhx_device_spec_type(const struct vhx_device_spec *spec);
 
+/* The number of sockets or links that a device makes and removes at its end is below this. */
+#define VHX_SPEC_PATHS_MAX VHX_SPEC_PORTS_MAX
+/* The @i-th of them, or NULL: this one makes no file. Points into @spec. */
+const char *vhx_device_spec_path(const struct vhx_device_spec *spec, unsigned int i);
+
 /* All types with their keys, for --help. */
 void vhx_device_types_help(FILE *out);
 

@@ -16,6 +16,8 @@ struct vhx_device_type {
 	void (*defaults)(struct vhx_device_spec *spec);
 	/* Rules between keys. 0 or negative with a text. NULL: there are none. */
 	int (*check)(const struct vhx_device_spec *spec, struct vhx_error *err);
+	/* See vhx_device_spec_path(). NULL: there are none. */
+	const char *(*path)(const struct vhx_device_spec *spec, unsigned int i);
 };
 
 #define VHX_SPEC_FIELD(member) offsetof(struct vhx_device_spec, member)

@@ -83,6 +83,19 @@ static int console_check(const struct vhx_device_spec *spec, struct vhx_error *e
 	return 0;
 }
 
+static const char *console_path(const struct vhx_device_spec *spec, unsigned int i)
+{
+	static const char *const kinds[] = { "pty:", "socket:" };
+	const char *end = spec->console.ports[i].end;
+	size_t k;
+
+	for (k = 0; k < VHX_ARRAY_SIZE(kinds); k++) {
+		if (!strncmp(end, kinds[k], strlen(kinds[k])))
+			return end + strlen(kinds[k]);
+	}
+	return NULL;
+}
+
 const struct vhx_device_type vhx_console_type = {
 	.name = "console",
 	.help = "a console, and named byte streams as port1, name1 to port15, name15",
@@ -90,4 +103,5 @@ const struct vhx_device_type vhx_console_type = {
 	.keys_cnt = VHX_ARRAY_SIZE(console_keys),
 	.defaults = console_defaults,
 	.check = console_check,
+	.path = console_path,
 };

@@ -17,7 +17,9 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <netinet/in.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -173,8 +175,19 @@ static const struct vhx_call child[] = {
 	CALL(wait4),
 };
 
+/* Not TIOCSTI, which types into a terminal. */
+static const struct vhx_call terminal[] = {
+	IOCTL(FIONREAD), IOCTL(TIOCGWINSZ), IOCTL(TIOCGPTN), IOCTL(TCGETS), IOCTL(TCSETS),
+};
+
+static const struct vhx_call http[] = {
+	CALL_WITH(setsockopt, 1, INT_MASK, IPPROTO_TCP),
+	CALL(sendfile),
+};
+
 static const struct vhx_call removing[] = {
-	CALL(unlink), CALL(unlinkat), CALL(lstat), CALL(lstat64), CALL(newfstatat), CALL(fstatat64),
+	CALL(unlink), CALL(unlinkat), CALL(readlink),	CALL(readlinkat),
+	CALL(lstat),  CALL(lstat64),  CALL(newfstatat), CALL(fstatat64),
 };
 
 /* The ways to another process, to more rights, and into the kernel. */
@@ -222,20 +235,23 @@ static const struct vhx_call doors[] = {
 	}
 
 static const struct vhx_calls groups[VHX_CALLS_CNT] = {
-	CALLS(base),	   CALLS(loop),	   CALLS(threads), CALLS(sockets), CALLS(accepting),
-	CALLS(connecting), CALLS(section), CALLS(storage), CALLS(guest),   CALLS(child),
+	CALLS(base),	  CALLS(loop),	     CALLS(threads),  CALLS(sockets),
+	CALLS(accepting), CALLS(connecting), CALLS(section),  CALLS(storage),
+	CALLS(guest),	  CALLS(child),	     CALLS(terminal), CALLS(http),
 };
 
 const struct vhx_confine_role vhx_confine_backend = {
 	.name = "backend",
 	.calls = VHX_CALLS_BASE | VHX_CALLS_LOOP | VHX_CALLS_THREADS | VHX_CALLS_SOCKET |
-		 VHX_CALLS_ACCEPT | VHX_CALLS_SECTION | VHX_CALLS_STORAGE,
+		 VHX_CALLS_ACCEPT | VHX_CALLS_SECTION | VHX_CALLS_STORAGE | VHX_CALLS_TERMINAL |
+		 VHX_CALLS_HTTP,
 };
 
 const struct vhx_confine_role vhx_confine_frontend = {
 	.name = "frontend",
 	.calls = VHX_CALLS_BASE | VHX_CALLS_LOOP | VHX_CALLS_SOCKET | VHX_CALLS_ACCEPT |
-		 VHX_CALLS_CONNECT | VHX_CALLS_SECTION | VHX_CALLS_GUEST | VHX_CALLS_CHILD,
+		 VHX_CALLS_CONNECT | VHX_CALLS_SECTION | VHX_CALLS_GUEST | VHX_CALLS_CHILD |
+		 VHX_CALLS_HTTP,
 };
 
 const struct vhx_confine_role vhx_confine_ivshmem = {

@@ -30,7 +30,9 @@ enum vhx_confine_mode {
 #define VHX_CALLS_STORAGE (1u << 7) /* I/O on images that are open, an io_uring that exists */
 #define VHX_CALLS_GUEST (1u << 8) /* a VMM's memory and notifications */
 #define VHX_CALLS_CHILD (1u << 9) /* wait for the end of a child */
-#define VHX_CALLS_CNT 10u
+#define VHX_CALLS_TERMINAL (1u << 10) /* terminals that are open: their size and modes */
+#define VHX_CALLS_HTTP (1u << 11) /* what libmicrohttpd says to a TCP socket */
+#define VHX_CALLS_CNT 12u
 
 struct vhx_confine_role {
 	const char *name;
@@ -42,8 +44,8 @@ extern const struct vhx_confine_role vhx_confine_backend;
 extern const struct vhx_confine_role vhx_confine_frontend;
 extern const struct vhx_confine_role vhx_confine_ivshmem;
 
-/* Files that are removed at the end of the program: its sockets. */
-#define VHX_CONFINE_REMOVES_MAX 160u
+/* Folders of files that are removed at the end of the program, each one a rule of Landlock. */
+#define VHX_CONFINE_REMOVES_MAX 64u
 
 struct vhx_confine_config {
 	enum vhx_confine_mode mode;

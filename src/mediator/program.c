@@ -106,10 +106,24 @@ void vhx_program_fini(struct vhx_program *p)
 	vhx_loop_free(p->loop);
 }
 
+static size_t folder_len(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? (size_t)(slash - path) + 1 : 0;
+}
+
 void vhx_program_removes(struct vhx_program *p, const char *path)
 {
-	assert(p->removes_cnt < VHX_CONFINE_REMOVES_MAX);
-	p->removes[p->removes_cnt++] = path;
+	size_t len = folder_len(path);
+	unsigned int i;
+
+	for (i = 0; i < p->removes_cnt; i++) {
+		if (folder_len(p->removes[i]) == len && !memcmp(p->removes[i], path, len))
+			return;
+	}
+	if (p->removes_cnt < VHX_CONFINE_REMOVES_MAX)
+		p->removes[p->removes_cnt++] = path;
 }
 
 int vhx_program_confine(struct vhx_program *p, const struct vhx_confine_role *role)

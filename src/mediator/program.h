@@ -93,7 +93,10 @@ bool vhx_program_options(const struct vhx_options *options, int argc, char **arg
 int vhx_program_init(struct vhx_program *p, const char *name, const struct vhx_program_settings *s);
 void vhx_program_fini(struct vhx_program *p);
 
-/* The file at @path is this program's to remove at its end; the text stays valid. */
+/*
+ * The file at @path is this program's to remove at its end; the text stays valid. Beyond files in
+ * VHX_CONFINE_REMOVES_MAX different folders, they stay behind.
+ */
 void vhx_program_removes(struct vhx_program *p, const char *path);
 
 /*
