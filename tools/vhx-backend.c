@@ -18,6 +18,7 @@
 #include "mediator/program.h"
 #include "mediator/reception.h"
 #include "mediator/stats.h"
+#include "mediator/tracer.h"
 #include "util/unix_socket.h"
 
 /* Staging follows the ring: a small one is asked for where memory is dear. */
@@ -76,6 +77,7 @@ struct server {
 	struct vhx_reception *reception;
 	struct vhx_control_socket *control;
 	struct vhx_metrics *metrics;
+	struct vhx_tracer tracer;
 	struct listener listeners[VHX_OPTION_LIST_MAX];
 	unsigned int listener_cnt;
 	struct vhx_log_limit refusals;
@@ -301,8 +303,16 @@ static int stats_run(void *ctx, struct json_object *into)
 	return w.ret;
 }
 
+static int trace_take(void *ctx, struct json_object *request, int fd)
+{
+	struct server *s = ctx;
+
+	return vhx_tracer_take(&s->tracer, request, fd);
+}
+
 static const struct vhx_control_command commands[] = {
-	{ "stats", stats_run },
+	{ .name = "stats", .run = stats_run },
+	{ .name = "trace", .take = trace_take },
 };
 
 static int control_open(struct server *s)
@@ -352,10 +362,12 @@ static int server_start(struct server *s)
 	struct vhx_backend_config cfg = {
 		.loop = s->program.loop,
 		.log = s->program.log,
+		.trace = &s->tracer.trace,
 		.staging = (uint32_t)vhx_min_u64(2 * s->settings->common.ring_size, STAGING_MAX),
 	};
 	int ret;
 
+	vhx_tracer_init(&s->tracer, s->program.loop);
 	ret = vhx_backend_new(&cfg, &s->backend);
 	/* Sockets first: who cannot have his socket need not touch an image. Nobody is answered before run. */
 	if (!ret)
@@ -380,6 +392,7 @@ static void server_end(struct server *s)
 	listeners_close(s);
 	vhx_reception_free(s->reception);
 	vhx_backend_free(s->backend);
+	vhx_tracer_fini(&s->tracer);
 	vhx_program_fini(&s->program);
 }
 

@@ -19,6 +19,7 @@
 #include "mediator/program.h"
 #include "mediator/spawner.h"
 #include "mediator/stats.h"
+#include "mediator/tracer.h"
 #include "util/unix_socket.h"
 
 struct settings {
@@ -78,6 +79,7 @@ struct client {
 	struct vhx_frontend *frontend;
 	struct vhx_control_socket *control;
 	struct vhx_metrics *metrics;
+	struct vhx_tracer tracer;
 	struct presented presented[VHX_OPTION_LIST_MAX];
 	unsigned int presented_cnt;
 };
@@ -198,6 +200,7 @@ static int frontend_open(struct client *c, struct vhx_error *err)
 		.loop = c->program.loop,
 		.log = c->program.log,
 		.ctx = c,
+		.trace = &c->tracer.trace,
 	};
 	int ret;
 
@@ -339,8 +342,16 @@ static int stats_run(void *ctx, struct json_object *into)
 	return ret;
 }
 
+static int trace_take(void *ctx, struct json_object *request, int fd)
+{
+	struct client *c = ctx;
+
+	return vhx_tracer_take(&c->tracer, request, fd);
+}
+
 static const struct vhx_control_command commands[] = {
-	{ "stats", stats_run },
+	{ .name = "stats", .run = stats_run },
+	{ .name = "trace", .take = trace_take },
 };
 
 static int control_open(struct client *c, struct vhx_error *err)
@@ -385,6 +396,7 @@ static int client_start(struct client *c)
 	struct vhx_error err;
 	int ret;
 
+	vhx_tracer_init(&c->tracer, c->program.loop);
 	ret = frontend_open(c, &err);
 	if (!ret)
 		ret = presented_open(c, &err);
@@ -426,6 +438,7 @@ static void client_end(struct client *c)
 		vhx_guest_free(c->presented[i].guest);
 	}
 	vhx_frontend_free(c->frontend);
+	vhx_tracer_fini(&c->tracer);
 	/* Its channel is closed: the child ends by itself. */
 	vhx_spawner_close(&c->spawner);
 	vhx_program_fini(&c->program);

@@ -4,7 +4,9 @@
 #include "ctl/ask.h"
 #include "ctl/table.h"
 #include "ctl/top.h"
+#include "ctl/trace.h"
 
+#include <inttypes.h>
 #include <json-c/json.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +15,8 @@
 #define MS_PER_S 1000u
 #define INTERVAL_S_DEFAULT 1u
 #define INTERVAL_S_MAX 3600u
+/* As the programs have it: VHX_TRACE_SNAP_MAX. */
+#define SNAP_MAX 4096u
 
 enum exit_code {
 	EXIT_OK = 0,
@@ -25,6 +29,9 @@ struct settings {
 	bool table;
 	uint64_t interval_s;
 	uint64_t count;
+	const char *write;
+	uint64_t snap;
+	uint64_t seconds;
 };
 
 static struct settings settings = { .interval_s = INTERVAL_S_DEFAULT };
@@ -50,14 +57,32 @@ static const struct vhx_option rows[] = {
 	  .kind = VHX_OPTION_NUMBER,
 	  .offset = offsetof(struct settings, count),
 	  .bounds = { 1, UINT32_MAX, false } },
+	{ .name = "write",
+	  .metavar = "FILE",
+	  .help = "trace: into this file (-w FILE; - is standard output)",
+	  .kind = VHX_OPTION_STRING,
+	  .offset = offsetof(struct settings, write) },
+	{ .name = "snap",
+	  .metavar = "N",
+	  .help = "trace: keep N bytes of each payload (default 0)",
+	  .kind = VHX_OPTION_NUMBER,
+	  .offset = offsetof(struct settings, snap),
+	  .bounds = { 0, SNAP_MAX, false } },
+	{ .name = "seconds",
+	  .metavar = "N",
+	  .help = "trace: end after N seconds",
+	  .kind = VHX_OPTION_NUMBER,
+	  .offset = offsetof(struct settings, seconds),
+	  .bounds = { 1, UINT32_MAX, false } },
 };
 
 static const struct vhx_options options = {
 	.program = "vhxctl",
-	.usage = "stats|top PATH [OPTION...]",
+	.usage = "stats|top|trace PATH [OPTION...]",
 	.summary = "Asks the vhx-backend or vhx-frontend whose --control is PATH: its counters "
 		   "(stats),\n"
-		   "or a live screen of them (top).",
+		   "a live screen of them (top), or a recording of its messages for Wireshark "
+		   "(trace).",
 	.rows = rows,
 	.rows_cnt = VHX_ARRAY_SIZE(rows),
 	.operands_max = 2,
@@ -123,12 +148,34 @@ static int top_run(const struct settings *s, const char *path)
 	return vhx_ctl_top(&cfg, &err) ? fail(EXIT_FAILED, err.text) : EXIT_OK;
 }
 
+/* trace */
+
+static int trace_run(const struct settings *s, const char *path)
+{
+	const struct vhx_ctl_trace_config cfg = {
+		.path = path,
+		.file = s->write,
+		.snap = (uint32_t)s->snap,
+		.seconds = s->seconds,
+	};
+	struct vhx_error err;
+	uint64_t written;
+
+	if (!cfg.file)
+		return fail(EXIT_USAGE, "trace needs -w FILE");
+	if (vhx_ctl_trace(&cfg, &written, &err))
+		return fail(EXIT_FAILED, err.text);
+	fprintf(stderr, "%" PRIu64 " bytes\n", written);
+	return EXIT_OK;
+}
+
 static const struct command {
 	const char *name;
 	int (*run)(const struct settings *s, const char *path);
 } commands[] = {
 	{ "stats", stats_run },
 	{ "top", top_run },
+	{ "trace", trace_run },
 };
 
 static const struct command *command_find(const char *name)
@@ -158,12 +205,23 @@ static int operands_run(const struct settings *s, const struct vhx_option_list *
 	return command->run(s, operands->items[1]);
 }
 
+/* The short form that tcpdump and tshark have taught everybody. */
+static void arguments_widen(char **argv)
+{
+	static char write[] = "--write";
+
+	for (; *argv; argv++)
+		if (!strcmp(*argv, "-w"))
+			*argv = write;
+}
+
 int main(int argc, char **argv)
 {
 	struct vhx_option_list operands = { 0 };
 	struct vhx_error err;
 	int ret;
 
+	arguments_widen(argv);
 	ret = vhx_options_parse(&options, argc, argv, &settings, &operands, &err);
 	if (ret < 0)
 		return fail(EXIT_USAGE, err.text);

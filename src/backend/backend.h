@@ -8,6 +8,7 @@
 
 #include "backend/device.h"
 #include "exchange/exchange.h"
+#include "link/trace.h"
 #include "loop/loop.h"
 #include "util/histogram.h"
 #include "util/log.h"
@@ -29,6 +30,7 @@ struct vhx_backend_stats {
 struct vhx_backend_config {
 	struct vhx_loop *loop;
 	const struct vhx_log *log;
+	struct vhx_trace *trace; /* outlives the backend; NULL: none */
 	uint32_t staging; /* bytes per device and direction; raised to what one request needs */
 };
 

@@ -48,6 +48,7 @@ struct vhx_backend {
 	bool device_over; /* one that is removing has become FREE */
 	struct vhx_list channels;
 	uint32_t channel_cnt;
+	uint16_t channel_next; /* what a trace tells channels apart by */
 	struct vhx_log_limit lines;
 	struct vhx_loop_hook reaper;
 	struct vhx_list dead; /* channels that went down in this pass */

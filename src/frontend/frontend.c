@@ -505,6 +505,7 @@ static void connect_try(struct vhx_loop_timer *t)
 	if (!ret)
 		ret = vhx_link_open(&fe->link, fe->cfg.loop, port, &frontend_link_ops, fe);
 	if (!ret) {
+		vhx_link_set_trace(&fe->link, fe->cfg.trace, (struct vhx_trace_point){ 0 });
 		fe->linked = true;
 		vhx_liveness_start(&fe->liveness, &fe->link);
 		return;

@@ -14,6 +14,7 @@
 
 #include "core/driver.h"
 #include "exchange/exchange.h"
+#include "link/trace.h"
 #include "loop/loop.h"
 #include "util/log.h"
 
@@ -86,6 +87,7 @@ struct vhx_frontend_config {
 	int (*connect)(void *ctx, struct vhx_port **port);
 	void *ctx;
 	const char *peer;
+	struct vhx_trace *trace; /* outlives the frontend; NULL: none */
 };
 
 int vhx_frontend_new(const struct vhx_frontend_config *cfg, struct vhx_frontend **fe);

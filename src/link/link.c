@@ -18,6 +18,7 @@
 #include "link/link.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
 
@@ -33,12 +34,53 @@ void vhx_link_fail(struct vhx_link *l, int reason)
 		l->error = reason;
 }
 
+/* Tracing. Each caller looks at l->trace->on first: one predictable branch where nobody traces. */
+
+static void rx_read(void *ctx, uint32_t off, void *dst, uint32_t len)
+{
+	vhx_port_read(ctx, off, dst, len);
+}
+
+static void rx_trace(struct vhx_link *l, const struct vhx_msg *msg)
+{
+	const struct vhx_trace_message m = {
+		.type = msg->type, .len = msg->len, .received = true, .read = rx_read, .ctx = l->port
+	};
+
+	vhx_trace_put(l->trace, &l->trace_point, &m);
+}
+
+static void tx_trace(struct vhx_link *l, uint32_t type, const void *bytes, uint32_t len)
+{
+	const struct vhx_trace_message m = { .type = type, .len = len, .bytes = bytes };
+
+	vhx_trace_put(l->trace, &l->trace_point, &m);
+}
+
+/* Messages that have no records: at most a header and a control message. */
+static void tx_trace_iov(struct vhx_link *l, uint32_t type, const struct iovec *iov,
+			 unsigned int cnt)
+{
+	uint8_t flat[sizeof(struct vhx_msg_header) + VIRTIO_MSG_MAX];
+	uint32_t len = 0;
+	unsigned int i;
+
+	for (i = 0; i < cnt; i++) {
+		assert(iov[i].iov_len <= sizeof(flat) - len);
+		memcpy(flat + len, iov[i].iov_base, iov[i].iov_len);
+		len += (uint32_t)iov[i].iov_len;
+	}
+	tx_trace(l, type, flat, len);
+}
+
 static int link_send(struct vhx_link *l, uint32_t type, const struct iovec *iov, unsigned int cnt)
 {
 	int ret = vhx_port_send(l->port, type, iov, cnt);
 
 	if (ret && ret != -EAGAIN)
 		vhx_link_fail(l, ret);
+	if (vhx_unlikely(l->trace->on) && !ret)
+		tx_trace_iov(l, type, iov, cnt);
 	return ret;
 }
 
@@ -130,6 +172,7 @@ uint32_t vhx_link_chunk_max(const struct vhx_link *l)
 
 void vhx_link_flush(struct vhx_link *l)
 {
+	const uint8_t *bytes = l->writer.buf;
 	uint32_t len;
 	int ret;
 
@@ -148,6 +191,9 @@ void vhx_link_flush(struct vhx_link *l)
 		vhx_link_fail(l, ret == -EAGAIN ? -EPROTO : ret);
 		return;
 	}
+	/* The slot stays as it is until the next message is begun. */
+	if (vhx_unlikely(l->trace->on))
+		tx_trace(l, l->open_type, bytes, len);
 	vhx_credit_sent(&l->channel.credit, len);
 	l->stats.data_messages++;
 }
@@ -283,6 +329,8 @@ static void message_take(struct vhx_link *l, const struct vhx_msg *msg)
 	bool room = false;
 	int verdict, ret = 0;
 
+	if (vhx_unlikely(l->trace->on))
+		rx_trace(l, msg);
 	vhx_port_read(l->port, 0, &start, (uint32_t)vhx_min_u64(msg->len, look));
 	verdict = vhx_channel_receive(&l->channel, msg->type, msg->len, &start, &room);
 	if (verdict == VHX_CHANNEL_DELIVER) {
@@ -460,6 +508,7 @@ int vhx_link_open(struct vhx_link *l, struct vhx_loop *loop, struct vhx_port *po
 		.watch = { .fd = port->fd, .events = EPOLLIN, .ready = link_ready },
 		.hook = { .run = link_run, .prepare = link_prepare, .poll = link_poll },
 		.hello_timer = { .expired = hello_expired },
+		.trace = &vhx_trace_none,
 	};
 	vhx_link_turns_init(&l->turns);
 	vhx_list_init(&l->hook.node);
@@ -483,6 +532,12 @@ close_port:
 	vhx_port_close(port);
 	*l = (struct vhx_link){ 0 };
 	return ret;
+}
+
+void vhx_link_set_trace(struct vhx_link *l, struct vhx_trace *trace, struct vhx_trace_point point)
+{
+	l->trace = trace ? trace : &vhx_trace_none;
+	l->trace_point = point;
 }
 
 uint64_t vhx_link_memory(const struct vhx_link *l)

@@ -20,6 +20,7 @@
 #include "core/channel.h"
 #include "exchange/exchange.h"
 #include "exchange/writer.h"
+#include "link/trace.h"
 #include "link/turn.h"
 #include "loop/loop.h"
 #include "util/log.h"
@@ -77,6 +78,8 @@ struct vhx_link {
 	struct vhx_control *pending;
 	uint32_t pending_head, pending_cnt;
 
+	struct vhx_trace *trace; /* never NULL */
+	struct vhx_trace_point trace_point;
 	struct vhx_loop_fd watch;
 	struct vhx_loop_hook hook;
 	struct vhx_loop_timer hello_timer;
@@ -86,6 +89,8 @@ struct vhx_link {
 /* Takes @port over. 0 or -ENOMEM (the port is closed then too). Draws the incarnation. */
 int vhx_link_open(struct vhx_link *l, struct vhx_loop *loop, struct vhx_port *port,
 		  const struct vhx_link_ops *ops, void *ctx);
+/* Traced to @trace, which outlives the link, from now on whenever that is on; NULL: never. */
+void vhx_link_set_trace(struct vhx_link *l, struct vhx_trace *trace, struct vhx_trace_point point);
 /* Ends the link without calling down. May be repeated. */
 void vhx_link_close(struct vhx_link *l);
 /* The link goes down at the end of this pass. The first reason counts. */

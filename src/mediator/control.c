@@ -66,14 +66,22 @@ static void listener_resume(struct vhx_control_socket *c)
 		vhx_loop_timer_arm(c->loop, &c->pause, ACCEPT_PAUSE_NS);
 }
 
+/* Gives the descriptor away, and the slot back. */
+static int client_steal(struct client *cl)
+{
+	int fd = cl->watch.fd;
+
+	vhx_loop_timer_cancel(cl->control->loop, &cl->timer);
+	vhx_loop_fd_del(cl->control->loop, &cl->watch);
+	cl->watch.fd = -1;
+	return fd;
+}
+
 static void client_drop(struct client *cl)
 {
 	if (cl->watch.fd < 0)
 		return;
-	vhx_loop_timer_cancel(cl->control->loop, &cl->timer);
-	vhx_loop_fd_del(cl->control->loop, &cl->watch);
-	close(cl->watch.fd);
-	cl->watch.fd = -1;
+	close(client_steal(cl));
 	free(cl->reply);
 	cl->reply = NULL;
 	listener_resume(cl->control);
@@ -143,10 +151,37 @@ static const struct vhx_control_command *command_find(const struct vhx_control_s
 	return NULL;
 }
 
+static void command_fail(struct client *cl, const struct vhx_control_command *command, int ret)
+{
+	struct vhx_error text;
+
+	vhx_error_set(&text, "%s: %s", command->name, strerror(-ret));
+	client_reply_error(cl, text.text);
+}
+
+/* The descriptor is taken out of the loop first: whoever takes it puts it in again. */
+static void command_take(struct client *cl, const struct vhx_control_command *command,
+			 struct json_object *request)
+{
+	struct vhx_control_socket *c = cl->control;
+	int ret;
+
+	vhx_loop_fd_del(c->loop, &cl->watch);
+	ret = command->take(c->cfg.ctx, request, cl->watch.fd);
+	if (!ret) {
+		client_steal(cl);
+		listener_resume(c);
+		return;
+	}
+	if (vhx_loop_fd_add(c->loop, &cl->watch))
+		client_drop(cl);
+	else
+		command_fail(cl, command, ret);
+}
+
 static void command_run(struct client *cl, const struct vhx_control_command *command)
 {
 	struct json_object *into = json_object_new_object();
-	struct vhx_error text;
 	int ret;
 
 	ret = into ? command->run(cl->control->cfg.ctx, into) : -ENOMEM;
@@ -155,17 +190,21 @@ static void command_run(struct client *cl, const struct vhx_control_command *com
 		return;
 	}
 	json_object_put(into);
-	vhx_error_set(&text, "%s: %s", command->name, strerror(-ret));
-	client_reply_error(cl, text.text);
+	command_fail(cl, command, ret);
 }
 
-static void command_dispatch(struct client *cl, const char *name)
+/* @request: the object that the name came in, or NULL. */
+static void command_dispatch(struct client *cl, const char *name, struct json_object *request)
 {
 	const struct vhx_control_command *command = command_find(cl->control, name);
 	struct vhx_error text;
 	char echo[ECHO_MAX + 1];
 	size_t i;
 
+	if (command && command->take) {
+		command_take(cl, command, request);
+		return;
+	}
 	if (command) {
 		command_run(cl, command);
 		return;
@@ -209,7 +248,7 @@ static void request_json(struct client *cl, const char *text, size_t len)
 		 !json_object_is_type(command, json_type_string))
 		client_reply_error(cl, "the request has no command");
 	else
-		command_dispatch(cl, json_object_get_string(command));
+		command_dispatch(cl, json_object_get_string(command), request);
 	json_object_put(request);
 }
 
@@ -228,7 +267,7 @@ static void request_run(struct client *cl, size_t len)
 	else if (line[0] == '{')
 		request_json(cl, line, len);
 	else
-		command_dispatch(cl, line);
+		command_dispatch(cl, line, NULL);
 }
 
 /* @n more bytes came, 0: the stream has ended. */

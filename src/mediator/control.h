@@ -32,6 +32,11 @@ struct vhx_control_command {
 	 * or a negative errno, which becomes {"error":"<name>: <reason>"}.
 	 */
 	int (*run)(void *ctx, struct json_object *into);
+	/*
+	 * Instead of run: takes the client's connection over, and is what answers from then on. @request is the
+	 * whole object, NULL for a plain word. 0, or a negative errno as above: @fd is not taken then.
+	 */
+	int (*take)(void *ctx, struct json_object *request, int fd);
 };
 
 struct vhx_control_config {

@@ -23,6 +23,7 @@ packages() {
 	libmicrohttpd-dev | /usr/include/microhttpd.h | build | counters over HTTP, for Prometheus
 	libcmocka-dev | /usr/include/cmocka.h | test | the unit test runner
 	tmux | /usr/bin/tmux | test | the terminal that vhxctl top is tested in
+	tshark | /usr/bin/tshark | test | reads traces with the dissector of this tree
 	python3-prometheus-client | /usr/share/doc/python3-prometheus-client | test | parses the counters as Prometheus does
 	python3 | /usr/bin/python3 | build | meson; style tests, test results
 	e2fsprogs | /sbin/mkfs.ext4 | guest | makes, checks and reads the disk images
