@@ -1,0 +1,7 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# A file system on a disk of the guest's driver: what was written is what a mount of the image finds. Single
+# requests cost a message each, and written bytes are sent from where they lie.
+# shellcheck source=hmx.sh
+. "$(dirname "$0")/hmx.sh"
+hmx_run hmx-disk.sh --add "$vhx_lab/guest/tree.sh"

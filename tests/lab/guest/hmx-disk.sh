@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck shell=dash
+# Guest: a file system on the driver's disk, and what the driver counts of single requests.
+# shellcheck source=hmx.sh
+. /hmx.sh
+truncate -s 64M /tmp/disk.img
+backend_start
+relay_start
+wait_for /dev/vda [ -b /dev/vda ]
+wait_for "a running disk" state_is disk0 running
+
+# One request at a time costs one message each way, and nobody copies what it reads or writes in advance.
+chains=$(value devices/disk0 queue0_chains)
+messages=$(value channel data_messages)
+dd if=/dev/vda of=/dev/null bs=4k count=64 iflag=direct 2>/dev/null || fail "read"
+chains=$(($(value devices/disk0 queue0_chains) - chains))
+messages=$(($(value channel data_messages) - messages))
+[ $chains -eq 64 ] || fail "64 reads were $chains chains"
+[ $messages -eq 64 ] || fail "64 reads were $messages messages"
+refs=$(value devices/disk0 queue0_bytes_by_ref)
+dd if=/dev/urandom of=/dev/vda bs=64k count=16 oflag=direct 2>/dev/null || fail "write"
+refs=$(($(value devices/disk0 queue0_bytes_by_ref) - refs))
+[ $refs -ge 1000000 ] || fail "of 1 MiB written, $refs bytes were sent from where they were"
+
+mke2fs /dev/vda >/dev/null || fail "mke2fs"
+sh /tree.sh || exit 1
+
+relay_kill
+wait_for "the end of the disk" absent /dev/vda
+mount -t ext4 -o ro,loop /tmp/disk.img /mnt || fail "the image does not mount"
+(cd /mnt/tree && sha256sum -c -s /tmp/sums) || fail "the image differs from what the guest wrote"
+umount /mnt
+driver_unload
+backend_kill
+echo "DISK-DONE $chains reads, $messages messages, $refs bytes sent in place"
