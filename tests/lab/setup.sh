@@ -42,6 +42,7 @@ packages() {
 	patch | /usr/bin/patch | kernel | applies umlk.patch to its source
 	fio | /usr/bin/fio | load | verify load in the guests
 	qemu-system-x86 | /usr/bin/qemu-system-x86_64 | qemu | the stock Debian guest
+	mmdebstrap | /usr/bin/mmdebstrap | qemu | a Debian system whose root disk is the backend's
 	qemu-system-arm | /usr/bin/qemu-system-aarch64 | qemu | the stock Debian guest on arm64
 	qemu-utils | /usr/bin/qemu-io | qemu | a second program that locks images
 	qemu-system-common | /usr/bin/qemu-storage-daemon | bench | the shared-memory backend to compare with
