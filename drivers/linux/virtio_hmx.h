@@ -211,7 +211,7 @@ void *hmx_tx_put(struct hmx_tx *tx, const void *src, u32 len);
 u32 hmx_tx_ref(struct hmx_tx *tx, const void *src, u32 len);
 /* Zeroes up to the next record. */
 void hmx_tx_pad(struct hmx_tx *tx);
-/* Sends what is open, with the newest acknowledgement. */
+/* Sends what is open, with the newest acknowledgment. */
 void hmx_tx_commit(struct hmx_tx *tx);
 
 /* Something is to be done outside of this context. Any context. */
@@ -525,7 +525,7 @@ enum hmx_kind {
 enum hmx_class {
 	HMX_CLASS_UNKNOWN, /* a type that is not listed: carried as it is */
 	HMX_CLASS_MESSAGE, /* bytes only */
-	HMX_CLASS_ADDRESS, /* guest addresses within the payload mean nothing to a backend: refused */
+	HMX_CLASS_ADDRESS, /* guest addresses in the payload mean nothing to a backend: refused */
 	HMX_CLASS_SHARED,  /* is about memory that both sides map: refused */
 };
 
