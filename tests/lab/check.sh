@@ -158,6 +158,11 @@ tier_build() {
 		skip_test shellcheck "package shellcheck is missing"
 	fi
 	[ $mode = quick ] && return
+	if lack=$(lacking kernel); then
+		run driver-static "$here/driver-static.sh"
+	else
+		skip_test driver-static "packages are missing: $lack"
+	fi
 	if command -v clang-tidy >/dev/null; then
 		run clang-tidy "$here/tidy.sh" build-check
 	else
@@ -236,18 +241,25 @@ tier_uml() {
 		e2e tests/e2e/bad_*.sh
 		[ -d build-asan/tools ] && sanitized=(uml_disk-asan)
 	fi
-	guest uml "${tests[@]}" ${sanitized[@]+"${sanitized[@]}"} || return
-	e2e "${tests[@]}"
+	if guest uml "${tests[@]}" ${sanitized[@]+"${sanitized[@]}"}; then
+		e2e "${tests[@]}"
+	else
+		sanitized=()
+	fi
 	if [ ${#sanitized[@]} -gt 0 ]; then
 		sanitizer uml_disk-asan "${CC:-cc}" address &&
 			VHX_BUILD=$root/build-asan run uml_disk-asan \
 				${launcher[@]+"${launcher[@]}"} bash tests/e2e/uml_disk.sh
 		launcher=()
 	fi
+	[ $mode = quick ] && return
+	# The guest's own driver, on a kernel that checks what it does.
+	tests=(tests/e2e/umlk_*.sh)
+	guest umlk "${tests[@]}" && e2e "${tests[@]}"
 }
 
 tier_qemu() {
-	local tests=(tests/e2e/qemu_*.sh)
+	local tests=(tests/e2e/qemu_*.sh tests/e2e/ivshmem_*.sh)
 	guest qemu "${tests[@]}" || return
 	e2e "${tests[@]}"
 }
