@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "backend/backend.h"
-#include "config/address.h"
 #include "config/device_spec.h"
 #include "mediator/control.h"
 #include "mediator/metrics.h"
@@ -35,10 +34,11 @@ struct settings {
 
 static const struct vhx_option rows[] = {
 	{ .name = "listen",
-	  .metavar = "unix:PATH",
+	  .metavar = "unix:PATH[,KEY=VALUE...]",
 	  .kind = VHX_OPTION_LIST,
 	  .offset = offsetof(struct settings, listen),
-	  .help = "meet frontends on this socket; may be repeated" },
+	  .help = "meet frontends on this socket; may be repeated; keys, here and of other\n"
+		  "sockets: mode, group, allow-uid, allow-gid, allow-label" },
 	{ .name = "channel-fd",
 	  .metavar = "N",
 	  .kind = VHX_OPTION_NUMBER,
@@ -64,7 +64,9 @@ static const struct vhx_options options = {
 
 struct listener {
 	struct server *server;
+	struct vhx_socket_spec spec;
 	struct vhx_unix_listener sock;
+	struct vhx_unix_guard guard;
 	struct vhx_loop_fd watch;
 	struct vhx_log_limit limit;
 	int spare_fd;
@@ -159,7 +161,10 @@ static void listener_ready(struct vhx_loop_fd *w, uint32_t events)
 	struct listener *l = vhx_container_of(w, struct listener, watch);
 	int sock = vhx_unix_accept_spare(l->sock.fd, &l->spare_fd);
 
-	if (sock >= 0)
+	if (sock >= 0 && vhx_unix_guard_admit(&l->guard, sock,
+					      vhx_loop_now(l->server->program.loop)))
+		close(sock);
+	else if (sock >= 0)
 		vhx_reception_add(l->server->reception, sock);
 	else if (sock != -EAGAIN && sock != -ECONNABORTED && sock != -EINTR)
 		vhx_log_limited(l->server->program.log, &l->limit,
@@ -170,13 +175,13 @@ static void listener_ready(struct vhx_loop_fd *w, uint32_t events)
 static int listener_add(struct server *s, const char *text)
 {
 	struct listener *l = &s->listeners[s->listener_cnt];
-	struct vhx_address address;
 	struct vhx_error err;
 	int ret;
 
-	ret = vhx_address_parse(text, &address, &err);
+	ret = vhx_socket_spec_parse(text, &l->spec, &err);
 	if (!ret)
-		ret = vhx_unix_listen(&l->sock, address.path, SOCK_SEQPACKET, 0600, &err);
+		ret = vhx_unix_listen_policy(&l->sock, l->spec.path, SOCK_SEQPACKET,
+					     &l->spec.policy, &err);
 	if (ret) {
 		vhx_log(s->program.log, VHX_LOG_ERROR, "%s", err.text);
 		return ret;
@@ -186,6 +191,9 @@ static int listener_add(struct server *s, const char *text)
 		vhx_program_removes(&s->program, l->sock.path);
 	l->spare_fd = vhx_unix_spare_open();
 	l->server = s;
+	l->guard = (struct vhx_unix_guard){
+		.policy = &l->spec.policy, .name = l->spec.path, .log = s->program.log
+	};
 	l->watch = (struct vhx_loop_fd){ .fd = l->sock.fd,
 					 .events = EPOLLIN,
 					 .ready = listener_ready };
@@ -318,7 +326,8 @@ static const struct vhx_control_command commands[] = {
 static int control_open(struct server *s)
 {
 	struct vhx_control_config cfg = {
-		.path = s->settings->common.control,
+		.path = s->program.control.path,
+		.policy = &s->program.control.policy,
 		.commands = commands,
 		.commands_cnt = VHX_ARRAY_SIZE(commands),
 		.ctx = s,
@@ -327,7 +336,7 @@ static int control_open(struct server *s)
 	struct vhx_error err;
 	int ret;
 
-	if (!cfg.path)
+	if (!cfg.path[0])
 		return 0;
 	ret = vhx_control_open(s->program.loop, &cfg, &s->control, &err);
 	if (ret)

@@ -265,12 +265,13 @@ static int present(struct client *c, const char *text, struct vhx_error *err)
 	ret = present_check(c, p, err);
 	if (ret)
 		return ret;
-	ret = vhx_unix_listen(&p->sock, p->spec.path, SOCK_STREAM, 0600, err);
+	ret = vhx_unix_listen_policy(&p->sock, p->spec.path, SOCK_STREAM, &p->spec.policy, err);
 	if (ret)
 		return ret;
 	c->presented_cnt++;
 	if (p->sock.owned)
 		vhx_program_removes(&c->program, p->sock.path);
+	cfg.policy = &p->spec.policy;
 	cfg.label = p->spec.id[0] ? p->spec.id : p->spec.path;
 	ret = vhx_guest_new(&cfg, vhx_unix_listener_steal(&p->sock), &p->guest);
 	if (ret)
@@ -357,7 +358,8 @@ static const struct vhx_control_command commands[] = {
 static int control_open(struct client *c, struct vhx_error *err)
 {
 	struct vhx_control_config cfg = {
-		.path = c->settings->common.control,
+		.path = c->program.control.path,
+		.policy = &c->program.control.policy,
 		.commands = commands,
 		.commands_cnt = VHX_ARRAY_SIZE(commands),
 		.ctx = c,
@@ -366,7 +368,7 @@ static int control_open(struct client *c, struct vhx_error *err)
 
 	int ret;
 
-	if (!cfg.path)
+	if (!cfg.path[0])
 		return 0;
 	ret = vhx_control_open(c->program.loop, &cfg, &c->control, err);
 	if (!ret)

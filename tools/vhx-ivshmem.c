@@ -93,7 +93,8 @@ static const struct vhx_control_command commands[] = {
 static int control_open(struct helper *h, struct vhx_error *err)
 {
 	struct vhx_control_config cfg = {
-		.path = h->settings->common.control,
+		.path = h->program.control.path,
+		.policy = &h->program.control.policy,
 		.commands = commands,
 		.commands_cnt = VHX_ARRAY_SIZE(commands),
 		.ctx = h,
@@ -102,7 +103,7 @@ static int control_open(struct helper *h, struct vhx_error *err)
 
 	int ret;
 
-	if (!cfg.path)
+	if (!cfg.path[0])
 		return 0;
 	ret = vhx_control_open(h->program.loop, &cfg, &h->control, err);
 	if (!ret)
@@ -116,6 +117,7 @@ static int helper_start(struct helper *h)
 		.loop = h->program.loop,
 		.log = h->program.log,
 		.path = h->spec.path,
+		.policy = &h->spec.policy,
 		.backend = h->backend.path,
 	};
 	struct vhx_error err;

@@ -124,6 +124,7 @@ int vhx_device_specs_check(const struct vhx_device_spec *specs, unsigned int cnt
 static const struct vhx_key vhost_user_keys[] = {
 	{ "id", VHX_KEY_TEXT, offsetof(struct vhx_vhost_user_spec, id), .text_max = VHX_SPEC_ID_MAX,
 	  .check = vhx_spec_id_check },
+	VHX_SOCKET_ACCESS_KEYS(struct vhx_vhost_user_spec, access),
 };
 
 int vhx_vhost_user_spec_parse(const char *text, struct vhx_vhost_user_spec *spec,
@@ -140,5 +141,6 @@ int vhx_vhost_user_spec_parse(const char *text, struct vhx_vhost_user_spec *spec
 	ret = vhx_socket_path_copy(spec->path, path, err);
 	if (ret)
 		return ret;
-	return vhx_keys_parse(&fields, vhost_user_keys, VHX_ARRAY_SIZE(vhost_user_keys), spec, err);
+	ret = vhx_keys_parse(&fields, vhost_user_keys, VHX_ARRAY_SIZE(vhost_user_keys), spec, err);
+	return ret ? ret : vhx_socket_access_resolve(&spec->access, &spec->policy, err);
 }

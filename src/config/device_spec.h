@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "config/address.h"
+#include "config/socket_spec.h"
 #include "config/keyval.h"
 #include "util/base.h"
 #include "util/error.h"
@@ -95,9 +96,11 @@ int vhx_device_specs_check(const struct vhx_device_spec *specs, unsigned int cnt
 struct vhx_vhost_user_spec {
 	char path[VHX_UNIX_PATH_MAX];
 	char id[VHX_SPEC_ID_MAX]; /* empty: the only device of the backend */
+	struct vhx_socket_access access;
+	struct vhx_unix_policy policy; /* from access */
 };
 
-/* `SOCKET[,id=ID]`. Errors as above. */
+/* `SOCKET[,id=ID]` and the keys of socket_spec.h. Errors as above, and theirs. */
 int vhx_vhost_user_spec_parse(const char *text, struct vhx_vhost_user_spec *spec,
 			      struct vhx_error *err);
 

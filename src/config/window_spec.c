@@ -10,6 +10,7 @@ static const struct vhx_key keys[] = {
 	  .bounds = { VHX_WINDOW_SIZE_MIN, VHX_WINDOW_SIZE_MAX, true } },
 	{ "vectors", VHX_KEY_NUMBER, offsetof(struct vhx_window_spec, vectors),
 	  .bounds = { 1, VHX_SPEC_VECTORS_MAX, false } },
+	VHX_SOCKET_ACCESS_KEYS(struct vhx_window_spec, access),
 };
 
 int vhx_window_spec_parse(const char *text, struct vhx_window_spec *spec, struct vhx_error *err)
@@ -25,5 +26,6 @@ int vhx_window_spec_parse(const char *text, struct vhx_window_spec *spec, struct
 	ret = vhx_socket_path_copy(spec->path, path, err);
 	if (ret)
 		return ret;
-	return vhx_keys_parse(&fields, keys, VHX_ARRAY_SIZE(keys), spec, err);
+	ret = vhx_keys_parse(&fields, keys, VHX_ARRAY_SIZE(keys), spec, err);
+	return ret ? ret : vhx_socket_access_resolve(&spec->access, &spec->policy, err);
 }

@@ -8,6 +8,7 @@
 #define VHX_CONFIG_WINDOW_SPEC_H
 
 #include "config/address.h"
+#include "config/socket_spec.h"
 
 #define VHX_SPEC_WINDOW_SIZE_DEFAULT (16u << 20)
 /* More than the one that is used: what a device of QEMU may be given without complaint. */
@@ -17,9 +18,11 @@ struct vhx_window_spec {
 	char path[VHX_UNIX_PATH_MAX]; /* of the socket that QEMU connects to */
 	uint32_t size; /* a power of two within VHX_WINDOW_SIZE_MIN and _MAX */
 	uint32_t vectors; /* of the device; default 1 */
+	struct vhx_socket_access access;
+	struct vhx_unix_policy policy; /* from access */
 };
 
-/* `SOCKET[,size=SIZE][,vectors=N]`. 0; -EINVAL, -ERANGE, -ENAMETOOLONG with one line. */
+/* `SOCKET[,size=SIZE][,vectors=N]` and the keys of socket_spec.h. 0; -EINVAL, -ERANGE, -ENAMETOOLONG with one line. */
 int vhx_window_spec_parse(const char *text, struct vhx_window_spec *spec, struct vhx_error *err);
 
 #endif

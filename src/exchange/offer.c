@@ -6,6 +6,8 @@
  */
 #include "exchange/offer.h"
 
+#include "util/unix_guard.h"
+
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <stdio.h>
@@ -44,6 +46,7 @@ static int check_socket(int sock)
 
 int vhx_offer_identify(int sock, struct vhx_peer *peer)
 {
+	char label[VHX_UNIX_LABEL_MAX];
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
 	int err = check_socket(sock);
@@ -55,7 +58,9 @@ int vhx_offer_identify(int sock, struct vhx_peer *peer)
 	peer->uid = cred.uid;
 	peer->gid = cred.gid;
 	peer->pid = (uint32_t)cred.pid;
-	snprintf(peer->text, sizeof(peer->text), "pid %u uid %u", peer->pid, peer->uid);
+	vhx_unix_label(sock, label);
+	snprintf(peer->text, sizeof(peer->text), "pid %u uid %u%s%.60s", peer->pid, peer->uid,
+		 label[0] ? " label " : "", label);
 	return 0;
 }
 

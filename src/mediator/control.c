@@ -55,6 +55,7 @@ struct vhx_control_socket {
 	struct vhx_unix_listener listener;
 	struct vhx_loop_fd watch; /* of the listener; inactive while no more clients are taken */
 	struct vhx_loop_timer pause;
+	struct vhx_unix_guard guard;
 	struct client clients[VHX_CONTROL_CLIENTS_MAX];
 };
 
@@ -351,7 +352,9 @@ static void listener_ready(struct vhx_loop_fd *w, uint32_t events)
 	struct client *cl = client_free_slot(c);
 	int fd = cl ? vhx_unix_accept(c->listener.fd) : -ENOSPC;
 
-	if (fd >= 0) {
+	if (fd >= 0 && vhx_unix_guard_admit(&c->guard, fd, vhx_loop_now(c->loop))) {
+		close(fd);
+	} else if (fd >= 0) {
 		client_start(cl, fd);
 	} else if (fd != -EAGAIN && fd != -EINTR && fd != -ECONNABORTED && fd != -ENOSPC) {
 		vhx_log(c->cfg.log, VHX_LOG_WARNING, "control: accept: %s", strerror(-fd));
@@ -379,6 +382,9 @@ static struct vhx_control_socket *control_new(struct vhx_loop *loop, const struc
 	c->loop = loop;
 	c->cfg = *cfg;
 	c->cfg.timeout_ns = cfg->timeout_ns ? cfg->timeout_ns : VHX_CONTROL_TIMEOUT_NS;
+	c->guard = (struct vhx_unix_guard){
+		.policy = cfg->policy, .name = "control", .log = cfg->log
+	};
 	c->listener.fd = -1;
 	c->watch.events = EPOLLIN;
 	c->watch.ready = listener_ready;
@@ -404,7 +410,7 @@ int vhx_control_open(struct vhx_loop *loop, const struct vhx_control_config *cfg
 		vhx_error_set(err, "%s: %s", cfg->path, strerror(ENOMEM));
 		return -ENOMEM;
 	}
-	ret = vhx_unix_listen(&c->listener, cfg->path, SOCK_STREAM, 0600, err);
+	ret = vhx_unix_listen_policy(&c->listener, cfg->path, SOCK_STREAM, cfg->policy, err);
 	if (ret)
 		goto err_free;
 	c->watch.fd = c->listener.fd;

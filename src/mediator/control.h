@@ -5,8 +5,8 @@
  *   -> {"command":"stats"}\n   or the plain word   stats\n
  *   <- {"program":"vhx-frontend", ...}\n           or   {"error":"..."}\n
  *
- * For operators and monitoring on the same machine, with the rights that the mode of the socket
- * gives (0600). Everything a client can make the program do or keep is bounded below.
+ * For operators and monitoring on the same machine, as far as the policy of the socket lets them in
+ * (by default our own user). Everything a client can make the program do or keep is bounded below.
  */
 #ifndef VHX_MEDIATOR_CONTROL_H
 #define VHX_MEDIATOR_CONTROL_H
@@ -15,6 +15,7 @@
 #include "util/base.h"
 #include "util/error.h"
 #include "util/log.h"
+#include "util/unix_guard.h"
 
 #define VHX_CONTROL_CLIENTS_MAX 8u /* at once; further ones wait in the backlog */
 #define VHX_CONTROL_REQUEST_MAX 4096u /* bytes of one request with its newline */
@@ -41,6 +42,7 @@ struct vhx_control_command {
 
 struct vhx_control_config {
 	const char *path;
+	const struct vhx_unix_policy *policy; /* who may ask; NULL: our user; stays valid */
 	const struct vhx_control_command *commands; /* stays valid while the socket is open */
 	unsigned int commands_cnt;
 	void *ctx; /* for the commands */

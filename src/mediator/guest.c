@@ -64,6 +64,7 @@ struct vhx_guest {
 	struct vhx_vu_server *server;
 	struct vhx_loop_fd listen, conn;
 	struct vhx_loop_timer patience;
+	struct vhx_unix_guard guard;
 	struct vhx_log_limit log_limit;
 	uint8_t status;
 	bool draining; /* the program ends */
@@ -529,6 +530,13 @@ static void guest_watch(void *ctx, int listen_fd, int conn_fd, bool stalled)
 	watch_set(g, &g->conn, stalled ? -1 : conn_fd);
 }
 
+static int guest_admit(void *ctx, int sock)
+{
+	struct vhx_guest *g = ctx;
+
+	return vhx_unix_guard_admit(&g->guard, sock, vhx_loop_now(g->cfg.loop));
+}
+
 static void conn_ready(struct vhx_loop_fd *w, uint32_t events)
 {
 	vhx_vu_server_event(vhx_container_of(w, struct vhx_guest, conn)->server);
@@ -610,6 +618,7 @@ static const struct vhx_vu_ops guest_vu_ops = {
 	.get_status = guest_get_status,
 	.reset = guest_reset,
 	.mem_changed = guest_mem_changed,
+	.admit = guest_admit,
 	.connected = guest_connected,
 	.gone = guest_gone,
 	.watch = guest_watch,
@@ -620,6 +629,9 @@ static void guest_init(struct vhx_guest *g, const struct vhx_guest_config *cfg)
 	uint32_t i;
 
 	g->cfg = *cfg;
+	g->guard = (struct vhx_unix_guard){
+		.policy = cfg->policy, .name = cfg->label, .log = cfg->log
+	};
 	g->listen = (struct vhx_loop_fd){ .fd = -1, .events = EPOLLIN, .ready = listen_ready };
 	g->conn = (struct vhx_loop_fd){ .fd = -1, .events = EPOLLIN, .ready = conn_ready };
 	g->patience.expired = patience_ended;

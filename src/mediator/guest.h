@@ -8,6 +8,7 @@
 
 #include "frontend/frontend.h"
 #include "util/log.h"
+#include "util/unix_guard.h"
 
 /* A VMM that came before the backend waits so long for its device; then its connection is closed. */
 #define VHX_GUEST_PATIENCE_NS (4 * 1000000000ull)
@@ -20,6 +21,7 @@ struct vhx_guest_config {
 	struct vhx_frontend *frontend;
 	const char *device; /* the backend's name for it, or "" */
 	const char *label;  /* for the log */
+	const struct vhx_unix_policy *policy; /* who may be the VMM; NULL: our user; stays valid */
 	/* The device cannot be served at all: called once. May be NULL. */
 	void (*unusable)(void *ctx, int reason);
 	void *ctx;

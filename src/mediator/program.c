@@ -83,6 +83,11 @@ int vhx_program_init(struct vhx_program *p, const char *name, const struct vhx_p
 	vhx_log_stderr_init(&p->sink, name, (enum vhx_log_level)s->log_level);
 	p->log = &p->sink.log;
 	ret = vhx_confine_begin(p->sandbox, &err);
+	if (!ret && s->control) {
+		ret = vhx_socket_path_spec_parse(s->control, &p->control, &err);
+		if (ret)
+			vhx_error_prefix(&err, "--control");
+	}
 	if (ret) {
 		vhx_log(p->log, VHX_LOG_ERROR, "%s", err.text);
 		return ret;

@@ -6,6 +6,7 @@
 #define VHX_MEDIATOR_PROGRAM_H
 
 #include "config/options.h"
+#include "config/socket_spec.h"
 #include "confine/confine.h"
 #include "exchange/local.h"
 #include "loop/loop.h"
@@ -34,7 +35,7 @@ extern const struct vhx_choice vhx_program_sandboxes[];
 #define VHX_PROGRAM_POLL_US_MAX 1000000u
 
 #define VHX_PROGRAM_OPTION_CONTROL(type)                                                           \
-	{ .name = "control", .metavar = "PATH", .kind = VHX_OPTION_STRING,                         \
+	{ .name = "control", .metavar = "SOCKET", .kind = VHX_OPTION_STRING,                         \
 	  .offset = offsetof(type, common.control),                                                \
 	  .help = "answer vhxctl on this unix socket" }
 
@@ -72,6 +73,7 @@ struct vhx_program {
 	const struct vhx_log *log;
 	struct vhx_loop *loop;
 	int exit_code;
+	struct vhx_socket_spec control; /* of the settings, parsed; its path is "" where there is none */
 	enum vhx_confine_mode sandbox;
 	const char *removes[VHX_CONFINE_REMOVES_MAX];
 	unsigned int removes_cnt;

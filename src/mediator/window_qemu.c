@@ -22,7 +22,7 @@
  *
  * QEMU never connects again by itself, so that the window stays with the connection; when it ends, everything
  * of it goes. A second QEMU is closed at once with a line in the log. What connects here gets a window and
- * the events of the backend: the socket's mode (0600) says who that is.
+ * the events of the backend: the socket's policy says who that is.
  */
 #include "mediator/window_qemu.h"
 
@@ -48,6 +48,7 @@ struct vhx_window_qemu {
 	struct vhx_unix_listener sock;
 	struct vhx_loop_fd watch;
 	int spare_fd;
+	struct vhx_unix_guard guard;
 	struct vhx_log_limit lines;
 	/* The connection */
 	struct vhx_loop_fd client; /* fd -1: IDLE */
@@ -251,7 +252,9 @@ static void listener_ready(struct vhx_loop_fd *w, uint32_t events)
 	struct vhx_window_qemu *q = vhx_container_of(w, struct vhx_window_qemu, watch);
 	int sock = vhx_unix_accept_spare(q->sock.fd, &q->spare_fd);
 
-	if (sock >= 0)
+	if (sock >= 0 && vhx_unix_guard_admit(&q->guard, sock, vhx_loop_now(q->cfg.loop)))
+		close(sock);
+	else if (sock >= 0)
 		vhx_window_qemu_accept(q, sock);
 	else if (sock != -EAGAIN && sock != -ECONNABORTED && sock != -EINTR)
 		qemu_log(q, VHX_LOG_WARNING, "guest: refused: %s", strerror(-sock));
@@ -265,6 +268,9 @@ static struct vhx_window_qemu *qemu_new(const struct vhx_window_qemu_config *cfg
 	if (!q)
 		return NULL;
 	q->cfg = *cfg;
+	q->guard = (struct vhx_unix_guard){
+		.policy = cfg->policy, .name = "guest", .log = cfg->log
+	};
 	q->client = (struct vhx_loop_fd){ .fd = -1, .ready = client_ready };
 	q->from_guest = -1;
 	for (i = 0; i < VHX_WINDOW_VECTORS_MAX; i++)
@@ -283,7 +289,7 @@ int vhx_window_qemu_open(const struct vhx_window_qemu_config *cfg, struct vhx_wi
 		vhx_error_set(err, "%s: %s", cfg->path, strerror(ENOMEM));
 		return -ENOMEM;
 	}
-	ret = vhx_unix_listen(&q->sock, cfg->path, SOCK_STREAM, 0600, err);
+	ret = vhx_unix_listen_policy(&q->sock, cfg->path, SOCK_STREAM, cfg->policy, err);
 	if (ret)
 		goto free_qemu;
 	q->spare_fd = vhx_unix_spare_open();

@@ -9,6 +9,7 @@
 
 #include "mediator/window_relay.h"
 #include "util/error.h"
+#include "util/unix_guard.h"
 
 /* Interrupt vectors that a device can be told of; only the first is ever raised. */
 #define VHX_WINDOW_VECTORS_MAX 8u
@@ -19,6 +20,7 @@ struct vhx_window_qemu_config {
 	struct vhx_loop *loop;
 	const struct vhx_log *log;
 	const char *path; /* of the socket that QEMU connects to */
+	const struct vhx_unix_policy *policy; /* who may be the QEMU; NULL: our user; stays valid */
 	const char *backend; /* path of the backend's socket; stays valid */
 	uint32_t size; /* of windows */
 	uint32_t vectors; /* 1 to VHX_WINDOW_VECTORS_MAX */

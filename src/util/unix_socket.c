@@ -16,7 +16,8 @@
  *
  * The mode. Linux gives the file of a bound socket the mode of the socket's own inode, which
  * fchmod() sets before: the file is never, not for a moment, more open than asked, and no
- * process-wide umask is touched.
+ * process-wide umask is touched. A group, and bits that the umask took away, are set between bind(2) and
+ * listen(2): until then nobody can connect.
  *
  * Accepting without descriptors. A connection that accept(2) fails on stays in the backlog and the
  * listening socket readable, so that a level-triggered loop calls again and again. One descriptor
@@ -200,15 +201,52 @@ static bool file_is_ours(const struct vhx_unix_listener *l)
 	return !lstat(l->path, &st) && st.st_dev == l->dev && st.st_ino == l->ino;
 }
 
+/* By the file, not by its name, which others may be able to replace. 0, or -1 with errno. */
+static int file_adjust_fd(int fd, const struct vhx_unix_policy *policy)
+{
+	char name[32];
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return -1;
+	if (!S_ISSOCK(st.st_mode)) {
+		errno = ENOENT;
+		return -1;
+	}
+	if (policy->group != VHX_UNIX_GROUP_NONE &&
+	    fchownat(fd, "", (uid_t)-1, policy->group, AT_EMPTY_PATH))
+		return -1;
+	if ((st.st_mode & ACCESSPERMS) == policy->mode)
+		return 0;
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	return chmod(name, policy->mode);
+}
+
+/* What bind(2) cannot do: a group, and bits that the umask takes. */
+static int file_adjust(const char *path, const struct vhx_unix_policy *policy)
+{
+	int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	int ret, err;
+
+	if (fd < 0)
+		return -1;
+	ret = file_adjust_fd(fd, policy);
+	err = errno;
+	close(fd);
+	errno = err;
+	return ret;
+}
+
 /* -EADDRINUSE or another negative errno; nothing is left behind. */
-static int bind_and_listen(struct vhx_unix_listener *l, const struct sockaddr_un *sun, mode_t mode)
+static int bind_and_listen(struct vhx_unix_listener *l, const struct sockaddr_un *sun,
+			   const struct vhx_unix_policy *policy)
 {
 	struct stat st;
 	int ret;
 
-	if (fchmod(l->fd, mode) || bind(l->fd, (const struct sockaddr *)sun, sizeof(*sun)))
+	if (fchmod(l->fd, policy->mode) || bind(l->fd, (const struct sockaddr *)sun, sizeof(*sun)))
 		return -errno;
-	if (!listen(l->fd, LISTEN_BACKLOG) && !lstat(l->path, &st)) {
+	if (!file_adjust(l->path, policy) && !listen(l->fd, LISTEN_BACKLOG) && !lstat(l->path, &st)) {
 		l->dev = st.st_dev;
 		l->ino = st.st_ino;
 		l->owned = true;
@@ -220,16 +258,16 @@ static int bind_and_listen(struct vhx_unix_listener *l, const struct sockaddr_un
 }
 
 /* With the lock held. */
-static int listen_locked(struct vhx_unix_listener *l, const struct sockaddr_un *sun, mode_t mode,
-			 int type, struct vhx_error *err)
+static int listen_locked(struct vhx_unix_listener *l, const struct sockaddr_un *sun,
+			 const struct vhx_unix_policy *policy, int type, struct vhx_error *err)
 {
-	int ret = bind_and_listen(l, sun, mode);
+	int ret = bind_and_listen(l, sun, policy);
 
 	if (ret == -EADDRINUSE) {
 		ret = stale_clear(sun, type, err);
 		if (ret)
 			return ret;
-		ret = bind_and_listen(l, sun, mode);
+		ret = bind_and_listen(l, sun, policy);
 	}
 	if (ret)
 		vhx_error_set(err, "%s: cannot listen: %s", l->path, strerror(-ret));
@@ -294,7 +332,7 @@ static void lock_release(const char *path, int fd)
 }
 
 static int listen_new(struct vhx_unix_listener *l, const struct sockaddr_un *sun, int type,
-		      mode_t mode, struct vhx_error *err)
+		      const struct vhx_unix_policy *policy, struct vhx_error *err)
 {
 	int lock_fd, ret;
 
@@ -307,7 +345,7 @@ static int listen_new(struct vhx_unix_listener *l, const struct sockaddr_un *sun
 		vhx_error_set(err, "%s: %s", l->path, strerror(-ret));
 		goto out_unlock;
 	}
-	ret = listen_locked(l, sun, mode, type, err);
+	ret = listen_locked(l, sun, policy, type, err);
 	if (!ret)
 		goto out_unlock;
 	close(l->fd);
@@ -317,19 +355,28 @@ out_unlock:
 	return ret;
 }
 
-int vhx_unix_listen(struct vhx_unix_listener *l, const char *path, int type, mode_t mode,
-		    struct vhx_error *err)
+int vhx_unix_listen_policy(struct vhx_unix_listener *l, const char *path, int type,
+			   const struct vhx_unix_policy *policy, struct vhx_error *err)
 {
 	struct sockaddr_un sun;
 	int ret;
 
+	policy = policy ?: &vhx_unix_policy_default;
 	*l = (struct vhx_unix_listener){ .fd = -1 };
 	ret = address_fill(&sun, path, err);
 	if (ret)
 		return ret;
 	memcpy(l->path, sun.sun_path, sizeof(l->path));
 	l->fd = vhx_unix_inherited(path, type);
-	return l->fd >= 0 ? 0 : listen_new(l, &sun, type, mode, err);
+	return l->fd >= 0 ? 0 : listen_new(l, &sun, type, policy, err);
+}
+
+int vhx_unix_listen(struct vhx_unix_listener *l, const char *path, int type, mode_t mode,
+		    struct vhx_error *err)
+{
+	const struct vhx_unix_policy policy = { .mode = mode, .group = VHX_UNIX_GROUP_NONE };
+
+	return vhx_unix_listen_policy(l, path, type, &policy, err);
 }
 
 int vhx_unix_listener_steal(struct vhx_unix_listener *l)

@@ -11,6 +11,7 @@
 
 #include "util/base.h"
 #include "util/error.h"
+#include "util/unix_guard.h"
 
 /* With its NUL; what connect(2) of every other program takes as well. */
 #define VHX_UNIX_PATH_MAX sizeof(((struct sockaddr_un *)0)->sun_path)
@@ -24,7 +25,7 @@ struct vhx_unix_listener {
 };
 
 /*
- * Listens on @path. The file has @mode (less the umask) from the moment it exists. A socket that is
+ * Listens on @path. The file is never more open than @mode, whatever the umask. A socket that is
  * there but answers no longer is replaced; one that answers, or anything else of that name, is left
  * alone. A socket that systemd passed for this very path (LISTEN_FDS) is used as it is.
  *
@@ -32,6 +33,13 @@ struct vhx_unix_listener {
  */
 int vhx_unix_listen(struct vhx_unix_listener *l, const char *path, int type, mode_t mode,
 		    struct vhx_error *err);
+
+/*
+ * The same with a policy's mode and group; NULL: the default policy. Nobody can connect before both are
+ * set. -EPERM: the group is none of ours.
+ */
+int vhx_unix_listen_policy(struct vhx_unix_listener *l, const char *path, int type,
+			   const struct vhx_unix_policy *policy, struct vhx_error *err);
 
 /* Closes, and removes the file if it still is the one that this listener made. May be repeated. */
 void vhx_unix_unlisten(struct vhx_unix_listener *l);

@@ -200,6 +200,10 @@ void vhx_vu_server_accept(struct vhx_vu_server *s)
 			server_say(s, VHX_LOG_ERROR, "VMM refused", "", fd);
 		return;
 	}
+	if (s->cfg.ops->admit && s->cfg.ops->admit(s->cfg.ctx, fd)) {
+		close(fd);
+		return;
+	}
 	s->conn_fd = fd;
 	server_say(s, VHX_LOG_INFO, "VMM connected", "", 0);
 	s->dispatching = true;

@@ -75,6 +75,8 @@ struct vhx_vu_ops {
 	void (*gone)(void *ctx);
 	/* Watch these: *@listen_fd and *@conn_fd may be -1; @stalled: do not read conn_fd now. */
 	void (*watch)(void *ctx, int listen_fd, int conn_fd, bool stalled);
+	/* Somebody has connected to the listening socket: 0, or -EACCES. NULL: whoever could is welcome. */
+	int (*admit)(void *ctx, int sock);
 };
 
 struct vhx_vu_config {

@@ -27,24 +27,24 @@ need_programs
 "need_$kind"
 
 say_step "an ext4 image, a backend, a frontend"
-as_backend=()
+as_backend=() access=''
 mkdir "$tmp/be"
 make_image "$tmp/be/disk.img" 128M ext4
 if [ "$(id -u)" -eq 0 ]; then
 	chown -R nobody:nogroup "$tmp/be"
 	as_backend=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
+	# Two users: the backend has to be told whose frontend may come.
+	access=,mode=0666,allow-uid=root
 fi
 # The build may lie where only its owner can go: the backend runs from a copy.
 install -m 755 "$vhx_backend" "$tmp/vhx-backend"
-backend=("$tmp/vhx-backend" --listen "unix:$tmp/be/be.sock"
-	--device "blk,id=disk0,file=$tmp/be/disk.img" --control "$tmp/be/be.ctl")
+backend=("$tmp/vhx-backend" --listen "unix:$tmp/be/be.sock$access"
+	--device "blk,id=disk0,file=$tmp/be/disk.img" --control "$tmp/be/be.ctl$access")
 frontend=("$vhx_frontend" --connect "unix:$tmp/be/be.sock"
 	--vhost-user "$tmp/vm.sock,id=disk0" --control "$tmp/fe.ctl")
 echo "${as_backend[*]} ${backend[*]}"
 start backend ${as_backend[@]+"${as_backend[@]}"} "${backend[@]}"
 wait_listening backend "$tmp/be/be.sock"
-# The frontend has no capabilities: the socket has to be one that it may connect to.
-[ "$(id -u)" -ne 0 ] || chown root "$tmp/be/be.sock"
 echo "${frontend[*]}"
 start frontend "${frontend[@]}"
 wait_listening frontend "$tmp/vm.sock"

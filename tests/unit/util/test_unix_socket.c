@@ -172,6 +172,29 @@ static void test_mode_does_not_need_the_umask(void **state)
 	umask(old);
 }
 
+static void test_mode_is_had_against_the_umask_too(void **state)
+{
+	struct vhx_unix_policy policy = { .mode = 0666, .group = VHX_UNIX_GROUP_NONE };
+	struct vhx_unix_listener l;
+	mode_t old = umask(077);
+
+	assert_int_equal(vhx_unix_listen_policy(&l, path, SOCK_STREAM, &policy, &error), 0);
+	umask(old);
+	assert_int_equal(file_mode(), 0666);
+	vhx_unix_unlisten(&l);
+}
+
+static void test_group_that_is_not_ours(void **state)
+{
+	struct vhx_unix_policy policy = { .mode = 0660, .group = 54321 };
+	struct vhx_unix_listener l;
+
+	if (!geteuid())
+		return;
+	assert_int_equal(vhx_unix_listen_policy(&l, path, SOCK_STREAM, &policy, &error), -EPERM);
+	assert_int_equal(access(path, F_OK), -1);
+}
+
 static void test_stale_socket_is_replaced(void **state)
 {
 	struct vhx_unix_listener l;
@@ -453,6 +476,8 @@ int main(void)
 		TEST(test_connection_without_descriptors_is_ended),
 		TEST(test_spare_that_is_missing_is_made_up_for),
 		TEST(test_mode_does_not_need_the_umask),
+		TEST(test_mode_is_had_against_the_umask_too),
+		TEST(test_group_that_is_not_ours),
 		TEST(test_stale_socket_is_replaced),
 		TEST(test_stale_socket_of_other_type_is_replaced),
 		TEST(test_live_socket_is_left_alone),
