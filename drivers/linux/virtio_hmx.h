@@ -454,10 +454,10 @@ struct hmx_queue {
 
 /*
  * What pumping may cost with interrupts off, in bytes copied; to look at a descriptor counts as
- * HMX_DESC_COST. A notify takes a request of 128 KiB and its heads, and leaves a larger one to the
- * work.
+ * HMX_DESC_COST. A notify takes a request of 128 KiB, or 32 writes of 4 KiB (138.5 KiB with their
+ * heads and five looks at descriptors each), and leaves more to the work.
  */
-#define HMX_NOTIFY_BYTES (132u << 10)
+#define HMX_NOTIFY_BYTES (144u << 10)
 #define HMX_PUMP_BYTES (128u << 10)
 #define HMX_DESC_COST 64u
 
