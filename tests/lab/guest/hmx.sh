@@ -68,9 +68,10 @@ backend_kill() {
 	wait "$backend"
 }
 
+# relay_size: bytes of the window.
 relay_start() {
 	wait_for "/dev/hmx_test" [ -c /dev/hmx_test ]
-	hmx-test-relay /tmp/be.sock >>/tmp/relay.log 2>&1 &
+	hmx-test-relay /tmp/be.sock "${relay_size:-1048576}" >>/tmp/relay.log 2>&1 &
 	relay=$!
 }
 
