@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # A thin front for meson and the test lab: every target is a line or two.
-#   PREFIX, DESTDIR, BUILD (build directory), GUEST=uml|qemu for the demo, MESON_ARGS
+#   PREFIX, DESTDIR, BUILD (build directory), GUEST=uml|qemu|ivshmem for the demo, MESON_ARGS
 BUILD ?= build
 PREFIX ?= /usr/local
 GUEST ?= uml
@@ -49,7 +49,8 @@ distclean: clean
 help:
 	@echo 'make              build into $(BUILD)/ (as root: installs missing packages first)'
 	@echo 'make demo         a real guest on a disk whose backend sees none of its memory;'
-	@echo '                  GUEST=qemu for a stock Debian kernel under QEMU'
+	@echo '                  GUEST=qemu for a stock Debian kernel under QEMU,'
+	@echo '                  GUEST=ivshmem for a Debian system that boots from such a disk'
 	@echo 'make check        set-up, then all tests; the last line counts them'
 	@echo 'make check-quick  build, unit, conformance and style tests, one guest'
 	@echo 'make torture      the long variants of the guest tests'

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """isolation.py VM FRONTEND BACKEND (process ids): who can see the guest's memory?
+isolation.py --window VM HELPER BACKEND: the same where a guest shares a window and nothing else.
 
 The guest's memory is the file of the virtual machine's largest shared mapping. The frontend must map it
 (else this test would prove nothing), the backend must neither map it nor hold it open, nor any other file
 that the virtual machine maps shared.
+
+With a window, that is all that the virtual machine may map shared: its memory is nobody else's.
 """
 import os
 import sys
@@ -57,4 +60,22 @@ def main(vm, frontend, backend):
     return 0
 
 
+def window(vm, helper, backend):
+    shared = set(mappings(vm))
+    owned = set(mappings(helper))
+    if not shared or shared != owned & shared or len(shared) != 1:
+        print('isolation: BROKEN, the virtual machine shares %d files, of which the helper has %d'
+              % (len(shared), len(shared & owned)))
+        return 1
+    if not shared & set(mappings(backend)):
+        print('isolation: the backend does not map the window: nothing to compare with')
+        return 1
+    size = sum(mappings(vm).values())
+    print('isolation: of its memory the virtual machine shares a window of %d KiB (inode %d) and no '
+          'more' % (size >> 10, shared.pop()[1]))
+    return 0
+
+
+if sys.argv[1] == '--window':
+    sys.exit(window(*(int(a) for a in sys.argv[2:5])))
 sys.exit(main(*(int(a) for a in sys.argv[1:4])))
