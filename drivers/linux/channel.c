@@ -920,7 +920,7 @@ static bool port_meet(struct hmx_channel *ch)
 	spin_lock_irq(&ch->port->lock);
 	if (ret)
 		hmx_channel_fail(ch, ret);
-	else if (met && !ch->error)
+	else if (met && !ch->error && ch->state == HMX_OPENING)
 		hello_begin(ch);
 	spin_unlock_irq(&ch->port->lock);
 	return met;

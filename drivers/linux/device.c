@@ -175,6 +175,20 @@ void hmx_device_fail(struct hmx_device *dev, const char *why)
 	spin_unlock_irqrestore(lock_of(dev), flags);
 }
 
+void hmx_devices_fail(struct hmx_channel *ch)
+{
+	unsigned long flags;
+	unsigned int i;
+
+	/* Entries are freed after they were cleared under the lock: what is seen here lives. */
+	spin_lock_irqsave(&ch->port->lock, flags);
+	for (i = 0; i < HMX_DEVICES_MAX; i++) {
+		if (ch->devices[i])
+			device_fail(ch->devices[i], NULL);
+	}
+	spin_unlock_irqrestore(&ch->port->lock, flags);
+}
+
 /* The steps. Under the lock. Each is due when its part of `applied` differs from `wanted`. */
 
 static void *request_begin(struct hmx_device *dev, u8 msg_id, u16 payload_len)

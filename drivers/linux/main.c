@@ -377,16 +377,6 @@ put:
 }
 EXPORT_SYMBOL_GPL(hmx_port_register);
 
-static void devices_fail(struct hmx_channel *ch)
-{
-	unsigned int i;
-
-	for (i = 0; i < HMX_DEVICES_MAX; i++) {
-		if (READ_ONCE(ch->devices[i]))
-			hmx_device_fail(ch->devices[i], NULL);
-	}
-}
-
 /* Nothing is added any more. True: a backend is there. */
 static bool channel_detach(struct hmx_channel *ch, bool present)
 {
@@ -414,7 +404,7 @@ void hmx_port_unregister(struct hmx_port *port, bool present)
 
 	/* A backend that leaves from here on fails the devices as well: channel.c. */
 	if (!channel_detach(ch, present))
-		devices_fail(ch);
+		hmx_devices_fail(ch);
 	cancel_work_sync(&ch->scan);
 	for (i = 0; i < HMX_DEVICES_MAX; i++) {
 		if (ch->devices[i])
@@ -422,6 +412,8 @@ void hmx_port_unregister(struct hmx_port *port, bool present)
 	}
 	hmx_stats_channel_del(ch);
 	hmx_channel_stop(ch);
+	/* The work may have asked for one more before it saw the removal. */
+	cancel_work_sync(&ch->scan);
 	WRITE_ONCE(port->channel, NULL);
 	hmx_channel_fini(ch);
 	device_unregister(&ch->dev);

@@ -84,21 +84,21 @@ static const struct hmx_type types[] = {
 		.kind = plain_kind,
 	},
 	/* Its only field that a driver writes is emerg_wr, which is output. */
-	TYPE(VIRTIO_ID_CONSOLE, "console", HMX_CLASS_MESSAGE),
+	TYPE(VIRTIO_ID_CONSOLE, "console", HMX_CLASS_SPINS),
 	TYPE(VIRTIO_ID_BALLOON, "balloon", HMX_CLASS_ADDRESS),
-	TYPE(VIRTIO_ID_SCSI, "scsi", HMX_CLASS_MESSAGE),
+	TYPE(VIRTIO_ID_SCSI, "scsi", HMX_CLASS_SILENT),
 	TYPE(VIRTIO_ID_9P, "9p", HMX_CLASS_MESSAGE),
 	TYPE(VIRTIO_ID_GPU, "gpu", HMX_CLASS_ADDRESS),
 	TYPE(VIRTIO_ID_VSOCK, "vsock", HMX_CLASS_MESSAGE),
-	TYPE(VIRTIO_ID_CRYPTO, "crypto", HMX_CLASS_MESSAGE),
+	TYPE(VIRTIO_ID_CRYPTO, "crypto", HMX_CLASS_SILENT),
 	TYPE(VIRTIO_ID_IOMMU, "iommu", HMX_CLASS_ADDRESS),
 	TYPE(VIRTIO_ID_MEM, "mem", HMX_CLASS_ADDRESS),
-	TYPE(VIRTIO_ID_SOUND, "sound", HMX_CLASS_MESSAGE),
+	TYPE(VIRTIO_ID_SOUND, "sound", HMX_CLASS_SILENT),
 	TYPE(VIRTIO_ID_FS, "fs", HMX_CLASS_MESSAGE),
 	TYPE(VIRTIO_ID_PMEM, "pmem", HMX_CLASS_SHARED),
-	TYPE(VIRTIO_ID_I2C_ADAPTER, "i2c", HMX_CLASS_MESSAGE),
+	TYPE(VIRTIO_ID_I2C_ADAPTER, "i2c", HMX_CLASS_SILENT),
 	TYPE(VIRTIO_ID_CAN, "can", HMX_CLASS_MESSAGE),
-	TYPE(VIRTIO_ID_GPIO, "gpio", HMX_CLASS_MESSAGE),
+	TYPE(VIRTIO_ID_GPIO, "gpio", HMX_CLASS_SILENT),
 };
 
 static const struct hmx_type unknown = {
@@ -114,6 +114,10 @@ const char *hmx_type_refusal(const struct hmx_type *type)
 		return "its requests carry guest addresses, which never cross to a backend";
 	case HMX_CLASS_SHARED:
 		return "it works by memory that guest and backend share, which they never do";
+	case HMX_CLASS_SPINS:
+		return "its driver would wait for the backend with interrupts off";
+	case HMX_CLASS_SILENT:
+		return "a request that a backend loses would look like one that succeeded";
 	default:
 		return NULL;
 	}

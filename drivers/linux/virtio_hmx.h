@@ -341,6 +341,8 @@ void hmx_device_remove(struct hmx_device *dev);
  * the log; NULL: it is removed, which is not a failure.
  */
 void hmx_device_fail(struct hmx_device *dev, const char *why);
+/* The same, without a line, for all devices of a channel. Any context. */
+void hmx_devices_fail(struct hmx_channel *ch);
 /* Devices whose memory lives still. */
 extern atomic_t hmx_devices_alive;
 extern wait_queue_head_t hmx_devices_wait;
@@ -527,6 +529,8 @@ enum hmx_class {
 	HMX_CLASS_MESSAGE, /* bytes only */
 	HMX_CLASS_ADDRESS, /* guest addresses in the payload mean nothing to a backend: refused */
 	HMX_CLASS_SHARED,  /* is about memory that both sides map: refused */
+	HMX_CLASS_SPINS,  /* its driver spins for answers with interrupts off: refused so far */
+	HMX_CLASS_SILENT, /* a request that is lost passes for a good one: refused so far */
 };
 
 /* docs/wire.md, section 11; the same rows as core/devtype.c of the user-space frontend. */
