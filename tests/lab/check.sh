@@ -153,7 +153,7 @@ tier_build() {
 	lack=$(lacking test) || skip_test unit "packages are missing: $lack"
 	suites build-check plain 4 style unit conformance
 	if command -v shellcheck >/dev/null; then
-		run shellcheck shellcheck -x "$here"/*.sh "$here"/guest/*.sh tests/e2e/*.sh tests/operate/*.sh tests/unit/embed/*.sh
+		run shellcheck shellcheck -x "$here"/*.sh "$here"/guest/*.sh tests/e2e/*.sh tests/operate/*.sh tests/unit/embed/*.sh packaging/completion/vhx
 	else
 		skip_test shellcheck "package shellcheck is missing"
 	fi
