@@ -7,7 +7,7 @@ GUEST ?= uml
 MESON_ARGS ?=
 LAB := tests/lab
 
-.PHONY: all setup check check-quick demo bench torture install clean distclean help
+.PHONY: all setup check check-quick demo bench torture install dist deb clean distclean help
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -39,6 +39,15 @@ install: all
 	@meson configure $(BUILD) --prefix '$(PREFIX)'
 	@DESTDIR='$(DESTDIR)' meson install -C $(BUILD)
 
+# What git has of this commit, as build/meson-dist/*.tar.xz with its checksum.
+dist: all
+	@meson dist -C $(BUILD) --no-tests --formats xztar
+
+# Into build-deb/.
+deb:
+	@$(LAB)/setup.sh build deb
+	@packaging/deb.sh build-deb
+
 clean:
 	rm -rf $(BUILD) $(BUILD)-*
 
@@ -56,4 +65,6 @@ help:
 	@echo 'make torture      the long variants of the guest tests'
 	@echo 'make bench        side by side with shared-memory and NBD backends'
 	@echo 'make install      PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
+	@echo 'make dist         a source tarball in $(BUILD)/meson-dist'
+	@echo 'make deb          Debian packages in build-deb'
 	@echo 'make clean        remove build directories; distclean: the cache too'

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # check.sh [--quick | --torture] [TIER...]: set-up, then the tests in tiers, each with its time.
-#   tiers: build sanitize uml qemu fuzz (default: all)
+#   tiers: build sanitize uml qemu fuzz deb (default: all)
 # Each test passes, fails or is skipped with its reason; output is kept in build/check-logs and shown
 # for failures. The last line is "N passed, N failed, N skipped". Exit status 1 when anything failed
 # or when nothing could run at all.
@@ -17,15 +17,15 @@ for a in "$@"; do
 	case $a in
 	--quick) mode=quick ;;
 	--torture) mode=torture ;;
-	build|sanitize|uml|qemu|fuzz) tiers+=("$a") ;;
-	*) echo "usage: check.sh [--quick | --torture] [build|sanitize|uml|qemu|fuzz]..."; exit 2 ;;
+	build|sanitize|uml|qemu|fuzz|deb) tiers+=("$a") ;;
+	*) echo "usage: check.sh [--quick | --torture] [build|sanitize|uml|qemu|fuzz|deb]..."; exit 2 ;;
 	esac
 done
 if [ ${#tiers[@]} -eq 0 ]; then
 	case $mode in
 	quick) tiers=(build uml) ;;
 	torture) tiers=(build uml qemu fuzz) ;;
-	*) tiers=(build sanitize uml qemu fuzz) ;;
+	*) tiers=(build sanitize uml qemu fuzz deb) ;;
 	esac
 fi
 
@@ -153,7 +153,7 @@ tier_build() {
 	lack=$(lacking test) || skip_test unit "packages are missing: $lack"
 	suites build-check plain 4 style unit conformance
 	if command -v shellcheck >/dev/null; then
-		run shellcheck shellcheck -x "$here"/*.sh "$here"/guest/*.sh tests/e2e/*.sh tests/operate/*.sh tests/unit/embed/*.sh packaging/completion/vhx
+		run shellcheck shellcheck -x "$here"/*.sh "$here"/guest/*.sh tests/e2e/*.sh tests/operate/*.sh tests/unit/embed/*.sh packaging/completion/vhx packaging/*.sh
 	else
 		skip_test shellcheck "package shellcheck is missing"
 	fi
@@ -262,6 +262,16 @@ tier_qemu() {
 	local tests=(tests/e2e/qemu_*.sh tests/e2e/ivshmem_*.sh)
 	guest qemu "${tests[@]}" || return
 	e2e "${tests[@]}"
+}
+
+# The first run makes a clean system, which takes its time.
+tier_deb() {
+	local lack
+	if ! lack=$(lacking build deb); then
+		skip_test deb "packages are missing: $lack"
+		return
+	fi
+	run_limit=1800 run deb bash tests/e2e/deb.sh
 }
 
 tier_fuzz() {

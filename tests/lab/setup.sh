@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # setup.sh [GROUP...]: the packages that building and testing need, by name and with the reason, in
 # one place. As root it installs what is missing and says so; anyone else gets the list.
-#   groups: build test guest kernel qemu load bench sanitize style (default: all)
+#   groups: build test guest kernel qemu load bench deb sanitize style (default: all)
 #   --list prints the table, --missing prints the missing names only and installs nothing.
 # Exit status: 0 nothing is missing (any more), 1 something is, 2 usage.
 set -u
@@ -48,6 +48,11 @@ packages() {
 	qemu-system-common | /usr/bin/qemu-storage-daemon | bench | the shared-memory backend to compare with
 	libnbd-dev | /usr/include/libnbd.h | bench | the NBD client to compare with
 	nbdkit | /usr/sbin/nbdkit | bench | the NBD server to compare with
+	dpkg-dev | /usr/bin/dpkg-buildpackage | deb | builds the Debian packages
+	debhelper | /usr/bin/dh | deb | the same
+	dh-dkms | /usr/bin/dh_dkms | deb | the guest driver's package
+	lintian | /usr/bin/lintian | deb | checks the packages
+	mmdebstrap | /usr/bin/mmdebstrap | deb | the clean system that they are installed in
 	clang | /usr/bin/clang | sanitize | the second compiler, and libFuzzer
 	libclang-rt-14-dev | /usr/lib/llvm-14/lib/clang | sanitize | its sanitizer run time
 	clang-format | /usr/bin/clang-format | style | the format test
@@ -63,7 +68,7 @@ for a in "$@"; do
 	case $a in
 	--list) list=yes ;;
 	--missing) only_missing=yes ;;
-	build|test|guest|kernel|qemu|load|bench|sanitize|style) want+=("$a") ;;
+	build|test|guest|kernel|qemu|load|bench|deb|sanitize|style) want+=("$a") ;;
 	*) echo "setup.sh: unknown argument '$a'" >&2; exit 2 ;;
 	esac
 done
