@@ -64,7 +64,8 @@ VHX_API int vhx_server_set_poll(struct vhx_server *server, unsigned int usec);
 
 /*
  * Meets frontends at @address, "unix:PATH". The socket has mode 0600; one that systemd passed for this path is
- * used instead. 0, -EINVAL, -ENAMETOOLONG, -EADDRINUSE, -EACCES, -ENOSPC, -ENOMEM, ...
+ * used instead. Only processes of this one's own user are let in: to let others in, accept them elsewhere, and use
+ * vhx_server_add_fd(). 0, -EINVAL, -ENAMETOOLONG, -EADDRINUSE, -EACCES, -ENOSPC, -ENOMEM, ...
  */
 VHX_API int vhx_server_listen(struct vhx_server *server, const char *address);
 

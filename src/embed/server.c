@@ -32,6 +32,7 @@
 #include "core/vdev.h"
 #include "embed/embed.h"
 #include "exchange/local.h"
+#include "util/unix_guard.h"
 #include "util/unix_socket.h"
 
 #define NS_PER_US 1000ull
@@ -70,6 +71,7 @@ struct server_listener {
 	struct vhx_server *server;
 	struct vhx_unix_listener sock;
 	struct vhx_loop_fd watch;
+	struct vhx_unix_guard guard;
 	struct vhx_log_limit limit;
 	int spare_fd;
 };
@@ -580,8 +582,13 @@ static void listener_ready(struct vhx_loop_fd *w, uint32_t events)
 {
 	struct server_listener *l = vhx_container_of(w, struct server_listener, watch);
 	int sock = vhx_unix_accept_spare(l->sock.fd, &l->spare_fd);
-	int ret = sock < 0 ? sock : channel_add(l->server, sock);
+	int ret;
 
+	if (sock >= 0 && vhx_unix_guard_admit(&l->guard, sock, vhx_loop_now(l->server->loop))) {
+		close(sock);
+		return;
+	}
+	ret = sock < 0 ? sock : channel_add(l->server, sock);
 	if (ret && ret != -EAGAIN && ret != -ECONNABORTED && ret != -EINTR)
 		vhx_log_limited(l->server->log_fn ? &l->server->log : NULL, &l->limit,
 				vhx_loop_now(l->server->loop), VHX_LOG_WARNING,
@@ -606,6 +613,10 @@ int vhx_server_listen(struct vhx_server *server, const char *address)
 	if (ret)
 		return ret;
 	l->server = server;
+	l->guard = (struct vhx_unix_guard){
+		.name = l->sock.path,
+		.log = server->log_fn ? &server->log : NULL,
+	};
 	l->spare_fd = vhx_unix_spare_open();
 	l->watch = (struct vhx_loop_fd){ .fd = l->sock.fd,
 					 .events = EPOLLIN,

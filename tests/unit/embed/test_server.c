@@ -6,9 +6,13 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -503,12 +507,63 @@ static void test_shorter_structs_of_older_programs(void **state)
 	vhx_server_free(s);
 }
 
+#define OTHER_USER 65534
+
+/* A child that connects as @uid, and exits with 0 when it is let in, 3 when the connection ends at once. */
+static pid_t connect_as(const char *path, uid_t uid)
+{
+	struct sockaddr_un name = { .sun_family = AF_UNIX };
+	pid_t pid = fork();
+	char byte;
+	int fd;
+
+	assert_true(pid >= 0);
+	if (pid)
+		return pid;
+	memcpy(name.sun_path, path, strlen(path) + 1);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+	if (fd < 0 || setuid(uid) || connect(fd, (struct sockaddr *)&name, sizeof(name)))
+		_exit(1);
+	/* Who is let in hears the provider's offer. */
+	_exit(recv(fd, &byte, 1, 0) > 0 ? 0 : 3);
+}
+
+static int status_of(struct vhx_server *s, pid_t pid)
+{
+	int status;
+
+	while (!waitpid(pid, &status, WNOHANG))
+		assert_int_equal(vhx_server_wait(s, 10), 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* Even where the file's mode would let them. */
+static void test_other_users_are_not_let_in(void **state)
+{
+	char dir[] = "/tmp/vhx-test-XXXXXX", address[64];
+	struct vhx_server *s;
+
+	if (getuid())
+		skip();
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(chmod(dir, 0755), 0);
+	snprintf(address, sizeof(address), "unix:%s/s", dir);
+	assert_int_equal(vhx_server_new(&s), 0);
+	assert_int_equal(vhx_server_listen(s, address), 0);
+	assert_int_equal(chmod(address + 5, 0666), 0);
+	assert_int_equal(status_of(s, connect_as(address + 5, 0)), 0);
+	assert_int_equal(status_of(s, connect_as(address + 5, OTHER_USER)), 3);
+	vhx_server_free(s);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
 #define WORLD(test) cmocka_unit_test_setup_teardown(test, world_open, world_close)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bad_models_are_refused),
 		cmocka_unit_test(test_shorter_structs_of_older_programs),
+		cmocka_unit_test(test_other_users_are_not_let_in),
 		WORLD(test_driver_sees_the_model),
 		WORLD(test_out_comes_back_as_in),
 		WORLD(test_status_is_the_last_byte),
