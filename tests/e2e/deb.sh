@@ -62,7 +62,7 @@ mkdir -p "$tmp/root/dev/shm"
 kernel=$(basename "$(echo "$tmp"/root/usr/src/linux-headers-*-"$arch")")
 kernel=${kernel#linux-headers-}
 # The index of modules is the kernel's, and made anew whenever one comes or goes.
-inside depmod "$kernel" || fail "no index of modules"
+inside depmod "$kernel" >"$tmp/depmod.log" 2>&1 || fail "no index of modules"
 files >"$tmp/before"
 inside sh -c 'dpkg -i /debs/*.deb' >"$tmp/install.log" 2>&1 || fail "they can't be installed"
 
