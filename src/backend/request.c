@@ -16,7 +16,7 @@ unsigned int vhx_request_out_iov(const struct vhx_request *req, uint32_t off, st
 	unsigned int cnt = 0, i;
 
 	if (off < head && max) {
-		iov[cnt++] = (struct iovec){ (void *)(uintptr_t)(req->head + off), head - off };
+		iov[cnt++] = (struct iovec){ vhx_unconst(req->head + off), head - off };
 		off = head;
 	}
 	off = off < head ? 0 : off - head;

@@ -211,8 +211,7 @@ size_t vhx_console_end_read(struct vhx_console_end *e, void *buf, size_t len)
 
 static ssize_t out_write(struct vhx_console_end *e, const struct iovec *iov, int cnt)
 {
-	struct msghdr msg = { .msg_iov = (struct iovec *)(uintptr_t)iov,
-			      .msg_iovlen = (size_t)cnt };
+	struct msghdr msg = { .msg_iov = vhx_unconst(iov), .msg_iovlen = (size_t)cnt };
 
 	return is_socket(e) ? sendmsg(e->out.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT)
 			    : writev(e->out.fd, iov, cnt);

@@ -104,7 +104,7 @@ static const struct vhx_request *request_of_const(const struct vhx_req *req)
 
 static struct vhx_model *model_of(const struct vhx_device *dev)
 {
-	return vhx_container_of((struct vhx_device *)(uintptr_t)dev, struct vhx_model, dev);
+	return vhx_container_of(vhx_unconst(dev), struct vhx_model, dev);
 }
 
 size_t vhx_req_out_len(const struct vhx_req *req)
@@ -129,6 +129,7 @@ void vhx_req_set_user(struct vhx_req *req, void *user)
 
 void *vhx_req_user(const struct vhx_req *req)
 {
+	/* NOLINTNEXTLINE(performance-no-int-to-ptr): it was stored as one */
 	return (void *)(uintptr_t)request_of_const(req)->priv[PRIV_USER];
 }
 

@@ -56,7 +56,7 @@ static enum MHD_Result answer_plain(struct MHD_Connection *conn, unsigned int st
 				    const char *text)
 {
 	return answer(conn, status,
-		      MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text,
+		      MHD_create_response_from_buffer(strlen(text), vhx_unconst(text),
 						      MHD_RESPMEM_PERSISTENT));
 }
 

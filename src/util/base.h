@@ -21,6 +21,17 @@
 
 #define VHX_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 
+/* For interfaces that take a pointer to what they only read, but do not say so: struct iovec and the like. */
+static inline void *vhx_unconst(const void *p)
+{
+	union {
+		const void *from;
+		void *to;
+	} u = { .from = p };
+
+	return u.to;
+}
+
 static inline uint64_t vhx_min_u64(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;

@@ -53,7 +53,7 @@ spent() {
 # batches ACCESS: requests of 4 KiB, 32 under one notify; the next come when all have been completed.
 batches() {
 	spent "batches of 32, $1" disk-batch /dev/vda "$1" 4096 10 32 32
-	[ $chains -eq 320 ] && [ $notifies -eq 10 ] || fail "$1: these were no batches of 32"
+	[ "$chains/$notifies" = 320/10 ] || fail "$1: these were no batches of 32"
 	[ $messages -eq $notifies ] || fail "$1: a notify is $messages / $notifies messages"
 	[ $((sends * 100)) -le $((chains * 13)) ] || fail "$1: more than 0.13 sends per request"
 	[ $((wakes * 100)) -le $((chains * 20)) ] || fail "$1: more than 0.2 wakes per request"
