@@ -11,8 +11,8 @@ import subprocess
 import sys
 
 HEADERS = ('vhx/wire.h', 'vhx/virtio_msg.h', 'core/channel.h', 'core/driver.h', 'core/flight.h',
-           'exchange/lane.h', 'exchange/local.h', 'exchange/section.h', 'vhx/section.h', 'frontend/fdev.h',
-           'link/link.h', 'wire/control.h')
+           'exchange/lane.h', 'exchange/local.h', 'exchange/section.h', 'vhx/section.h', 'vhx/argo.h',
+           'frontend/fdev.h', 'link/link.h', 'wire/control.h')
 NUMBER = re.compile(r'^(0x[0-9a-fA-F]+|[0-9]+)$')
 
 
