@@ -11,6 +11,7 @@
 
 #include "backend/backend.h"
 #include "config/device_spec.h"
+#include "device/image.h"
 #include "mediator/control.h"
 #include "mediator/metrics.h"
 #include "mediator/devices.h"
@@ -90,7 +91,9 @@ static struct server server;
 
 /* Devices */
 
-static int device_add(struct server *s, const struct vhx_device_spec *spec, struct vhx_error *err)
+/* The descriptor of @spec, where it has one, is the device's as soon as there is a device. */
+static int device_add(struct server *s, const struct vhx_device_spec *spec, bool *taken,
+		      struct vhx_error *err)
 {
 	struct vhx_device_env env = {
 		.loop = s->program.loop,
@@ -100,11 +103,13 @@ static int device_add(struct server *s, const struct vhx_device_spec *spec, stru
 	struct vhx_device *dev;
 	int ret = vhx_device_new(&env, spec, &dev, err);
 
+	*taken = !ret;
 	if (ret)
 		return ret;
 	ret = vhx_backend_add_device(s->backend, dev);
 	if (ret) {
-		vhx_error_set(err, "%s: %s", spec->id, strerror(-ret));
+		vhx_error_set(err, "%s: %s", spec->id,
+			      ret == -EEXIST ? "there is a device of this id" : strerror(-ret));
 		dev->ops->close(dev);
 	}
 	return ret;
@@ -129,6 +134,7 @@ static int devices_add(struct server *s)
 	const struct vhx_option_list *texts = &s->settings->devices;
 	struct vhx_error err;
 	unsigned int i;
+	bool taken;
 	int ret = 0;
 
 	for (i = 0; !ret && i < texts->cnt; i++)
@@ -136,7 +142,7 @@ static int devices_add(struct server *s)
 	if (!ret)
 		ret = vhx_device_specs_check(specs, texts->cnt, &err);
 	for (i = 0; !ret && i < texts->cnt; i++) {
-		ret = device_add(s, &specs[i], &err);
+		ret = device_add(s, &specs[i], &taken, &err);
 		device_removes(s, &specs[i]);
 	}
 	if (ret)
@@ -318,9 +324,54 @@ static int trace_take(void *ctx, struct json_object *request, int fd)
 	return vhx_tracer_take(&s->tracer, request, fd);
 }
 
+/* What the operator changes */
+
+static int device_add_change(void *ctx, struct vhx_control_request *req, struct json_object *into,
+			     struct vhx_error *err)
+{
+	static struct vhx_device_spec spec; /* large */
+	const char *text;
+	const struct vhx_control_argument arguments[] = { { .name = "spec", .value = &text } };
+	struct server *s = ctx;
+	bool taken = false;
+	int ret;
+
+	ret = vhx_control_arguments(req, arguments, VHX_ARRAY_SIZE(arguments), err);
+	if (!ret)
+		ret = vhx_device_spec_parse(text, &spec, err);
+	if (!ret)
+		ret = vhx_device_take_fd(&spec, req->fd, err);
+	if (!ret)
+		ret = device_add(s, &spec, &taken, err);
+	if (taken)
+		req->fd = -1;
+	if (!ret)
+		vhx_log(s->program.log, VHX_LOG_INFO, "%s: added", spec.id);
+	return ret;
+}
+
+static int device_remove_change(void *ctx, struct vhx_control_request *req,
+				struct json_object *into, struct vhx_error *err)
+{
+	const char *id;
+	const struct vhx_control_argument arguments[] = { { .name = "id", .value = &id } };
+	struct server *s = ctx;
+	int ret;
+
+	ret = vhx_control_arguments(req, arguments, VHX_ARRAY_SIZE(arguments), err);
+	if (ret)
+		return ret;
+	ret = vhx_backend_remove_device(s->backend, id);
+	if (ret)
+		vhx_error_set(err, "there is no device '%s'", id);
+	return ret;
+}
+
 static const struct vhx_control_command commands[] = {
 	{ .name = "stats", .run = stats_run },
 	{ .name = "trace", .take = trace_take },
+	{ .name = "device-add", .change = device_add_change },
+	{ .name = "device-remove", .change = device_remove_change },
 };
 
 static int control_open(struct server *s)
@@ -377,6 +428,7 @@ static int server_start(struct server *s)
 	int ret;
 
 	vhx_tracer_init(&s->tracer, s->program.loop);
+	vhx_image_prepare();
 	ret = vhx_backend_new(&cfg, &s->backend);
 	/* Sockets first: who cannot have his socket need not touch an image. Nobody is answered before run. */
 	if (!ret)
@@ -416,9 +468,10 @@ int main(int argc, char **argv)
 	server.settings = &settings;
 	if (vhx_program_init(&server.program, options.program, &settings.common))
 		return VHX_EXIT_FAILED;
-	if (!settings.devices.cnt || (!settings.listen.cnt && settings.channel_fd == NO_FD)) {
+	if ((!settings.devices.cnt && !settings.common.control) ||
+	    (!settings.listen.cnt && settings.channel_fd == NO_FD)) {
 		vhx_log(server.program.log, VHX_LOG_ERROR,
-			"nothing to do: give --listen and --device (see --help)");
+			"nothing to do: give --listen and --device or --control (see --help)");
 		vhx_program_fini(&server.program);
 		return VHX_EXIT_USAGE;
 	}

@@ -2,6 +2,7 @@
 /* vhxctl: asks a running program through its control socket. */
 #include "config/options.h"
 #include "ctl/ask.h"
+#include "ctl/device.h"
 #include "ctl/table.h"
 #include "ctl/top.h"
 #include "ctl/trace.h"
@@ -17,6 +18,8 @@
 #define INTERVAL_S_MAX 3600u
 /* As the programs have it: VHX_TRACE_SNAP_MAX. */
 #define SNAP_MAX 4096u
+/* Two words of the command, the path, and what is done it to. */
+#define OPERANDS_MAX 4u
 
 enum exit_code {
 	EXIT_OK = 0,
@@ -78,14 +81,17 @@ static const struct vhx_option rows[] = {
 
 static const struct vhx_options options = {
 	.program = "vhxctl",
-	.usage = "stats|top|trace PATH [OPTION...]",
+	.usage = "stats|top|trace|device add|device remove PATH [ARGUMENT] [OPTION...]",
 	.summary = "Asks the vhx-backend or vhx-frontend whose --control is PATH: its counters "
 		   "(stats),\n"
 		   "a live screen of them (top), or a recording of its messages for Wireshark "
-		   "(trace).",
+		   "(trace).\n"
+		   "Changes a running backend: device add PATH TYPE[,KEY=VALUE...] as for its "
+		   "--device,\n"
+		   "device remove PATH ID.",
 	.rows = rows,
 	.rows_cnt = VHX_ARRAY_SIZE(rows),
-	.operands_max = 2,
+	.operands_max = OPERANDS_MAX,
 };
 
 static int fail(int code, const char *text)
@@ -169,40 +175,89 @@ static int trace_run(const struct settings *s, const char *path)
 	return EXIT_OK;
 }
 
+/* device */
+
+static int device_add_run(const char *path, const char *spec)
+{
+	struct vhx_error err;
+
+	return vhx_ctl_device_add(path, spec, &err) ? fail(EXIT_FAILED, err.text) : EXIT_OK;
+}
+
+static int device_remove_run(const char *path, const char *id)
+{
+	struct vhx_error err;
+
+	return vhx_ctl_device_remove(path, id, &err) ? fail(EXIT_FAILED, err.text) : EXIT_OK;
+}
+
 static const struct command {
-	const char *name;
+	const char *name, *verb; /* one word or two */
 	int (*run)(const struct settings *s, const char *path);
+	int (*change)(const char *path, const char *argument); /* instead: with one more operand */
+	const char *argument; /* what that is */
 } commands[] = {
-	{ "stats", stats_run },
-	{ "top", top_run },
-	{ "trace", trace_run },
+	{ "stats", NULL, stats_run, NULL, NULL },
+	{ "top", NULL, top_run, NULL, NULL },
+	{ "trace", NULL, trace_run, NULL, NULL },
+	{ "device", "add", NULL, device_add_run, "device, TYPE[,KEY=VALUE...]," },
+	{ "device", "remove", NULL, device_remove_run, "id" },
 };
 
-static const struct command *command_find(const char *name)
+/* *@known: another verb goes with this name. */
+static const struct command *command_find(const char *name, const char *verb, bool *known)
 {
 	unsigned int i;
 
-	for (i = 0; i < VHX_ARRAY_SIZE(commands); i++)
-		if (!strcmp(commands[i].name, name))
+	*known = false;
+	for (i = 0; i < VHX_ARRAY_SIZE(commands); i++) {
+		if (strcmp(commands[i].name, name))
+			continue;
+		if (!commands[i].verb || (verb && !strcmp(commands[i].verb, verb)))
 			return &commands[i];
+		*known = true;
+	}
 	return NULL;
+}
+
+static int command_run(const struct settings *s, const struct command *command,
+		       const char *const *operands, unsigned int cnt)
+{
+	unsigned int wanted = command->change ? 2 : 1;
+	struct vhx_error err;
+
+	if (!cnt)
+		return fail(EXIT_USAGE, "the path of the control socket is missing");
+	if (cnt < wanted) {
+		vhx_error_set(&err, "the %s is missing", command->argument);
+		return fail(EXIT_USAGE, err.text);
+	}
+	if (cnt > wanted) {
+		vhx_error_set(&err, "one argument too many: '%s'", operands[wanted]);
+		return fail(EXIT_USAGE, err.text);
+	}
+	return command->change ? command->change(operands[0], operands[1])
+			       : command->run(s, operands[0]);
 }
 
 static int operands_run(const struct settings *s, const struct vhx_option_list *operands)
 {
+	const char *verb = operands->cnt > 1 ? operands->items[1] : NULL;
 	const struct command *command;
 	struct vhx_error err;
+	unsigned int words;
+	bool known;
 
 	if (!operands->cnt)
 		return fail(EXIT_USAGE, "which command? --help lists them");
-	command = command_find(operands->items[0]);
+	command = command_find(operands->items[0], verb, &known);
 	if (!command) {
-		vhx_error_set(&err, "unknown command '%s'; --help lists them", operands->items[0]);
+		vhx_error_set(&err, "unknown command '%s%s%s'; --help lists them",
+			      operands->items[0], known && verb ? " " : "", known && verb ? verb : "");
 		return fail(EXIT_USAGE, err.text);
 	}
-	if (operands->cnt < 2)
-		return fail(EXIT_USAGE, "the path of the control socket is missing");
-	return command->run(s, operands->items[1]);
+	words = command->verb ? 2 : 1;
+	return command_run(s, command, operands->items + words, operands->cnt - words);
 }
 
 /* The short form that tcpdump and tshark have taught everybody. */

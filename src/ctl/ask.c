@@ -8,6 +8,7 @@
 #include <json-c/json.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -41,16 +42,58 @@ static int fd_wait(int fd, short events, uint64_t deadline)
 	return ret || vhx_ctl_now_ms() < deadline ? 0 : -ETIMEDOUT;
 }
 
-/* A short request fits the empty buffer of a fresh socket: it goes whole or the peer is gone. */
-static int request_send(int fd, const char *command)
+/* The line of @req, to be freed. NULL: no memory, or a text that JSON cannot have. */
+static char *request_line(const struct vhx_ctl_request *req)
 {
-	char line[64];
-	int len = snprintf(line, sizeof(line), "{\"command\":\"%s\"}\n", command);
-	ssize_t n = send(fd, line, (size_t)len, MSG_NOSIGNAL);
+	struct json_object *object = json_object_new_object();
+	char *line = NULL;
+	unsigned int i;
+	int ret;
 
+	ret = json_object_object_add(object, "command", json_object_new_string(req->command));
+	for (i = 0; !ret && i < req->arguments_cnt; i++)
+		ret = json_object_object_add(object, req->arguments[i].name,
+					     json_object_new_string(req->arguments[i].value));
+	if (!ret && asprintf(&line, "%s\n", json_object_to_json_string_ext(
+						    object, JSON_C_TO_STRING_PLAIN |
+								    JSON_C_TO_STRING_NOSLASHESCAPE)) < 0)
+		line = NULL;
+	json_object_put(object);
+	return line;
+}
+
+/* A request fits the empty buffer of a fresh socket: it goes whole or the peer is gone. */
+static int line_send(int sock, const char *line, int fd)
+{
+	struct iovec iov = { .iov_base = (char *)line, .iov_len = strlen(line) };
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = { .bytes = { 0 } };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t n;
+
+	if (fd >= 0) {
+		msg.msg_control = &control;
+		msg.msg_controllen = sizeof(control);
+		control.header.cmsg_level = SOL_SOCKET;
+		control.header.cmsg_type = SCM_RIGHTS;
+		control.header.cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
+	}
+	n = sendmsg(sock, &msg, MSG_NOSIGNAL);
 	if (n < 0)
 		return -errno;
-	return n == len ? 0 : -EIO;
+	return (size_t)n == iov.iov_len ? 0 : -EIO;
+}
+
+static int request_send(int sock, const struct vhx_ctl_request *req)
+{
+	char *line = request_line(req);
+	int ret = line ? line_send(sock, line, req->fd) : -ENOMEM;
+
+	free(line);
+	return ret;
 }
 
 /* Everything up to the end of the stream, with a NUL, in @buf of REPLY_MAX bytes. */
@@ -90,11 +133,11 @@ int vhx_ctl_connect(const char *path, struct vhx_error *err)
 	return fd;
 }
 
-static int answer_receive(int fd, const char *command, char *buf)
+static int answer_receive(int sock, const struct vhx_ctl_request *req, char *buf)
 {
-	int ret = request_send(fd, command);
+	int ret = request_send(sock, req);
 
-	return ret ? ret : reply_receive(fd, buf);
+	return ret ? ret : reply_receive(sock, buf);
 }
 
 /* NULL with a text: not JSON, or no object. */
@@ -109,18 +152,41 @@ static struct json_object *answer_parse(const char *path, const char *text, stru
 	return NULL;
 }
 
-struct json_object *vhx_ctl_ask(const char *path, const char *command, struct vhx_error *err)
+static struct json_object *answer_to(const char *path, const struct vhx_ctl_request *req,
+				     struct vhx_error *err)
 {
 	static char reply[REPLY_MAX];
-	int fd = vhx_ctl_connect(path, err);
+	int sock = vhx_ctl_connect(path, err);
 	int ret;
 
-	if (fd < 0)
+	if (sock < 0)
 		return NULL;
-	ret = answer_receive(fd, command, reply);
-	close(fd);
+	ret = answer_receive(sock, req, reply);
+	close(sock);
 	if (!ret)
 		return answer_parse(path, reply, err);
 	vhx_error_set(err, "%s: %s", path, strerror(-ret));
 	return NULL;
+}
+
+struct json_object *vhx_ctl_ask(const char *path, const char *command, struct vhx_error *err)
+{
+	const struct vhx_ctl_request req = { .command = command, .fd = -1 };
+
+	return answer_to(path, &req, err);
+}
+
+int vhx_ctl_change(const char *path, const struct vhx_ctl_request *req, struct vhx_error *err)
+{
+	struct json_object *answer = answer_to(path, req, err), *reason = NULL;
+	int ret = 0;
+
+	if (!answer)
+		return -EIO;
+	if (json_object_object_get_ex(answer, "error", &reason)) {
+		vhx_error_set(err, "%s: %s", path, json_object_get_string(reason));
+		ret = -EPROTO;
+	}
+	json_object_put(answer);
+	return ret;
 }

@@ -45,6 +45,8 @@
 
 #define IMAGE_HOLDER_LEN 64
 
+#define BOOT_ID_LEN 36 /* as text */
+
 /* Shared with QEMU (block/file-posix.c): first byte of either group, and permissions within. */
 #define LOCK_USED_BASE 100
 #define LOCK_UNSHARED_BASE 200
@@ -192,26 +194,40 @@ static void image_identify_medium(struct vhx_image *img, const struct stat *st)
 	identity_hash("image", words, sizeof(words), img->uuid);
 }
 
-static bool read_boot_id(char *buf, size_t len)
-{
-	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-	ssize_t n;
+/* Of the kernel, so one for the process; 0 bytes: not known yet. */
+static char boot_id[BOOT_ID_LEN];
+static size_t boot_id_len;
 
+static bool boot_id_known(void)
+{
+	int fd;
+
+	if (boot_id_len == BOOT_ID_LEN)
+		return true;
+	fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
-	n = read(fd, buf, len);
+	if (read(fd, boot_id, BOOT_ID_LEN) == BOOT_ID_LEN)
+		boot_id_len = BOOT_ID_LEN;
 	close(fd);
-	return n == (ssize_t)len;
+	return boot_id_len == BOOT_ID_LEN;
+}
+
+void vhx_image_prepare(void)
+{
+	(void)boot_id_known();
 }
 
 static void image_identify_cache(struct vhx_image *img)
 {
-	char id[16 + 36]; /* uuid, then the boot id as text */
+	char id[16 + BOOT_ID_LEN];
 
 	memcpy(id, img->uuid, 16);
+	if (boot_id_known())
+		memcpy(id + 16, boot_id, BOOT_ID_LEN);
 	if (img->direct)
 		identity_hash("direct", id, 16, img->cache_id);
-	else if (read_boot_id(id + 16, 36))
+	else if (boot_id_known())
 		identity_hash("cached", id, sizeof(id), img->cache_id);
 	else if (getrandom(img->cache_id, 16, 0) != 16) /* unknown: equal to no other */
 		memcpy(img->cache_id, &img, sizeof(img));

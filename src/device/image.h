@@ -31,6 +31,12 @@ struct vhx_image {
 };
 
 /*
+ * Learns what it takes an open() to know, the identity of this boot: for a program that will open images, given as
+ * descriptors, when it is confined.
+ */
+void vhx_image_prepare(void);
+
+/*
  * Fills @img. Takes config->fd over, but only on success. The lock is held from here to vhx_image_close(), or rather until
  * the last duplicate of the descriptor is gone.
  *

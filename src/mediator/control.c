@@ -19,7 +19,8 @@
  *
  * A hostile client (it had to pass the mode of the socket first) can hold a slot for the time-out,
  * and have a request of 4 KiB parsed; no answer is larger than VHX_CONTROL_REPLY_MAX. SIGPIPE is
- * not raised.
+ * not raised. Of descriptors that it attaches its slot keeps one; a second ends the request, and all are closed with
+ * the slot, unless a command has taken the one over. Commands that change something ask the kernel who it is.
  */
 #include "mediator/control.h"
 
@@ -45,6 +46,8 @@ struct client {
 	struct vhx_loop_timer timer;
 	char request[VHX_CONTROL_REQUEST_MAX];
 	size_t request_len;
+	int fd; /* that came with the request, or -1 */
+	bool fds_many; /* there were more */
 	char *reply; /* NULL: READING */
 	size_t reply_len, reply_off;
 };
@@ -67,7 +70,7 @@ static void listener_resume(struct vhx_control_socket *c)
 		vhx_loop_timer_arm(c->loop, &c->pause, ACCEPT_PAUSE_NS);
 }
 
-/* Gives the descriptor away, and the slot back. */
+/* The connection is given away. */
 static int client_steal(struct client *cl)
 {
 	int fd = cl->watch.fd;
@@ -78,14 +81,23 @@ static int client_steal(struct client *cl)
 	return fd;
 }
 
+/* The slot is free again. */
+static void client_reset(struct client *cl)
+{
+	if (cl->fd >= 0)
+		close(cl->fd);
+	cl->fd = -1;
+	free(cl->reply);
+	cl->reply = NULL;
+	listener_resume(cl->control);
+}
+
 static void client_drop(struct client *cl)
 {
 	if (cl->watch.fd < 0)
 		return;
 	close(client_steal(cl));
-	free(cl->reply);
-	cl->reply = NULL;
-	listener_resume(cl->control);
+	client_reset(cl);
 }
 
 static void client_write(struct client *cl)
@@ -128,10 +140,18 @@ static void client_reply(struct client *cl, struct json_object *answer)
 		client_drop(cl);
 }
 
+/* Only ASCII goes back: what a client sent, and is told of, need not be UTF-8, and JSON has to be. */
 static void client_reply_error(struct client *cl, const char *text)
 {
 	struct json_object *answer = json_object_new_object();
-	struct json_object *value = json_object_new_string(text);
+	struct json_object *value;
+	struct vhx_error ascii;
+	char *p;
+
+	vhx_error_set(&ascii, "%s", text);
+	for (p = ascii.text; *p; p++)
+		*p = *p & 0x80 ? '?' : *p;
+	value = json_object_new_string(ascii.text);
 
 	if (answer && value && !json_object_object_add(answer, "error", value)) {
 		client_reply(cl, answer);
@@ -171,7 +191,7 @@ static void command_take(struct client *cl, const struct vhx_control_command *co
 	ret = command->take(c->cfg.ctx, request, cl->watch.fd);
 	if (!ret) {
 		client_steal(cl);
-		listener_resume(c);
+		client_reset(cl);
 		return;
 	}
 	if (vhx_loop_fd_add(c->loop, &cl->watch))
@@ -194,27 +214,68 @@ static void command_run(struct client *cl, const struct vhx_control_command *com
 	command_fail(cl, command, ret);
 }
 
+/* True: the client is our own user, or root. */
+static bool client_may_change(const struct client *cl)
+{
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	return !getsockopt(cl->watch.fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) &&
+	       (!cred.uid || cred.uid == geteuid());
+}
+
+static int change_checked(struct client *cl, const struct vhx_control_command *command,
+			  struct vhx_control_request *req, struct json_object *into,
+			  struct vhx_error *err)
+{
+	if (client_may_change(cl))
+		return command->change(cl->control->cfg.ctx, req, into, err);
+	vhx_error_set(err, "only for the program's own user and root");
+	return -EPERM;
+}
+
+static void command_change(struct client *cl, const struct vhx_control_command *command,
+			   struct json_object *request)
+{
+	struct vhx_control_request req = { .object = request, .fd = cl->fd };
+	struct json_object *into = json_object_new_object();
+	struct vhx_error err;
+	int ret;
+
+	if (!into) {
+		command_fail(cl, command, -ENOMEM);
+		return;
+	}
+	ret = change_checked(cl, command, &req, into, &err);
+	cl->fd = req.fd;
+	if (!ret) {
+		client_reply(cl, into);
+		return;
+	}
+	json_object_put(into);
+	vhx_error_prefix(&err, "%s", command->name);
+	client_reply_error(cl, err.text);
+}
+
 /* @request: the object that the name came in, or NULL. */
 static void command_dispatch(struct client *cl, const char *name, struct json_object *request)
 {
 	const struct vhx_control_command *command = command_find(cl->control, name);
 	struct vhx_error text;
-	char echo[ECHO_MAX + 1];
-	size_t i;
 
 	if (command && command->take) {
 		command_take(cl, command, request);
+		return;
+	}
+	if (command && command->change) {
+		command_change(cl, command, request);
 		return;
 	}
 	if (command) {
 		command_run(cl, command);
 		return;
 	}
-	/* Only ASCII goes back: whatever this is, it need not be UTF-8, and JSON has to be. */
-	for (i = 0; i < ECHO_MAX && name[i]; i++)
-		echo[i] = name[i] & 0x80 ? '?' : name[i];
-	echo[i] = '\0';
-	vhx_error_set(&text, "unknown command '%s'", echo);
+	vhx_error_set(&text, "unknown command '%.*s'", ECHO_MAX, name);
 	client_reply_error(cl, text.text);
 }
 
@@ -261,7 +322,9 @@ static void request_run(struct client *cl, size_t len)
 	while (len && (line[len - 1] == '\r' || line[len - 1] == ' '))
 		len--;
 	line[len] = '\0';
-	if (memchr(line, '\0', len))
+	if (cl->fds_many)
+		client_reply_error(cl, "the request has more than one descriptor");
+	else if (memchr(line, '\0', len))
 		client_reply_error(cl, "the request has a NUL byte");
 	else if (!len)
 		client_reply_error(cl, "the request is empty");
@@ -287,11 +350,44 @@ static void request_advance(struct client *cl, size_t n)
 		client_drop(cl);
 }
 
+/* Keeps the first descriptor that a client sends, and closes all others. */
+static void client_take_fds(struct client *cl, struct msghdr *msg)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		size_t cnt = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < cnt; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+			if (cl->fd >= 0)
+				close(fd);
+			cl->fds_many |= cl->fd >= 0;
+			cl->fd = cl->fd >= 0 ? cl->fd : fd;
+		}
+	}
+	/* What did not fit was never ours; there was too much of it. */
+	cl->fds_many |= msg->msg_flags & MSG_CTRUNC;
+}
+
 static void client_read(struct client *cl)
 {
-	ssize_t n = recv(cl->watch.fd, cl->request + cl->request_len,
-			 sizeof(cl->request) - cl->request_len, MSG_DONTWAIT);
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec iov = { .iov_base = cl->request + cl->request_len,
+			     .iov_len = sizeof(cl->request) - cl->request_len };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
+			      .msg_controllen = sizeof(control) };
+	ssize_t n = recvmsg(cl->watch.fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
+	if (n >= 0)
+		client_take_fds(cl, &msg);
 	if (n >= 0)
 		request_advance(cl, (size_t)n);
 	else if (errno != EAGAIN && errno != EINTR)
@@ -336,6 +432,7 @@ static void client_start(struct client *cl, int fd)
 
 	cl->watch.fd = fd;
 	cl->watch.events = EPOLLIN;
+	cl->fds_many = false;
 	cl->request_len = 0;
 	cl->reply_len = 0;
 	cl->reply_off = 0;
@@ -394,6 +491,7 @@ static struct vhx_control_socket *control_new(struct vhx_loop *loop, const struc
 
 		cl->control = c;
 		cl->watch.fd = -1;
+		cl->fd = -1;
 		cl->watch.ready = client_ready;
 		cl->timer.expired = client_expired;
 	}

@@ -12,7 +12,7 @@ static int blk_new(const struct vhx_device_env *env, const struct vhx_device_spe
 {
 	struct vhx_blk_config cfg = {
 		.id = spec->id,
-		.path = spec->blk.fd < 0 ? spec->blk.file : NULL,
+		.path = spec->blk.file[0] ? spec->blk.file : NULL,
 		.fd = spec->blk.fd,
 		.readonly = spec->blk.readonly,
 		.direct = spec->blk.direct,
@@ -85,4 +85,19 @@ int vhx_device_new(const struct vhx_device_env *env, const struct vhx_device_spe
 	}
 	vhx_error_set(err, "%s: this build cannot serve devices of type %s", spec->id, type);
 	return -ENOTSUP;
+}
+
+int vhx_device_take_fd(struct vhx_device_spec *spec, int fd, struct vhx_error *err)
+{
+	bool wanted = !strcmp(vhx_device_spec_type(spec), "blk");
+
+	if (wanted && fd >= 0) {
+		spec->blk.fd = fd;
+		return 0;
+	}
+	if (!wanted && fd < 0)
+		return 0;
+	vhx_error_set(err, wanted ? "%s: its image has to come as a descriptor"
+				  : "%s: a descriptor came with it, which it has no use for", spec->id);
+	return -EINVAL;
 }

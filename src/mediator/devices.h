@@ -23,4 +23,10 @@ struct vhx_device_env {
 int vhx_device_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
 		   struct vhx_device **dev, struct vhx_error *err);
 
+/*
+ * For a device that is added to a program that opens nothing any more: @fd came with @spec, or -1, none did. The
+ * image of a disk is that and nothing else, whatever number the text names. 0, or -EINVAL with a text.
+ */
+int vhx_device_take_fd(struct vhx_device_spec *spec, int fd, struct vhx_error *err);
+
 #endif

@@ -4,6 +4,7 @@
 
 #include "util/unix_socket.h"
 
+#include <fcntl.h>
 #include <json-c/json.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -27,6 +29,7 @@ struct fixture {
 	struct vhx_control_socket *control;
 	struct vhx_control_config cfg;
 	unsigned int runs;
+	int kept; /* -1: none */
 	char answer[BIG_LEN + 4096];
 };
 
@@ -69,11 +72,38 @@ static int command_too_big(void *ctx, struct json_object *into)
 	return add_text(into, VHX_CONTROL_REPLY_MAX);
 }
 
+/* Says what it was given. With a descriptor named "keep" it keeps that one, open in f->kept. */
+static int command_set(void *ctx, struct vhx_control_request *req, struct json_object *into,
+		       struct vhx_error *err)
+{
+	const char *name, *value;
+	const struct vhx_control_argument rows[] = {
+		{ .name = "name", .value = &name },
+		{ .name = "value", .value = &value, .optional = true },
+	};
+	struct fixture *f = ctx;
+	int ret = vhx_control_arguments(req, rows, VHX_ARRAY_SIZE(rows), err);
+
+	if (ret)
+		return ret;
+	f->runs++;
+	if (!strcmp(name, "fail")) {
+		vhx_error_set(err, "no \xff %s", value ?: "");
+		return -EIO;
+	}
+	if (!strcmp(name, "keep")) {
+		f->kept = req->fd;
+		req->fd = -1;
+	}
+	return json_object_object_add(into, name, json_object_new_string(value ?: "none"));
+}
+
 static const struct vhx_control_command commands[] = {
-	{ "stats", command_stats },
-	{ "broken", command_broken },
-	{ "big", command_big },
-	{ "too-big", command_too_big },
+	{ .name = "stats", .run = command_stats },
+	{ .name = "broken", .run = command_broken },
+	{ .name = "big", .run = command_big },
+	{ .name = "too-big", .run = command_too_big },
+	{ .name = "set", .change = command_set },
 };
 
 static void control_start(struct fixture *f)
@@ -87,6 +117,7 @@ static int setup(void **state)
 
 	if (!f || vhx_loop_new(0, &f->loop))
 		return -1;
+	f->kept = -1;
 	strcpy(f->dir, "/tmp/vhx-test-XXXXXX");
 	if (!mkdtemp(f->dir))
 		return -1;
@@ -364,6 +395,171 @@ static void test_full_table_does_not_spin(void **state)
 		close(fds[i]);
 }
 
+static void test_arguments_are_the_ones_that_it_takes(void **state)
+{
+	static const struct {
+		const char *request, *answer;
+	} cases[] = {
+		{ "{\"command\":\"set\",\"name\":\"a\",\"value\":\"b c\"}\n", "{\"a\":\"b c\"}\n" },
+		{ "{\"name\":\"a\",\"command\":\"set\"}\n", "{\"a\":\"none\"}\n" },
+		{ "set\n", "{\"error\":\"set: argument 'name' is missing\"}\n" },
+		{ "{\"command\":\"set\",\"value\":\"b\"}\n",
+		  "{\"error\":\"set: argument 'name' is missing\"}\n" },
+		{ "{\"command\":\"set\",\"name\":\"\"}\n",
+		  "{\"error\":\"set: argument 'name' is no text\"}\n" },
+		{ "{\"command\":\"set\",\"name\":7}\n",
+		  "{\"error\":\"set: argument 'name' is no text\"}\n" },
+		{ "{\"command\":\"set\",\"name\":null}\n",
+		  "{\"error\":\"set: argument 'name' is no text\"}\n" },
+		{ "{\"command\":\"set\",\"name\":\"a\\u0000b\"}\n",
+		  "{\"error\":\"set: argument 'name' is no text\"}\n" },
+		{ "{\"command\":\"set\",\"name\":\"a\",\"wibble\":\"b\"}\n",
+		  "{\"error\":\"set: there is an argument that it does not take\"}\n" },
+		{ "{\"command\":\"set\",\"name\":\"fail\",\"value\":\"\xc3\x28\x1b\"}\n",
+		  "{\"error\":\"set: no ? ?(?\"}\n" },
+	};
+	struct fixture *f = *state;
+	size_t i;
+
+	for (i = 0; i < VHX_ARRAY_SIZE(cases); i++)
+		assert_string_equal(ask(f, cases[i].request), cases[i].answer);
+	assert_int_equal(f->runs, 3);
+}
+
+/* As client_send(), with @cnt descriptors that are all @passed. */
+static void client_send_fds(int fd, const char *text, int passed, unsigned int cnt)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(8 * sizeof(int))];
+	} control = { .bytes = { 0 } };
+	struct iovec iov = { .iov_base = (char *)text, .iov_len = strlen(text) };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
+			      .msg_controllen = CMSG_SPACE(cnt * sizeof(int)) };
+	unsigned int i;
+
+	control.header.cmsg_level = SOL_SOCKET;
+	control.header.cmsg_type = SCM_RIGHTS;
+	control.header.cmsg_len = CMSG_LEN(cnt * sizeof(int));
+	for (i = 0; i < cnt; i++)
+		memcpy(CMSG_DATA(&control.header) + i * sizeof(int), &passed, sizeof(int));
+	assert_int_equal(sendmsg(fd, &msg, MSG_NOSIGNAL), (ssize_t)iov.iov_len);
+}
+
+/* What was sent @cnt times was closed @cnt times: only then is a pipe at its end. */
+static void check_fds(struct fixture *f, const char *request, unsigned int cnt, const char *answer,
+		      bool kept)
+{
+	int fd = client_open(f), pipe_fds[2];
+	char byte;
+
+	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK), 0);
+	client_send_fds(fd, request, pipe_fds[1], cnt);
+	client_drain(f, fd);
+	assert_string_equal(f->answer, answer);
+	close(pipe_fds[1]);
+	if (kept) {
+		assert_true(f->kept >= 0);
+		assert_int_equal(fcntl(f->kept, F_GETFD), FD_CLOEXEC);
+		assert_int_equal(read(pipe_fds[0], &byte, 1), -1);
+		close(f->kept);
+		f->kept = -1;
+	}
+	assert_int_equal(f->kept, -1);
+	assert_int_equal(read(pipe_fds[0], &byte, 1), 0);
+	close(pipe_fds[0]);
+}
+
+static void test_one_descriptor_goes_to_the_command_all_others_are_closed(void **state)
+{
+	static const char many[] = "{\"error\":\"the request has more than one descriptor\"}\n";
+	static const char keep[] = "{\"command\":\"set\",\"name\":\"keep\"}\n";
+
+	check_fds(*state, keep, 1, "{\"keep\":\"none\"}\n", true);
+	check_fds(*state, keep, 2, many, false);
+	check_fds(*state, keep, 8, many, false);
+	check_fds(*state, "{\"command\":\"set\",\"name\":\"a\"}\n", 1, "{\"a\":\"none\"}\n", false);
+	check_fds(*state, "{\"command\":\"set\"}\n", 1,
+		  "{\"error\":\"set: argument 'name' is missing\"}\n", false);
+	check_fds(*state, "stats\n", 1, "{\"runs\":3}\n", false);
+	check_fds(*state, "wibble\n", 1, "{\"error\":\"unknown command 'wibble'\"}\n", false);
+}
+
+static void test_descriptors_one_by_one_are_too_many(void **state)
+{
+	struct fixture *f = *state;
+	int fd = client_open(f);
+
+	client_send_fds(fd, "sta", fd, 1);
+	vhx_loop_once(f->loop, 0);
+	vhx_loop_once(f->loop, 0);
+	client_send_fds(fd, "ts\n", fd, 1);
+	client_drain(f, fd);
+	assert_string_equal(f->answer,
+			    "{\"error\":\"the request has more than one descriptor\"}\n");
+	assert_int_equal(f->runs, 0);
+}
+
+static void test_slot_forgets_the_descriptor_of_who_had_it(void **state)
+{
+	struct fixture *f = *state;
+	int fd = client_open(f);
+
+	client_send_fds(fd, "sta", fd, 2);
+	vhx_loop_once(f->loop, 0);
+	vhx_loop_once(f->loop, 0);
+	close(fd);
+	assert_string_equal(ask(f, "{\"command\":\"set\",\"name\":\"keep\"}\n"),
+			    "{\"keep\":\"none\"}\n");
+	assert_int_equal(f->kept, -1);
+}
+
+/* Runs as a user whom the policy lets in, but who is neither the program's nor root. */
+static void stranger_ask(const char *path, const char *request, char *answer, size_t size)
+{
+	int fd;
+	ssize_t n;
+
+	if (setgid(65534) || setuid(65534))
+		_exit(2);
+	fd = vhx_unix_connect(path, SOCK_STREAM, NULL);
+	if (fd < 0 || send(fd, request, strlen(request), MSG_NOSIGNAL) < 0)
+		_exit(3);
+	fcntl(fd, F_SETFL, 0);
+	n = recv(fd, answer, size - 1, MSG_WAITALL);
+	_exit(n > 0 && !strncmp(answer, "{\"error\":\"set: only for ", 24) ? 0 : 4);
+}
+
+static void test_who_may_only_look_changes_nothing(void **state)
+{
+	static const struct vhx_unix_policy open_policy = {
+		.mode = 0666, .group = VHX_UNIX_GROUP_NONE, .uids = { 65534 }, .uids_cnt = 1
+	};
+	struct fixture *f = *state;
+	char answer[256] = "";
+	int status;
+	pid_t pid;
+
+	if (getuid())
+		skip();
+	vhx_control_close(f->control);
+	f->control = NULL;
+	f->cfg.policy = &open_policy;
+	control_start(f);
+	assert_int_equal(chmod(f->dir, 0711), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid)
+		stranger_ask(f->path, "{\"command\":\"set\",\"name\":\"a\"}\n", answer,
+			     sizeof(answer));
+	while (!waitpid(pid, &status, WNOHANG))
+		vhx_loop_once(f->loop, 1);
+	assert_int_equal(status, 0);
+	assert_int_equal(f->runs, 0);
+}
+
 static void test_closed_with_clients_in_every_state(void **state)
 {
 	struct fixture *f = *state;
@@ -420,6 +616,11 @@ int main(void)
 		TEST(test_client_that_hangs_up_frees_its_slot),
 		TEST(test_ninth_client_waits_for_a_slot),
 		TEST(test_full_table_does_not_spin),
+		TEST(test_arguments_are_the_ones_that_it_takes),
+		TEST(test_one_descriptor_goes_to_the_command_all_others_are_closed),
+		TEST(test_descriptors_one_by_one_are_too_many),
+		TEST(test_slot_forgets_the_descriptor_of_who_had_it),
+		TEST(test_who_may_only_look_changes_nothing),
 		TEST(test_closed_with_clients_in_every_state),
 		TEST(test_socket_is_the_owners_only),
 		TEST(test_live_socket_is_not_taken),

@@ -63,6 +63,28 @@ static pid_t spawn(char *const argv[], int out, int err)
 	_exit(127);
 }
 
+/* What came with the request, or -1. */
+static int passed;
+
+static ssize_t request_take(int fd)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec iov = { .iov_base = request, .iov_len = sizeof(request) - 1 };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
+			      .msg_controllen = sizeof(control) };
+	ssize_t n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
+
+	passed = -1;
+	if (CMSG_FIRSTHDR(&msg))
+		memcpy(&passed, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(passed));
+	return n;
+}
+
 /* Takes one client's request, and sends @len bytes, as far as the client wants them. */
 static void answer_once(const char *answer, size_t len)
 {
@@ -75,7 +97,7 @@ static void answer_once(const char *answer, size_t len)
 	fd = vhx_unix_accept(listener.fd);
 	assert_true(fd >= 0);
 	fcntl(fd, F_SETFL, 0);
-	n = recv(fd, request, sizeof(request) - 1, 0);
+	n = request_take(fd);
 	assert_true(n > 0);
 	request[n] = '\0';
 	while (off < len && (n = send(fd, answer + off, len - off, MSG_NOSIGNAL)) > 0)
@@ -83,10 +105,9 @@ static void answer_once(const char *answer, size_t len)
 	close(fd);
 }
 
-/* Runs `vhxctl stats PATH [option]`; returns its exit code. */
-static int run(const char *option, const char *answer, size_t len)
+/* Runs vhxctl; returns its exit code. */
+static int run_argv(char *const argv[], const char *answer, size_t len)
 {
-	char *argv[] = { (char *)"vhxctl", (char *)"stats", path, (char *)option, NULL };
 	int out[2], err[2], status = -1;
 	pid_t pid;
 
@@ -101,6 +122,22 @@ static int run(const char *option, const char *answer, size_t len)
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));
 	return WEXITSTATUS(status);
+}
+
+/* `vhxctl stats PATH [option]` */
+static int run(const char *option, const char *answer, size_t len)
+{
+	char *argv[] = { (char *)"vhxctl", (char *)"stats", path, (char *)option, NULL };
+
+	return run_argv(argv, answer, len);
+}
+
+/* `vhxctl device VERB PATH ARGUMENT`; @answer NULL: it does not get as far as asking. */
+static int change(const char *verb, const char *argument, const char *answer)
+{
+	char *argv[] = { (char *)"vhxctl", (char *)"device", (char *)verb, path, (char *)argument, NULL };
+
+	return run_argv(argv, answer, answer ? strlen(answer) : 0);
 }
 
 static void check_complaint(const char *expected)
@@ -182,6 +219,62 @@ static void test_nobody_there(void **state)
 	check_complaint("No such file or directory");
 }
 
+static void test_device_add_sends_the_image(void **state)
+{
+	char image[128], spec[192], expected[256];
+	struct stat st, sent;
+	int fd;
+
+	snprintf(image, sizeof(image), "%s/d.img", dir);
+	fd = open(image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	snprintf(spec, sizeof(spec), "blk,id=a,file=%s", image);
+	snprintf(expected, sizeof(expected), "{\"command\":\"device-add\",\"spec\":\"%s\"}\n", spec);
+	assert_int_equal(change("add", spec, "{}\n"), 0);
+	assert_string_equal(request, expected);
+	assert_string_equal(complaint, "");
+	assert_int_equal(fstat(fd, &st) | fstat(passed, &sent), 0);
+	assert_int_equal(sent.st_ino, st.st_ino);
+	assert_int_equal(fcntl(passed, F_GETFL) & O_ACCMODE, O_RDWR);
+	close(passed);
+	strcat(spec, ",readonly");
+	assert_int_equal(change("add", spec, "{}\n"), 0);
+	assert_int_equal(fcntl(passed, F_GETFL) & O_ACCMODE, O_RDONLY);
+	close(passed);
+	close(fd);
+	unlink(image);
+}
+
+static void test_device_without_an_image_sends_none(void **state)
+{
+	assert_int_equal(change("add", "rng", "{}\n"), 0);
+	assert_string_equal(request, "{\"command\":\"device-add\",\"spec\":\"rng\"}\n");
+	assert_int_equal(passed, -1);
+}
+
+static void test_device_remove(void **state)
+{
+	assert_int_equal(change("remove", "a\"b", "{}\n"), 0);
+	assert_string_equal(request, "{\"command\":\"device-remove\",\"id\":\"a\\\"b\"}\n");
+	assert_int_equal(change("remove", "a", "{\"error\":\"no\\nsuch\"}\n"), 1);
+	check_complaint("no?such");
+}
+
+static void test_device_spec_that_is_none_is_not_sent(void **state)
+{
+	assert_int_equal(change("add", "wibble", NULL), 1);
+	assert_non_null(strstr(complaint, "wibble"));
+	assert_int_equal(change("add", "blk,file=/nonexistent/x", NULL), 1);
+	assert_string_equal(complaint, "vhxctl: /nonexistent/x: No such file or directory\n");
+}
+
+static void test_command_lines_that_are_none(void **state)
+{
+	assert_int_equal(change("add", NULL, NULL), 2);
+	assert_int_equal(change("wibble", "a", NULL), 2);
+	assert_string_equal(complaint, "vhxctl: unknown command 'device wibble'; --help lists them\n");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(int argc, char **argv)
@@ -193,6 +286,11 @@ int main(int argc, char **argv)
 		TEST(test_answers_that_are_none),
 		TEST(test_hang_up_without_an_answer),
 		TEST(test_endless_answer),
+		TEST(test_device_add_sends_the_image),
+		TEST(test_device_without_an_image_sends_none),
+		TEST(test_device_remove),
+		TEST(test_device_spec_that_is_none_is_not_sent),
+		TEST(test_command_lines_that_are_none),
 		TEST(test_nobody_there),
 	};
 
