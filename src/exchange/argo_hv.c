@@ -42,7 +42,7 @@ struct ring {
 	uint16_t partner;
 	uint32_t len;
 	uint32_t tx_ptr; /* the one that counts */
-	struct vhx_argo_ring *mem;
+	struct argo_ring *mem;
 	struct waiter waiters[VHX_ARGO_WAITERS_MAX];
 	uint32_t waiter_cnt;
 };
@@ -52,6 +52,8 @@ struct domain {
 	bool uses_argo;
 	uint16_t domid;
 	int event_fd;
+	int listeners[VHX_ARGO_LISTENERS_MAX];
+	uint32_t listener_cnt;
 	struct vhx_list rings;
 	uint32_t ring_cnt;
 };
@@ -59,7 +61,7 @@ struct domain {
 struct vhx_argo_hv {
 	pthread_mutex_t lock;
 	uint32_t refs;
-	struct vhx_argo_config config;
+	struct vhx_argo_hv_config config;
 	struct domain domains[VHX_ARGO_DOMAINS_MAX];
 };
 
@@ -115,9 +117,10 @@ static bool ring_accepts(const struct ring *r, uint32_t len)
 static uint32_t ring_copy_in(struct ring *r, uint32_t at, const void *src, uint32_t len)
 {
 	uint32_t first = (uint32_t)vhx_min_u64(len, r->len - at);
+	uint8_t *data = (uint8_t *)(r->mem + 1);
 
-	memcpy(r->mem->data + at, src, first);
-	memcpy(r->mem->data, (const uint8_t *)src + first, len - first);
+	memcpy(data + at, src, first);
+	memcpy(data, (const uint8_t *)src + first, len - first);
 	return (at + len) % r->len;
 }
 
@@ -161,13 +164,21 @@ static struct domain *domain_find(struct vhx_argo_hv *hv, uint16_t domid)
 	return NULL;
 }
 
-/* VIRQ_ARGO. Coalesces; a full counter is pending anyway. */
-static void domain_signal(struct domain *d)
+/* Coalesces; a full counter is pending anyway. */
+static void event_raise(int fd)
 {
 	uint64_t one = 1;
-	ssize_t ret = write(d->event_fd, &one, sizeof(one));
+	ssize_t ret = write(fd, &one, sizeof(one));
 
 	(void)ret;
+}
+
+/* VIRQ_ARGO. */
+static void domain_signal(struct domain *d)
+{
+	event_raise(d->event_fd);
+	for (uint32_t i = 0; i < d->listener_cnt; i++)
+		event_raise(d->listeners[i]);
 }
 
 static struct ring *domain_ring(struct domain *d, uint32_t port, uint16_t partner)
@@ -188,7 +199,7 @@ static struct ring *domain_ring_for(struct domain *d, uint32_t port, uint16_t sr
 {
 	struct ring *r = domain_ring(d, port, src);
 
-	return r ? r : domain_ring(d, port, VHX_ARGO_DOMID_ANY);
+	return r ? r : domain_ring(d, port, ARGO_DOMID_ANY);
 }
 
 static void ring_drop(struct domain *owner, struct ring *r)
@@ -272,6 +283,47 @@ unlock:
 	return err;
 }
 
+int vhx_argo_domain_listen(struct vhx_argo_hv *hv, uint16_t domid)
+{
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	struct domain *d;
+	bool added = false;
+
+	if (fd < 0)
+		return -errno;
+	pthread_mutex_lock(&hv->lock);
+	d = domain_find(hv, domid);
+	if (d && d->listener_cnt < VHX_ARGO_LISTENERS_MAX) {
+		d->listeners[d->listener_cnt++] = fd;
+		added = true;
+	}
+	pthread_mutex_unlock(&hv->lock);
+	if (added)
+		return fd;
+	close(fd);
+	return -ENOSPC;
+}
+
+static void listener_remove(struct domain *d, int fd)
+{
+	for (uint32_t i = 0; i < d->listener_cnt; i++) {
+		if (d->listeners[i] == fd)
+			d->listeners[i] = d->listeners[--d->listener_cnt];
+	}
+}
+
+void vhx_argo_domain_unlisten(struct vhx_argo_hv *hv, uint16_t domid, int fd)
+{
+	struct domain *d;
+
+	pthread_mutex_lock(&hv->lock);
+	d = domain_find(hv, domid);
+	if (d)
+		listener_remove(d, fd);
+	pthread_mutex_unlock(&hv->lock);
+	close(fd);
+}
+
 void vhx_argo_domain_destroy(struct vhx_argo_hv *hv, uint16_t domid)
 {
 	struct domain *d;
@@ -290,7 +342,7 @@ void vhx_argo_domain_destroy(struct vhx_argo_hv *hv, uint16_t domid)
 
 /* ---- the host ---- */
 
-struct vhx_argo_hv *vhx_argo_hv_new(const struct vhx_argo_config *config)
+struct vhx_argo_hv *vhx_argo_hv_new(const struct vhx_argo_hv_config *config)
 {
 	struct vhx_argo_hv *hv = calloc(1, sizeof(*hv));
 
@@ -344,24 +396,24 @@ struct call {
 
 static uint32_t pages_for(uint32_t len)
 {
-	return (uint32_t)((len + sizeof(struct vhx_argo_ring) + VHX_ARGO_PAGE - 1) / VHX_ARGO_PAGE);
+	return (uint32_t)((len + sizeof(struct argo_ring) + ARGO_PAGE_SIZE - 1) / ARGO_PAGE_SIZE);
 }
 
 static bool ring_len_valid(uint32_t len)
 {
-	return len >= VHX_ARGO_RING_LEN_MIN && len <= VHX_ARGO_RING_LEN_MAX && len % SLOT == 0;
+	return len >= ARGO_RING_LEN_MIN && len <= VHX_ARGO_RING_LEN_MAX && len % SLOT == 0;
 }
 
 /* The arguments of a registration, without regard to who is there. */
 static int register_check(const struct call *c)
 {
-	const struct vhx_argo_register_ring *reg = c->arg1;
+	const struct argo_register_ring *reg = c->arg1;
 
-	if (c->arg3 > VHX_ARGO_PAGES_MAX)
+	if (c->arg3 > ARGO_PAGES_MAX)
 		return -EINVAL;
 	if (!c->arg2)
 		return -EFAULT;
-	if (c->arg4 & ~VHX_ARGO_FAIL_EXIST)
+	if (c->arg4 & ~ARGO_REGISTER_FAIL_EXIST)
 		return -EINVAL;
 	if (!reg)
 		return -EFAULT;
@@ -374,7 +426,7 @@ static int register_check_partner(const struct call *c, uint16_t partner)
 {
 	struct domain *d = NULL;
 
-	if (partner == VHX_ARGO_DOMID_ANY) {
+	if (partner == ARGO_DOMID_ANY) {
 		if (!c->hv->config.mac_permissive)
 			return -EPERM;
 	} else {
@@ -388,7 +440,7 @@ static int register_check_partner(const struct call *c, uint16_t partner)
 }
 
 /* Keeps the tx_ptr that the guest shows if it can be right, else starts where the guest reads. */
-static void ring_place(struct ring *r, struct vhx_argo_ring *mem)
+static void ring_place(struct ring *r, struct argo_ring *mem)
 {
 	uint32_t tx = vhx_load_relaxed(&mem->tx_ptr);
 
@@ -399,7 +451,7 @@ static void ring_place(struct ring *r, struct vhx_argo_ring *mem)
 
 static int64_t op_register(struct call *c)
 {
-	const struct vhx_argo_register_ring *reg = c->arg1;
+	const struct argo_register_ring *reg = c->arg1;
 	struct domain *d = c->caller;
 	struct ring *r;
 	int err = register_check(c);
@@ -408,11 +460,11 @@ static int64_t op_register(struct call *c)
 		err = register_check_partner(c, reg->partner);
 	if (err)
 		return err;
-	if (d->ring_cnt >= VHX_ARGO_RINGS_MAX)
+	if (d->ring_cnt >= ARGO_RINGS_MAX)
 		return -ENOSPC;
 	r = domain_ring(d, reg->port, reg->partner);
 	if (r) {
-		if ((c->arg4 & VHX_ARGO_FAIL_EXIST) || r->len != reg->len)
+		if ((c->arg4 & ARGO_REGISTER_FAIL_EXIST) || r->len != reg->len)
 			return -EEXIST;
 		/* The count goes up for a ring that was there before: what the real one does. */
 		d->ring_cnt++;
@@ -434,7 +486,7 @@ static int64_t op_register(struct call *c)
 
 static int64_t op_unregister(struct call *c)
 {
-	const struct vhx_argo_unregister_ring *unreg = c->arg1;
+	const struct argo_unregister_ring *unreg = c->arg1;
 	struct ring *r;
 
 	if (c->arg2 || c->arg3 || c->arg4)
@@ -454,17 +506,17 @@ static int64_t op_unregister(struct call *c)
 
 static int sendv_check(const struct call *c)
 {
-	const struct vhx_argo_send_addr *addr = c->arg1;
+	const struct argo_send_addr *addr = c->arg1;
 
 	if (!addr)
 		return -EFAULT;
-	if (c->arg3 > VHX_ARGO_IOV_MAX)
+	if (c->arg3 > ARGO_IOVS_MAX)
 		return -EINVAL;
 	if (c->arg3 && !c->arg2)
 		return -EFAULT;
 	if (addr->src.pad || addr->dst.pad)
 		return -EINVAL;
-	if (addr->src.domid != VHX_ARGO_DOMID_ANY && addr->src.domid != c->caller->domid)
+	if (addr->src.domid != ARGO_DOMID_ANY && addr->src.domid != c->caller->domid)
 		return -EPERM;
 	return 0;
 }
@@ -472,7 +524,7 @@ static int sendv_check(const struct call *c)
 /* Where the message goes, by *@dst and *@ring. */
 static int sendv_find(const struct call *c, struct domain **dst, struct ring **ring)
 {
-	const struct vhx_argo_send_addr *addr = c->arg1;
+	const struct argo_send_addr *addr = c->arg1;
 	int err;
 
 	*dst = domain_find(c->hv, addr->dst.domid);
@@ -516,12 +568,12 @@ static bool sendv_readable(const struct vhx_argo_iov *iov, uint32_t cnt)
 /* All bytes first, then tx_ptr: a message is there whole or not at all. */
 static void sendv_copy(const struct call *c, struct ring *r, uint32_t total)
 {
-	const struct vhx_argo_send_addr *addr = c->arg1;
+	const struct argo_send_addr *addr = c->arg1;
 	const struct vhx_argo_iov *iov = c->arg2;
-	struct vhx_argo_message_header header = {
+	struct argo_message header = {
 		.len = total + SLOT,
-		.source = { .port = addr->src.port, .domid = c->caller->domid },
-		.message_type = c->arg4,
+		.src = { .port = addr->src.port, .domid = c->caller->domid },
+		.type = c->arg4,
 	};
 	uint32_t at = ring_copy_in(r, r->tx_ptr, &header, sizeof(header));
 
@@ -584,22 +636,22 @@ static void notify_ring(struct vhx_argo_hv *hv, struct ring *r)
 	}
 }
 
-static void notify_room(struct call *c, struct ring *r, struct vhx_argo_ring_data_ent *ent)
+static void notify_room(struct call *c, struct ring *r, struct argo_ring_data_ent *ent)
 {
 	struct waiter *w = ring_waiter(r, c->caller->domid);
 
-	if (ent->space_required > ring_message_max(r)) {
-		ent->flags |= VHX_ARGO_EMSGSIZE;
-	} else if (ring_space(r) >= ent->space_required) {
-		ent->flags |= VHX_ARGO_SUFFICIENT;
+	if (ent->space > ring_message_max(r)) {
+		ent->flags |= ARGO_RING_EMSGSIZE;
+	} else if (ring_space(r) >= ent->space) {
+		ent->flags |= ARGO_RING_SUFFICIENT;
 		if (w)
 			ring_waiter_remove(r, w);
-	} else if (ring_wait(r, c->caller->domid, ent->space_required)) {
-		ent->flags |= VHX_ARGO_EBUSY;
+	} else if (ring_wait(r, c->caller->domid, ent->space)) {
+		ent->flags |= ARGO_RING_EBUSY;
 	}
 }
 
-static int notify_entry(struct call *c, struct vhx_argo_ring_data_ent *ent)
+static int notify_entry(struct call *c, struct argo_ring_data_ent *ent)
 {
 	struct domain *d = domain_find(c->hv, ent->ring.domid);
 	struct ring *r;
@@ -616,12 +668,12 @@ static int notify_entry(struct call *c, struct vhx_argo_ring_data_ent *ent)
 	r = domain_ring_for(d, ent->ring.port, c->caller->domid);
 	if (!r)
 		return 0;
-	ent->flags = VHX_ARGO_EXISTS;
-	if (r->partner == VHX_ARGO_DOMID_ANY)
-		ent->flags |= VHX_ARGO_SHARED;
+	ent->flags = ARGO_RING_EXISTS;
+	if (r->partner == ARGO_DOMID_ANY)
+		ent->flags |= ARGO_RING_SHARED;
 	if (ring_rx_ptr(r) == r->tx_ptr)
-		ent->flags |= VHX_ARGO_EMPTY;
-	ent->max_message_size = ring_message_max(r);
+		ent->flags |= ARGO_RING_EMPTY;
+	ent->max_message = ring_message_max(r);
 	notify_room(c, r, ent);
 	return 0;
 }
@@ -638,7 +690,7 @@ static int64_t op_notify(struct call *c)
 		notify_ring(c->hv, vhx_list_entry(pos, struct ring, node));
 	if (!ask)
 		return 0;
-	if (ask->nent > VHX_ARGO_NOTIFY_MAX)
+	if (ask->nent > ARGO_NOTIFY_MAX)
 		return -EACCES;
 	if (ask->nent && !ask->data)
 		return -EFAULT;
@@ -648,10 +700,10 @@ static int64_t op_notify(struct call *c)
 }
 
 static int64_t (*const operations[])(struct call *c) = {
-	[VHX_ARGO_REGISTER_RING] = op_register,
-	[VHX_ARGO_UNREGISTER_RING] = op_unregister,
-	[VHX_ARGO_SENDV] = op_sendv,
-	[VHX_ARGO_NOTIFY] = op_notify,
+	[ARGO_OP_REGISTER_RING] = op_register,
+	[ARGO_OP_UNREGISTER_RING] = op_unregister,
+	[ARGO_OP_SENDV] = op_sendv,
+	[ARGO_OP_NOTIFY] = op_notify,
 };
 
 int64_t vhx_argo_op(struct vhx_argo_hv *hv, uint16_t caller, unsigned int cmd, void *arg1,
@@ -670,8 +722,8 @@ int64_t vhx_argo_op(struct vhx_argo_hv *hv, uint16_t caller, unsigned int cmd, v
 	c.arg4 = (uint32_t)arg4;
 	pthread_mutex_lock(&hv->lock);
 	c.caller = domain_find(hv, caller);
-	assert(c.caller);
-	ret = operations[cmd](&c);
+	/* A domain that ended makes no calls; what runs on in this process for it gets an error. */
+	ret = c.caller ? operations[cmd](&c) : -ENODEV;
 	pthread_mutex_unlock(&hv->lock);
 	return ret;
 }

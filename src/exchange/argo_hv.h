@@ -13,104 +13,31 @@
 #ifndef VHX_EXCHANGE_ARGO_HV_H
 #define VHX_EXCHANGE_ARGO_HV_H
 
+#include <vhx/argo.h>
+
 #include "util/base.h"
 
-#define VHX_ARGO_DOMID_ANY 0x7ff4u
-#define VHX_ARGO_RING_LEN_MIN 48u
 #define VHX_ARGO_RING_LEN_MAX 0x1000000u /* also the bound of 4096 pages, header included */
-#define VHX_ARGO_PAGE 4096u
-#define VHX_ARGO_PAGES_MAX 4096u
-#define VHX_ARGO_IOV_MAX 8u
 #define VHX_ARGO_MESSAGE_MAX (VHX_ARGO_RING_LEN_MAX - 32u)
-#define VHX_ARGO_RINGS_MAX 128u /* per domain */
 #define VHX_ARGO_WAITERS_MAX 32u /* per ring */
-#define VHX_ARGO_NOTIFY_MAX 256u /* entries of one notify call */
 #define VHX_ARGO_DOMAINS_MAX 64u /* of this model; more than the waiters that a ring takes */
-#define VHX_ARGO_FAIL_EXIST 0x1u
+#define VHX_ARGO_LISTENERS_MAX 64u /* further events of a domain */
 
-enum vhx_argo_cmd {
-	VHX_ARGO_REGISTER_RING = 1,
-	VHX_ARGO_UNREGISTER_RING = 2,
-	VHX_ARGO_SENDV = 3,
-	VHX_ARGO_NOTIFY = 4,
-};
-
-enum vhx_argo_ring_data_flags {
-	VHX_ARGO_EXISTS = 1,
-	VHX_ARGO_SHARED = 2,
-	VHX_ARGO_EMPTY = 4,
-	VHX_ARGO_SUFFICIENT = 8,
-	VHX_ARGO_EMSGSIZE = 16,
-	VHX_ARGO_EBUSY = 32,
-};
-
+/* As struct argo_iov, with a pointer of this process. */
 struct vhx_argo_iov {
 	const void *base;
 	uint32_t len;
 	uint32_t pad;
 };
 
-struct vhx_argo_addr {
-	uint32_t port;
-	uint16_t domid;
-	uint16_t pad;
-};
-
-struct vhx_argo_send_addr {
-	struct vhx_argo_addr src, dst;
-};
-
-/* At the start of a ring's pages. */
-struct vhx_argo_ring {
-	uint32_t rx_ptr; /* written by the owner */
-	uint32_t tx_ptr; /* written by the hypervisor */
-	uint8_t reserved[56];
-	uint8_t data[];
-};
-
-struct vhx_argo_register_ring {
-	uint32_t port;
-	uint16_t partner;
-	uint16_t pad;
-	uint32_t len;
-};
-
-struct vhx_argo_unregister_ring {
-	uint32_t port;
-	uint16_t partner;
-	uint16_t pad;
-};
-
-struct vhx_argo_ring_data_ent {
-	struct vhx_argo_addr ring;
-	uint16_t flags; /* out */
-	uint16_t pad;
-	uint32_t space_required;
-	uint32_t max_message_size; /* out */
-};
-
 struct vhx_argo_ring_data {
 	uint32_t nent;
 	uint32_t pad;
-	struct vhx_argo_ring_data_ent
-		*data; /* the entries follow the header in the real interface */
+	struct argo_ring_data_ent *data; /* the entries follow the header in the real interface */
 };
-
-struct vhx_argo_message_header {
-	uint32_t len; /* payload + 16, not rounded */
-	struct vhx_argo_addr source;
-	uint32_t message_type;
-};
-
-_Static_assert(sizeof(struct vhx_argo_addr) == 8, "argo layout");
-_Static_assert(sizeof(struct vhx_argo_ring) == 64, "argo layout");
-_Static_assert(sizeof(struct vhx_argo_register_ring) == 12, "argo layout");
-_Static_assert(sizeof(struct vhx_argo_unregister_ring) == 8, "argo layout");
-_Static_assert(sizeof(struct vhx_argo_ring_data_ent) == 20, "argo layout");
-_Static_assert(sizeof(struct vhx_argo_message_header) == 16, "argo layout");
 
 /* How the host was started. */
-struct vhx_argo_config {
+struct vhx_argo_hv_config {
 	bool enabled; /* argo=1 */
 	bool mac_permissive; /* wildcard rings allowed */
 	/* The access control hook for (sender, receiver), NULL: all is allowed. 0 or -errno. */
@@ -120,7 +47,7 @@ struct vhx_argo_config {
 struct vhx_argo_hv;
 
 /* A host without domains, one reference to it held. NULL: no memory. */
-struct vhx_argo_hv *vhx_argo_hv_new(const struct vhx_argo_config *config);
+struct vhx_argo_hv *vhx_argo_hv_new(const struct vhx_argo_hv_config *config);
 struct vhx_argo_hv *vhx_argo_hv_ref(struct vhx_argo_hv *hv);
 /* The last one frees it, and the domains that are left. May be NULL. */
 void vhx_argo_hv_unref(struct vhx_argo_hv *hv);
@@ -130,6 +57,14 @@ void vhx_argo_hv_unref(struct vhx_argo_hv *hv);
  * valid until its destruction. 0, -EEXIST, -ENOSPC, -EMFILE.
  */
 int vhx_argo_domain_create(struct vhx_argo_hv *hv, uint16_t domid, bool uses_argo, int *event_fd);
+
+/*
+ * A further descriptor, the caller's, that becomes readable with each event of an existing domain: what a kernel does
+ * for the programs that it tells. It, or -EMFILE, -ENOSPC.
+ */
+int vhx_argo_domain_listen(struct vhx_argo_hv *hv, uint16_t domid);
+/* No more: closes @fd, whether or not the domain still exists. */
+void vhx_argo_domain_unlisten(struct vhx_argo_hv *hv, uint16_t domid, int fd);
 
 /* Ends the domain, its rings, its waits, and without a word the rings that others hold for it. */
 void vhx_argo_domain_destroy(struct vhx_argo_hv *hv, uint16_t domid);

@@ -1,408 +1,250 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Provider `argo-model`: a port on Argo's four operations.
+ * Endpoints on the model hypervisor: what hmx_argo is to a program, here as function calls.
  *
- * Objects. Two domains on one model host, each with one ring that only the other may send to. A port owns
- * its domain, its ring memory and a reference to the host; nothing else is shared, so each end may
- * live in a thread of its own.
- *
- * States. READY from the start; GONE when a send is answered with ESRCH or ECONNREFUSED, for that is the only
- * way in which Argo tells of a death, or when the ring holds what the hypervisor would never write.
- *
- * Room. A refused sender is recorded by the hypervisor and woken only by the ring owner's notify. Notifying after
- * each drain would cost a hypercall per pass. It is not needed as long as the ring cannot have refused anything:
- * a send fails only if the ring holds more than `mark`, what it holds at most when the largest message still
- * fits. So when rx_ptr moves, with a full fence between its store and the load of tx_ptr, a notify follows if
- * what the *old* rx_ptr left in the ring is beyond the mark. As long as that rx_ptr stands, every sender that
- * waits has seen at least so much. The hypervisor has the partner of the fence, between tx_ptr and rx_ptr.
- *
- * The hypervisor alone writes the ring, so nothing in it changes after it was published; its length fields
- * are checked all the same. A hostile peer can send any bytes, and fill the ring, which is what credit is for.
+ * Objects. An endpoint owns its ring's memory and a reference to the host; its event is one that the domain
+ * raises for all of its endpoints. Nothing else is shared, so each endpoint may live in a thread of its own. A ring
+ * that is bound again gets memory of its own, since the hypervisor knows nothing of our readers.
  */
 #include "exchange/argo_model.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "exchange/argo_hv.h"
 #include "util/barrier.h"
 #include "util/checked.h"
 
-/*
- * Xen copies a message under the lock of the ring, without preemption: this bounds how long. The other bound is
- * that four of the largest fit a ring, as on every provider.
- */
-#define ARGO_MESSAGE_MAX (128u << 10)
-
-/* The smallest ring of a port: messages of 992 bytes. Argo itself would take 48. */
-#define ARGO_RING_MIN 4096u
-
-#define ARGO_PORT 0x564858u /* "VHX" */
-
-struct argo_port {
-	struct vhx_port port; /* port.fd is the domain's event */
+struct model_dev {
+	struct vhx_argo_dev dev; /* dev.fd: the event */
 	struct vhx_argo_hv *hv;
-	uint16_t domid, partner;
-	struct vhx_argo_ring *ring; /* written by the hypervisor, but for rx_ptr */
-	uint32_t ring_len;
-	uint32_t mark; /* the most that the ring holds without having refused anything */
-	uint32_t rx_ptr; /* consumed */
-	uint32_t tx_seen; /* ring->tx_ptr as last loaded */
-	struct vhx_msg msg;
-	uint32_t peeked; /* the footprint of msg, 0: none */
-	uint32_t unpublished; /* consumed since ring->rx_ptr was last set */
-	int gone;
-	bool retry; /* a refusal that promises no event: don't sleep on it */
-	uint64_t notifies;
+	struct argo_ring *ring; /* written by the hypervisor, but for rx_ptr; NULL: none */
+	struct vhx_argo_ring_id id;
+	bool ends_domain; /* with the endpoint */
 };
 
-static struct argo_port *to_argo(struct vhx_port *p)
+static struct model_dev *to_model(struct vhx_argo_dev *dev)
 {
-	return vhx_container_of(p, struct argo_port, port);
+	return vhx_container_of(dev, struct model_dev, dev);
 }
 
-static uint32_t ring_distance(const struct argo_port *ap, uint32_t from, uint32_t to)
+/* The conversion restores the sign of errors, which come zero-extended from some operations. */
+static int hypercall(struct model_dev *m, unsigned int cmd, void *arg1, void *arg2, uint64_t arg3,
+		     uint64_t arg4)
 {
-	return to >= from ? to - from : to + ap->ring_len - from;
-}
-
-static int argo_fail(struct argo_port *ap, int err)
-{
-	if (!ap->gone)
-		ap->gone = err;
-	return ap->gone;
-}
-
-static void argo_look(struct argo_port *ap)
-{
-	/* Acquire: pairs with the hypervisor's release of tx_ptr. */
-	ap->tx_seen = vhx_load_acquire(&ap->ring->tx_ptr);
-}
-
-static void argo_publish_rx(struct argo_port *ap)
-{
-	uint32_t held = ap->unpublished;
-
-	if (!held)
-		return;
-	ap->unpublished = 0;
-	/* Release: pairs with the hypervisor's acquire of rx_ptr. */
-	vhx_store_release(&ap->ring->rx_ptr, ap->rx_ptr);
-	/* Pairs with the hypervisor's fence between tx_ptr and rx_ptr. */
-	vhx_fence_full();
-	argo_look(ap);
-	/* What the old rx_ptr made the ring hold, or more: it may have been filled again by now. */
-	held += ring_distance(ap, ap->rx_ptr, ap->tx_seen);
-	if (held <= ap->mark)
-		return;
-	ap->notifies++;
-	vhx_argo_op(ap->hv, ap->domid, VHX_ARGO_NOTIFY, NULL, NULL, 0, 0);
-}
-
-/* ---- sending ---- */
-
-static int iov_convert(const struct iovec *iov, unsigned int cnt, uint32_t max,
-		       struct vhx_argo_iov *out, uint32_t *total)
-{
-	uint64_t sum = 0;
-
-	for (unsigned int i = 0; i < cnt; i++) {
-		if (!vhx_add_u64(sum, iov[i].iov_len, &sum) || sum > max)
-			return -EMSGSIZE;
-		out[i] = (struct vhx_argo_iov){
-			.base = iov[i].iov_base,
-			.len = (uint32_t)iov[i].iov_len,
-		};
-	}
-	*total = (uint32_t)sum;
-	return 0;
-}
-
-/* What the hypervisor's refusal means to the caller. */
-static int send_refused(struct argo_port *ap, int err)
-{
-	if (err == -ESRCH || err == -ECONNREFUSED)
-		return argo_fail(ap, -EPIPE);
-	if (err != -EAGAIN && err != -EBUSY && err != -ENOMEM)
-		return err;
-	if (err != -EAGAIN)
-		ap->retry = true;
-	ap->port.stats.would_blocks++;
-	return -EAGAIN;
-}
-
-static int argo_send(struct vhx_port *p, uint32_t type, const struct iovec *iov, unsigned int cnt)
-{
-	struct argo_port *ap = to_argo(p);
-	struct vhx_argo_send_addr addr = {
-		.src = { .port = ARGO_PORT, .domid = ap->domid },
-		.dst = { .port = ARGO_PORT, .domid = ap->partner },
-	};
-	struct vhx_argo_iov buf[VHX_ARGO_IOV_MAX];
-	uint32_t total = 0;
-	int ret;
-
-	if (ap->gone)
-		return ap->gone;
-	if (cnt > VHX_ARGO_IOV_MAX)
-		return -EINVAL;
-	/* A message that tells what was consumed must not arrive before the room is there. */
-	argo_publish_rx(ap);
-	ret = iov_convert(iov, cnt, p->max_message, buf, &total);
-	if (ret)
-		return ret;
-	/* Errors come zero-extended: the conversion to 32 bits restores their sign. */
-	ret = (int32_t)vhx_argo_op(ap->hv, ap->domid, VHX_ARGO_SENDV, &addr, buf, cnt, type);
-	if (ret < 0)
-		return send_refused(ap, ret);
-	ap->retry = false;
-	p->stats.sends++;
-	p->stats.wakes_sent++; /* every send raises the event */
-	p->stats.tx_messages++;
-	p->stats.tx_bytes += total;
-	return 0;
-}
-
-/* ---- receiving ---- */
-
-static void argo_copy_out(const struct argo_port *ap, uint32_t at, void *dst, uint32_t len)
-{
-	uint32_t first;
-
-	at %= ap->ring_len;
-	first = (uint32_t)vhx_min_u64(len, ap->ring_len - at);
-	memcpy(dst, ap->ring->data + at, first);
-	memcpy((uint8_t *)dst + first, ap->ring->data, len - first);
-}
-
-static int argo_fetch(struct argo_port *ap)
-{
-	uint32_t held = ring_distance(ap, ap->rx_ptr, ap->tx_seen);
-	struct vhx_argo_message_header header;
-	uint32_t len;
-
-	argo_copy_out(ap, ap->rx_ptr, &header, sizeof(header));
-	if (header.len < sizeof(header) || header.source.domid != ap->partner)
-		return argo_fail(ap, -EPROTO);
-	len = header.len - (uint32_t)sizeof(header);
-	if (len > ap->port.max_message || vhx_footprint(len) > held)
-		return argo_fail(ap, -EPROTO);
-	ap->msg = (struct vhx_msg){ .type = header.message_type, .len = len };
-	ap->peeked = vhx_footprint(len);
-	return 1;
-}
-
-static bool argo_has_message(struct argo_port *ap)
-{
-	if (ap->peeked || ap->rx_ptr != ap->tx_seen)
-		return true;
-	argo_look(ap);
-	return ap->rx_ptr != ap->tx_seen;
-}
-
-static int argo_peek(struct vhx_port *p, struct vhx_msg *msg)
-{
-	struct argo_port *ap = to_argo(p);
-	int ret = 1;
-
-	if (ap->gone == -EPROTO)
-		return ap->gone;
-	if (!argo_has_message(ap)) {
-		argo_publish_rx(ap); /* looks again, on the way */
-		if (ap->rx_ptr == ap->tx_seen)
-			return ap->gone;
-	}
-	if (!ap->peeked)
-		ret = argo_fetch(ap);
-	if (ret == 1)
-		*msg = ap->msg;
-	return ret;
-}
-
-static void argo_read(struct vhx_port *p, uint32_t off, void *dst, uint32_t len)
-{
-	struct argo_port *ap = to_argo(p);
-
-	assert(ap->peeked && vhx_range_within(off, len, ap->msg.len));
-	argo_copy_out(ap, ap->rx_ptr + VHX_SLOT_HEADER + off, dst, len);
-}
-
-static void argo_consume(struct vhx_port *p)
-{
-	struct argo_port *ap = to_argo(p);
-
-	assert(ap->peeked);
-	p->stats.rx_messages++;
-	p->stats.rx_bytes += ap->msg.len;
-	ap->rx_ptr = (ap->rx_ptr + ap->peeked) % ap->ring_len;
-	ap->unpublished += ap->peeked;
-	ap->peeked = 0;
-	if (ap->unpublished >= ap->ring_len / 4)
-		argo_publish_rx(ap);
-}
-
-/* ---- waiting ---- */
-
-static int argo_prepare_wait(struct vhx_port *p)
-{
-	struct argo_port *ap = to_argo(p);
-
-	argo_publish_rx(ap);
-	return ap->gone || ap->retry || argo_has_message(ap);
-}
-
-static int argo_event(struct vhx_port *p)
-{
-	struct argo_port *ap = to_argo(p);
-	uint64_t count;
-
-	if (read(p->fd, &count, sizeof(count)) == sizeof(count))
-		p->stats.wakes_taken++;
-	return ap->gone;
-}
-
-/* ---- the life of a port ---- */
-
-/* The domain ends, its ring with it; senders find nobody there. */
-static void argo_close(struct vhx_port *p)
-{
-	struct argo_port *ap = to_argo(p);
-
-	vhx_argo_domain_destroy(ap->hv, ap->domid);
-	vhx_argo_hv_unref(ap->hv);
-	free(ap->ring);
-	free(ap);
-}
-
-static const struct vhx_port_ops argo_ops = {
-	.name = "argo-model",
-	.caps = 0,
-	.iov_max = VHX_ARGO_IOV_MAX,
-	.send = argo_send,
-	.peek = argo_peek,
-	.read = argo_read,
-	.consume = argo_consume,
-	.prepare_wait = argo_prepare_wait,
-	.event = argo_event,
-	.close = argo_close,
-};
-
-uint64_t vhx_argo_model_notifies(struct vhx_port *p)
-{
-	return to_argo(p)->notifies;
-}
-
-static uint32_t message_max(uint32_t ring_len)
-{
-	uint32_t quarter = ring_len / 4 & ~(VHX_SLOT - 1);
-
-	return (uint32_t)vhx_min_u64(ARGO_MESSAGE_MAX, quarter - 2 * VHX_SLOT);
+	return (int32_t)vhx_argo_op(m->hv, m->dev.domid, cmd, arg1, arg2, arg3, arg4);
 }
 
 static size_t ring_mem_len(uint32_t ring_len)
 {
-	return sizeof(struct vhx_argo_ring) + ring_len;
+	return sizeof(struct argo_ring) + ring_len;
 }
 
-static struct argo_port *argo_alloc(struct vhx_argo_hv *hv, uint16_t domid, uint16_t partner,
-				    uint32_t ring_len)
+static int ring_register(struct model_dev *m)
 {
-	struct argo_port *ap = calloc(1, sizeof(*ap));
+	struct argo_register_ring reg = {
+		.port = m->id.port,
+		.partner = m->id.partner,
+		.len = m->id.len,
+	};
+	uint64_t pages = vhx_div_round_up_u64(ring_mem_len(m->id.len), ARGO_PAGE_SIZE);
 
-	if (!ap)
-		return NULL;
-	ap->ring = calloc(1, ring_mem_len(ring_len));
-	if (!ap->ring) {
-		free(ap);
-		return NULL;
-	}
-	ap->port.ops = &argo_ops;
-	ap->port.max_message = message_max(ring_len);
-	ap->port.tx_ring_len = ap->port.rx_ring_len = ring_len - VHX_SLOT;
-	ap->port.memory = sizeof(*ap) + ring_mem_len(ring_len);
-	ap->port.peer.uid = ap->port.peer.gid = ap->port.peer.pid = UINT32_MAX;
-	snprintf(ap->port.peer.text, sizeof(ap->port.peer.text), "domain %u", partner);
-	ap->mark = ring_len - 2 * VHX_SLOT - vhx_round_up_u32(ap->port.max_message, VHX_SLOT);
-	ap->ring_len = ring_len;
-	ap->domid = domid;
-	ap->partner = partner;
-	ap->hv = hv;
-	return ap;
+	return hypercall(m, ARGO_OP_REGISTER_RING, &reg, m->ring, pages, ARGO_REGISTER_FAIL_EXIST);
 }
 
-/* A port that is not yet reachable: its ring needs the other domain to exist. Takes a reference. */
-static int argo_port_new(struct vhx_argo_hv *hv, uint16_t domid, uint16_t partner,
-			 uint32_t ring_len, struct argo_port **port)
+static void ring_end(struct model_dev *m)
 {
-	struct argo_port *ap = argo_alloc(hv, domid, partner, ring_len);
+	struct argo_unregister_ring unreg = { .port = m->id.port, .partner = m->id.partner };
+
+	if (!m->ring)
+		return;
+	hypercall(m, ARGO_OP_UNREGISTER_RING, &unreg, NULL, 0, 0);
+	free(m->ring);
+	m->ring = NULL;
+}
+
+static int model_bind(struct vhx_argo_dev *dev, const struct vhx_argo_ring_id *id,
+		      const struct argo_ring **ring)
+{
+	struct model_dev *m = to_model(dev);
 	int err;
 
-	if (!ap)
+	ring_end(m);
+	m->ring = calloc(1, ring_mem_len(id->len));
+	if (!m->ring)
 		return -ENOMEM;
-	err = vhx_argo_domain_create(hv, domid, true, &ap->port.fd);
+	m->id = *id;
+	err = ring_register(m);
 	if (err) {
-		free(ap->ring);
-		free(ap);
+		free(m->ring);
+		m->ring = NULL;
 		return err;
 	}
-	vhx_argo_hv_ref(hv);
-	*port = ap;
+	*ring = m->ring;
 	return 0;
 }
 
-static int argo_register(struct argo_port *ap)
+static int model_send(struct vhx_argo_dev *dev, const struct argo_addr *dst, uint32_t type,
+		      const struct iovec *iov, unsigned int cnt)
 {
-	struct vhx_argo_register_ring reg = {
-		.port = ARGO_PORT,
-		.partner = ap->partner,
-		.len = ap->ring_len,
+	struct model_dev *m = to_model(dev);
+	struct argo_send_addr addr = {
+		.src = { .port = m->id.port, .domid = ARGO_DOMID_ANY },
+		.dst = *dst,
 	};
-	uint64_t pages = vhx_div_round_up_u64(ring_mem_len(ap->ring_len), VHX_ARGO_PAGE);
+	struct vhx_argo_iov buf[ARGO_IOVS_MAX];
+	int ret;
 
-	return (int)vhx_argo_op(ap->hv, ap->domid, VHX_ARGO_REGISTER_RING, &reg, ap->ring, pages,
-				VHX_ARGO_FAIL_EXIST);
+	assert(cnt <= ARGO_IOVS_MAX);
+	for (unsigned int i = 0; i < cnt; i++) {
+		buf[i] = (struct vhx_argo_iov){
+			.base = iov[i].iov_base,
+			.len = (uint32_t)iov[i].iov_len,
+		};
+	}
+	ret = hypercall(m, ARGO_OP_SENDV, &addr, buf, cnt, type);
+	return ret < 0 ? ret : 0;
 }
 
-static int argo_pair_open(struct vhx_argo_hv *hv, uint32_t ring_len, struct vhx_port *ends[2])
+static uint32_t distance(uint32_t from, uint32_t to, uint32_t len)
 {
-	struct argo_port *ap[2];
-	int err = argo_port_new(hv, 1, 2, ring_len, &ap[0]);
+	return to >= from ? to - from : to + len - from;
+}
+
+static int model_consume(struct vhx_argo_dev *dev, uint32_t rx_ptr, uint32_t above,
+			 uint32_t *tx_ptr)
+{
+	struct model_dev *m = to_model(dev);
+	uint32_t old = vhx_load_relaxed(&m->ring->rx_ptr);
+	uint32_t held = distance(old, rx_ptr, m->id.len);
+
+	/* Release: pairs with the hypervisor's acquire of rx_ptr. */
+	vhx_store_release(&m->ring->rx_ptr, rx_ptr);
+	/* Pairs with the hypervisor's fence between tx_ptr and rx_ptr. */
+	vhx_fence_full();
+	*tx_ptr = vhx_load_acquire(&m->ring->tx_ptr);
+	/* What the old rx_ptr made the ring hold, or more: it may have been filled again by now. */
+	held += distance(rx_ptr, *tx_ptr, m->id.len);
+	if (held <= above)
+		return 0;
+	hypercall(m, ARGO_OP_NOTIFY, NULL, NULL, 0, 0);
+	return 1;
+}
+
+static int model_query(struct vhx_argo_dev *dev, const struct argo_addr *dst)
+{
+	struct argo_ring_data_ent ent = { .ring = *dst };
+	struct vhx_argo_ring_data ask = { .nent = 1, .data = &ent };
+	int ret = hypercall(to_model(dev), ARGO_OP_NOTIFY, &ask, NULL, 0, 0);
+
+	return ret < 0 ? ret : !!(ent.flags & ARGO_RING_EXISTS);
+}
+
+/* Registered already: EEXIST. Else it is lost, for whatever reason it cannot be registered. */
+static int model_check(struct vhx_argo_dev *dev)
+{
+	struct model_dev *m = to_model(dev);
+
+	return m->ring && ring_register(m) == -EEXIST;
+}
+
+static bool model_event(struct vhx_argo_dev *dev)
+{
+	uint64_t count;
+
+	return read(dev->fd, &count, sizeof(count)) == sizeof(count);
+}
+
+static void model_close(struct vhx_argo_dev *dev)
+{
+	struct model_dev *m = to_model(dev);
+
+	ring_end(m);
+	vhx_argo_domain_unlisten(m->hv, dev->domid, dev->fd);
+	if (m->ends_domain)
+		vhx_argo_domain_destroy(m->hv, dev->domid);
+	vhx_argo_hv_unref(m->hv);
+	free(m);
+}
+
+static const struct vhx_argo_dev_ops model_ops = {
+	.bind = model_bind,
+	.send = model_send,
+	.consume = model_consume,
+	.query = model_query,
+	.check = model_check,
+	.event = model_event,
+	.close = model_close,
+};
+
+int vhx_argo_model_dev_open(struct vhx_argo_hv *hv, uint16_t domid, struct vhx_argo_dev **dev)
+{
+	struct model_dev *m = calloc(1, sizeof(*m));
+	int fd;
+
+	if (!m)
+		return -ENOMEM;
+	fd = vhx_argo_domain_listen(hv, domid);
+	if (fd < 0) {
+		free(m);
+		return fd;
+	}
+	m->dev = (struct vhx_argo_dev){ .ops = &model_ops, .fd = fd, .domid = domid };
+	m->hv = vhx_argo_hv_ref(hv);
+	*dev = &m->dev;
+	return 0;
+}
+
+/* Two ports in one host */
+
+static int end_open(struct vhx_argo_hv *hv, uint16_t domid, uint32_t ring_len,
+		    struct vhx_port **port)
+{
+	struct vhx_argo_config cfg = {
+		.port = domid == 1 ? VHX_ARGO_PORT_BE : VHX_ARGO_PORT_FE,
+		.peer_port = domid == 1 ? VHX_ARGO_PORT_FE : VHX_ARGO_PORT_BE,
+		.partner = domid == 1 ? 2 : 1,
+		.ring_len = ring_len,
+	};
+	int err = vhx_argo_model_dev_open(hv, domid, &cfg.dev);
 
 	if (err)
 		return err;
-	err = argo_port_new(hv, 2, 1, ring_len, &ap[1]);
-	if (err)
-		goto close_first;
-	err = argo_register(ap[0]);
-	if (!err)
-		err = argo_register(ap[1]);
-	if (err)
-		goto close_second;
-	ends[0] = &ap[0]->port;
-	ends[1] = &ap[1]->port;
-	return 0;
+	to_model(cfg.dev)->ends_domain = true;
+	return vhx_argo_open(&cfg, port);
+}
 
-close_second:
-	vhx_port_close(&ap[1]->port);
-close_first:
-	vhx_port_close(&ap[0]->port);
+int vhx_argo_model_unmet(uint32_t ring_len, struct vhx_port *ends[2])
+{
+	static const struct vhx_argo_hv_config config = { .enabled = true };
+	struct vhx_argo_hv *hv = vhx_argo_hv_new(&config);
+	int err;
+
+	if (!hv)
+		return -ENOMEM;
+	err = vhx_argo_domain_create(hv, 1, true, NULL);
+	if (!err)
+		err = vhx_argo_domain_create(hv, 2, true, NULL);
+	if (!err)
+		err = end_open(hv, 1, ring_len, &ends[0]);
+	if (!err) {
+		err = end_open(hv, 2, ring_len, &ends[1]);
+		if (err)
+			vhx_port_close(ends[0]);
+	}
+	vhx_argo_hv_unref(hv);
 	return err;
 }
 
 int vhx_argo_model_pair(uint32_t ring_len, struct vhx_port *ends[2])
 {
-	static const struct vhx_argo_config config = { .enabled = true };
-	struct vhx_argo_hv *hv;
-	int err;
+	int err = vhx_argo_model_unmet(ring_len, ends);
 
-	if (ring_len < ARGO_RING_MIN || ring_len > VHX_ARGO_RING_LEN_MAX || ring_len % VHX_SLOT)
-		return -EINVAL;
-	hv = vhx_argo_hv_new(&config);
-	if (!hv)
-		return -ENOMEM;
-	err = argo_pair_open(hv, ring_len, ends);
-	vhx_argo_hv_unref(hv);
-	return err;
+	if (err)
+		return err;
+	/* The second has greeted the first, who answers, and is answered. */
+	vhx_port_event(ends[0]);
+	vhx_port_event(ends[1]);
+	vhx_port_event(ends[0]);
+	assert(vhx_port_ready(ends[0]) && vhx_port_ready(ends[1]));
+	return 0;
 }

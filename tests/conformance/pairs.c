@@ -125,7 +125,7 @@ static int kernel_first_pair(uint32_t ring_len, struct vhx_port *ends[2])
 static const struct provider providers[] = {
 	{ "loop", vhx_loopback_pair, NULL },	     { "local", local_pair, local_unmet },
 	{ "ivshmem", ivshmem_pair, ivshmem_unmet },  { "kernel", kernel_pair, kernel_unmet },
-	{ "kernel-first", kernel_first_pair, NULL }, { "argo-model", vhx_argo_model_pair, NULL },
+	{ "kernel-first", kernel_first_pair, NULL }, { "argo-model", vhx_argo_model_pair, vhx_argo_model_unmet },
 };
 
 const struct provider *provider_find(const char *name)

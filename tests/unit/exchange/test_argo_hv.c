@@ -19,7 +19,7 @@ enum { DOM_A = 1, DOM_B = 2, DOM_PLAIN = 3, DOM_NONE = 99 };
 struct host {
 	struct vhx_argo_hv *hv;
 	int event_a, event_b;
-	struct vhx_argo_ring *ring; /* B's, for A, on port 7 */
+	struct argo_ring *ring; /* B's, for A, on port 7 */
 };
 
 static int64_t op(struct host *h, uint16_t dom, unsigned int cmd, void *arg1, void *arg2,
@@ -28,17 +28,17 @@ static int64_t op(struct host *h, uint16_t dom, unsigned int cmd, void *arg1, vo
 	return vhx_argo_op(h->hv, dom, cmd, arg1, arg2, arg3, arg4);
 }
 
-static struct vhx_argo_ring *ring_alloc(uint32_t len)
+static struct argo_ring *ring_alloc(uint32_t len)
 {
-	return test_calloc(1, sizeof(struct vhx_argo_ring) + len);
+	return test_calloc(1, sizeof(struct argo_ring) + len);
 }
 
-static struct vhx_argo_register_ring b_ring(void)
+static struct argo_register_ring b_ring(void)
 {
-	return (struct vhx_argo_register_ring){ .port = 7, .partner = DOM_A, .len = RING_LEN };
+	return (struct argo_register_ring){ .port = 7, .partner = DOM_A, .len = RING_LEN };
 }
 
-static void host_open_with(struct host *h, const struct vhx_argo_config *config)
+static void host_open_with(struct host *h, const struct vhx_argo_hv_config *config)
 {
 	h->hv = vhx_argo_hv_new(config);
 	assert_non_null(h->hv);
@@ -50,11 +50,11 @@ static void host_open_with(struct host *h, const struct vhx_argo_config *config)
 
 static void host_open(struct host *h)
 {
-	static const struct vhx_argo_config config = { .enabled = true };
-	struct vhx_argo_register_ring reg = b_ring();
+	static const struct vhx_argo_hv_config config = { .enabled = true };
+	struct argo_register_ring reg = b_ring();
 
 	host_open_with(h, &config);
-	assert_int_equal(op(h, DOM_B, VHX_ARGO_REGISTER_RING, &reg, h->ring, 1, 0), 0);
+	assert_int_equal(op(h, DOM_B, ARGO_OP_REGISTER_RING, &reg, h->ring, 1, 0), 0);
 }
 
 static void host_close(struct host *h)
@@ -66,13 +66,13 @@ static void host_close(struct host *h)
 static int64_t send_len(struct host *h, uint32_t len)
 {
 	static uint8_t bytes[RING_LEN];
-	struct vhx_argo_send_addr addr = {
+	struct argo_send_addr addr = {
 		.src = { .port = 1, .domid = DOM_A },
 		.dst = { .port = 7, .domid = DOM_B },
 	};
 	struct vhx_argo_iov iov = { .base = bytes, .len = len };
 
-	return (int32_t)op(h, DOM_A, VHX_ARGO_SENDV, &addr, &iov, 1, 0x11);
+	return (int32_t)op(h, DOM_A, ARGO_OP_SENDV, &addr, &iov, 1, 0x11);
 }
 
 /* How often the event was raised since it was last asked. */
@@ -87,19 +87,19 @@ static uint64_t events(int fd)
 
 static void test_common_checks(void **state)
 {
-	static const struct vhx_argo_config off = { .enabled = false };
+	static const struct vhx_argo_hv_config off = { .enabled = false };
 	struct host h;
 
 	host_open(&h);
-	assert_int_equal(op(&h, DOM_A, VHX_ARGO_NOTIFY, NULL, NULL, 1ull << 32, 0), -EINVAL);
-	assert_int_equal(op(&h, DOM_A, VHX_ARGO_NOTIFY, NULL, NULL, 0, 1ull << 32), -EINVAL);
+	assert_int_equal(op(&h, DOM_A, ARGO_OP_NOTIFY, NULL, NULL, 1ull << 32, 0), -EINVAL);
+	assert_int_equal(op(&h, DOM_A, ARGO_OP_NOTIFY, NULL, NULL, 0, 1ull << 32), -EINVAL);
 	assert_int_equal(op(&h, DOM_A, 0, NULL, NULL, 0, 0), -EOPNOTSUPP);
 	assert_int_equal(op(&h, DOM_A, 5, NULL, NULL, 0, 0), -EOPNOTSUPP);
 	assert_int_equal(op(&h, DOM_A, UINT32_MAX, NULL, NULL, 0, 0), -EOPNOTSUPP);
 	host_close(&h);
 	host_open_with(&h, &off);
-	assert_int_equal(op(&h, DOM_A, VHX_ARGO_NOTIFY, NULL, NULL, 0, 0), -EOPNOTSUPP);
-	assert_int_equal(op(&h, DOM_A, VHX_ARGO_NOTIFY, NULL, NULL, 1ull << 32, 0), -EINVAL);
+	assert_int_equal(op(&h, DOM_A, ARGO_OP_NOTIFY, NULL, NULL, 0, 0), -EOPNOTSUPP);
+	assert_int_equal(op(&h, DOM_A, ARGO_OP_NOTIFY, NULL, NULL, 1ull << 32, 0), -EINVAL);
 	host_close(&h);
 }
 
@@ -121,52 +121,52 @@ static void test_domain_twice_and_too_many(void **state)
 
 static void test_register_arguments(void **state)
 {
-	struct vhx_argo_register_ring reg = b_ring(), bad;
+	struct argo_register_ring reg = b_ring(), bad;
 	struct host h;
 
 	host_open(&h);
 	reg.port = 8;
 	/* In order: page count, array, flag, struct, contents. */
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, NULL, NULL, 4097, 2), -EINVAL);
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, NULL, NULL, 1, 2), -EFAULT);
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, NULL, h.ring, 1, 2), -EINVAL);
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, NULL, h.ring, 1, 1), -EFAULT);
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, &reg, h.ring, 2, 0), -EINVAL);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, NULL, NULL, 4097, 2), -EINVAL);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, NULL, NULL, 1, 2), -EFAULT);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, NULL, h.ring, 1, 2), -EINVAL);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, NULL, h.ring, 1, 1), -EFAULT);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, &reg, h.ring, 2, 0), -EINVAL);
 	bad = reg;
 	bad.pad = 1;
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, &bad, h.ring, 1, 0), -EINVAL);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, &bad, h.ring, 1, 0), -EINVAL);
 	for (uint32_t len = 0; len < 48; len++) {
 		bad = reg;
 		bad.len = len;
-		assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, &bad, h.ring, 1, 0),
+		assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, &bad, h.ring, 1, 0),
 				 -EINVAL);
 	}
 	bad.len = 56;
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, &bad, h.ring, 1, 0), -EINVAL);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, &bad, h.ring, 1, 0), -EINVAL);
 	bad.len = 0x1000000 + 16;
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, &bad, h.ring, 4096, 0), -EINVAL);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, &bad, h.ring, 4096, 0), -EINVAL);
 	/* The nominal maximum needs a page more than is allowed. */
 	bad.len = 0x1000000;
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, &bad, h.ring, 4097, 0), -EINVAL);
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, &bad, h.ring, 4096, 0), -EINVAL);
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, &reg, h.ring, 1, 0), 0);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, &bad, h.ring, 4097, 0), -EINVAL);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, &bad, h.ring, 4096, 0), -EINVAL);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, &reg, h.ring, 1, 0), 0);
 	host_close(&h);
 }
 
 static void test_register_smallest_ring(void **state)
 {
-	struct vhx_argo_register_ring reg = { .port = 9, .partner = DOM_A, .len = 48 };
-	struct vhx_argo_send_addr addr = { .src = { .domid = DOM_A },
+	struct argo_register_ring reg = { .port = 9, .partner = DOM_A, .len = 48 };
+	struct argo_send_addr addr = { .src = { .domid = DOM_A },
 					   .dst = { .port = 9, .domid = DOM_B } };
-	struct vhx_argo_ring *ring = ring_alloc(48);
+	struct argo_ring *ring = ring_alloc(48);
 	struct vhx_argo_iov iov = { .base = "0123456789abcdefg", .len = 17 };
 	struct host h;
 
 	host_open(&h);
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, &reg, ring, 1, 0), 0);
-	assert_int_equal((int32_t)op(&h, DOM_A, VHX_ARGO_SENDV, &addr, &iov, 1, 0), -EMSGSIZE);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, &reg, ring, 1, 0), 0);
+	assert_int_equal((int32_t)op(&h, DOM_A, ARGO_OP_SENDV, &addr, &iov, 1, 0), -EMSGSIZE);
 	iov.len = 16;
-	assert_int_equal(op(&h, DOM_A, VHX_ARGO_SENDV, &addr, &iov, 1, 0), 16);
+	assert_int_equal(op(&h, DOM_A, ARGO_OP_SENDV, &addr, &iov, 1, 0), 16);
 	assert_int_equal(ring->tx_ptr, 32);
 	host_close(&h);
 	test_free(ring);
@@ -174,51 +174,51 @@ static void test_register_smallest_ring(void **state)
 
 static void test_register_partner(void **state)
 {
-	static const struct vhx_argo_config permissive = { .enabled = true,
+	static const struct vhx_argo_hv_config permissive = { .enabled = true,
 							   .mac_permissive = true };
-	struct vhx_argo_register_ring reg = b_ring();
+	struct argo_register_ring reg = b_ring();
 	struct host h;
 
 	host_open(&h);
-	reg.partner = VHX_ARGO_DOMID_ANY;
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, &reg, h.ring, 1, 0), -EPERM);
+	reg.partner = ARGO_DOMID_ANY;
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, &reg, h.ring, 1, 0), -EPERM);
 	reg.partner = DOM_NONE;
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, &reg, h.ring, 1, 0), -ESRCH);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, &reg, h.ring, 1, 0), -ESRCH);
 	/* An unknown partner is found before the caller's lack of state. */
-	assert_int_equal(op(&h, DOM_PLAIN, VHX_ARGO_REGISTER_RING, &reg, h.ring, 1, 0), -ESRCH);
+	assert_int_equal(op(&h, DOM_PLAIN, ARGO_OP_REGISTER_RING, &reg, h.ring, 1, 0), -ESRCH);
 	reg.partner = DOM_PLAIN;
-	assert_int_equal(op(&h, DOM_PLAIN, VHX_ARGO_REGISTER_RING, &reg, h.ring, 1, 0), -ENODEV);
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, &reg, h.ring, 1, 0), -ECONNREFUSED);
+	assert_int_equal(op(&h, DOM_PLAIN, ARGO_OP_REGISTER_RING, &reg, h.ring, 1, 0), -ENODEV);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, &reg, h.ring, 1, 0), -ECONNREFUSED);
 	host_close(&h);
 	host_open_with(&h, &permissive);
-	reg.partner = VHX_ARGO_DOMID_ANY;
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, &reg, h.ring, 1, 0), 0);
+	reg.partner = ARGO_DOMID_ANY;
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, &reg, h.ring, 1, 0), 0);
 	assert_int_equal(send_len(&h, 10), 10);
 	host_close(&h);
 }
 
 static void test_register_again(void **state)
 {
-	struct vhx_argo_register_ring reg = b_ring();
-	struct vhx_argo_ring *other = ring_alloc(RING_LEN);
+	struct argo_register_ring reg = b_ring();
+	struct argo_ring *other = ring_alloc(RING_LEN);
 	struct host h;
 
 	host_open(&h);
 	assert_int_equal(send_len(&h, 10), 10);
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, &reg, h.ring, 1, 1), -EEXIST);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, &reg, h.ring, 1, 1), -EEXIST);
 	reg.len = RING_LEN - 16;
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, &reg, h.ring, 1, 0), -EEXIST);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, &reg, h.ring, 1, 0), -EEXIST);
 	/* The visible tx_ptr is kept if it can be right, else the ring restarts at rx_ptr. */
 	reg.len = RING_LEN;
 	other->tx_ptr = 64;
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, &reg, other, 1, 0), 0);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, &reg, other, 1, 0), 0);
 	assert_int_equal(other->tx_ptr, 64);
 	other->tx_ptr = 65;
 	other->rx_ptr = 100;
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, &reg, other, 1, 0), 0);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, &reg, other, 1, 0), 0);
 	assert_int_equal(other->tx_ptr, 112);
 	other->tx_ptr = RING_LEN;
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, &reg, other, 1, 0), 0);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, &reg, other, 1, 0), 0);
 	assert_int_equal(other->tx_ptr, 112);
 	host_close(&h);
 	test_free(other);
@@ -226,62 +226,62 @@ static void test_register_again(void **state)
 
 static void test_register_too_many_rings(void **state)
 {
-	struct vhx_argo_register_ring reg = b_ring();
+	struct argo_register_ring reg = b_ring();
 	struct host h;
 
 	host_open(&h);
-	for (uint32_t i = 1; i < VHX_ARGO_RINGS_MAX; i++) {
+	for (uint32_t i = 1; i < ARGO_RINGS_MAX; i++) {
 		reg.port = 1000 + i;
-		assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, &reg, h.ring, 1, 0), 0);
+		assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, &reg, h.ring, 1, 0), 0);
 	}
 	reg.port = 5;
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, &reg, h.ring, 1, 0), -ENOSPC);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, &reg, h.ring, 1, 0), -ENOSPC);
 	/* Before it is asked whether the ring exists. */
 	reg.port = 7;
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, &reg, h.ring, 1, 1), -ENOSPC);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, &reg, h.ring, 1, 1), -ENOSPC);
 	host_close(&h);
 }
 
 static void test_unregister(void **state)
 {
-	struct vhx_argo_unregister_ring unreg = { .port = 7, .partner = DOM_A };
+	struct argo_unregister_ring unreg = { .port = 7, .partner = DOM_A };
 	struct host h;
 
 	host_open(&h);
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_UNREGISTER_RING, NULL, h.ring, 0, 0), -EINVAL);
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_UNREGISTER_RING, NULL, NULL, 1, 0), -EINVAL);
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_UNREGISTER_RING, NULL, NULL, 0, 1), -EINVAL);
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_UNREGISTER_RING, NULL, NULL, 0, 0), -EFAULT);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_UNREGISTER_RING, NULL, h.ring, 0, 0), -EINVAL);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_UNREGISTER_RING, NULL, NULL, 1, 0), -EINVAL);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_UNREGISTER_RING, NULL, NULL, 0, 1), -EINVAL);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_UNREGISTER_RING, NULL, NULL, 0, 0), -EFAULT);
 	unreg.pad = 1;
-	assert_int_equal(op(&h, DOM_PLAIN, VHX_ARGO_UNREGISTER_RING, &unreg, NULL, 0, 0), -EINVAL);
+	assert_int_equal(op(&h, DOM_PLAIN, ARGO_OP_UNREGISTER_RING, &unreg, NULL, 0, 0), -EINVAL);
 	unreg.pad = 0;
-	assert_int_equal(op(&h, DOM_PLAIN, VHX_ARGO_UNREGISTER_RING, &unreg, NULL, 0, 0), -ENODEV);
-	assert_int_equal(op(&h, DOM_A, VHX_ARGO_UNREGISTER_RING, &unreg, NULL, 0, 0), -ENOENT);
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_UNREGISTER_RING, &unreg, NULL, 0, 0), 0);
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_UNREGISTER_RING, &unreg, NULL, 0, 0), -ENOENT);
+	assert_int_equal(op(&h, DOM_PLAIN, ARGO_OP_UNREGISTER_RING, &unreg, NULL, 0, 0), -ENODEV);
+	assert_int_equal(op(&h, DOM_A, ARGO_OP_UNREGISTER_RING, &unreg, NULL, 0, 0), -ENOENT);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_UNREGISTER_RING, &unreg, NULL, 0, 0), 0);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_UNREGISTER_RING, &unreg, NULL, 0, 0), -ENOENT);
 	assert_int_equal(send_len(&h, 1), -ECONNREFUSED);
 	host_close(&h);
 }
 
 /* ---- sendv ---- */
 
-static int64_t send_addr(struct host *h, uint16_t dom, struct vhx_argo_send_addr addr)
+static int64_t send_addr(struct host *h, uint16_t dom, struct argo_send_addr addr)
 {
-	return (int32_t)op(h, dom, VHX_ARGO_SENDV, &addr, NULL, 0, 0);
+	return (int32_t)op(h, dom, ARGO_OP_SENDV, &addr, NULL, 0, 0);
 }
 
 static void test_sendv_addresses(void **state)
 {
-	struct vhx_argo_send_addr good = { .src = { .port = 1, .domid = DOM_A },
+	struct argo_send_addr good = { .src = { .port = 1, .domid = DOM_A },
 					   .dst = { .port = 7, .domid = DOM_B } };
-	struct vhx_argo_send_addr bad;
+	struct argo_send_addr bad;
 	struct vhx_argo_iov iov[9] = { { 0 } };
 	struct host h;
 
 	host_open(&h);
-	assert_int_equal((int32_t)op(&h, DOM_A, VHX_ARGO_SENDV, NULL, iov, 9, 0), -EFAULT);
-	assert_int_equal((int32_t)op(&h, DOM_A, VHX_ARGO_SENDV, &good, NULL, 9, 0), -EINVAL);
-	assert_int_equal((int32_t)op(&h, DOM_A, VHX_ARGO_SENDV, &good, NULL, 1, 0), -EFAULT);
+	assert_int_equal((int32_t)op(&h, DOM_A, ARGO_OP_SENDV, NULL, iov, 9, 0), -EFAULT);
+	assert_int_equal((int32_t)op(&h, DOM_A, ARGO_OP_SENDV, &good, NULL, 9, 0), -EINVAL);
+	assert_int_equal((int32_t)op(&h, DOM_A, ARGO_OP_SENDV, &good, NULL, 1, 0), -EFAULT);
 	bad = good;
 	bad.src.pad = 1;
 	assert_int_equal(send_addr(&h, DOM_A, bad), -EINVAL);
@@ -295,7 +295,7 @@ static void test_sendv_addresses(void **state)
 	bad.dst.domid = DOM_NONE;
 	assert_int_equal(send_addr(&h, DOM_A, bad), -ESRCH);
 	bad = good;
-	bad.src.domid = VHX_ARGO_DOMID_ANY;
+	bad.src.domid = ARGO_DOMID_ANY;
 	assert_int_equal(send_addr(&h, DOM_PLAIN, bad), -ENODEV);
 	bad = good;
 	bad.dst.domid = DOM_PLAIN;
@@ -309,7 +309,7 @@ static void test_sendv_addresses(void **state)
 	assert_int_equal(send_addr(&h, DOM_B, bad), -ECONNREFUSED);
 	assert_int_equal(events(h.event_b), 0);
 	bad = good;
-	bad.src.domid = VHX_ARGO_DOMID_ANY;
+	bad.src.domid = ARGO_DOMID_ANY;
 	assert_int_equal(send_addr(&h, DOM_A, bad), 0);
 	assert_int_equal(events(h.event_b), 1);
 	host_close(&h);
@@ -322,22 +322,22 @@ static int deny_a_to_b(uint16_t src, uint16_t dst)
 
 static void test_access_control(void **state)
 {
-	static const struct vhx_argo_config strict = { .enabled = true, .may_send = deny_a_to_b };
-	struct vhx_argo_ring_data_ent ent = { .ring = { .port = 7, .domid = DOM_B } };
+	static const struct vhx_argo_hv_config strict = { .enabled = true, .may_send = deny_a_to_b };
+	struct argo_ring_data_ent ent = { .ring = { .port = 7, .domid = DOM_B } };
 	struct vhx_argo_ring_data ask = { .nent = 1, .data = &ent };
 	struct host h;
 
 	host_open_with(&h, &strict);
 	/* The hook is asked before it is looked whether a ring is there. */
 	assert_int_equal(send_len(&h, 1), -EACCES);
-	assert_int_equal(op(&h, DOM_A, VHX_ARGO_NOTIFY, &ask, NULL, 0, 0), -EACCES);
+	assert_int_equal(op(&h, DOM_A, ARGO_OP_NOTIFY, &ask, NULL, 0, 0), -EACCES);
 	host_close(&h);
 }
 
 static void test_sendv_lengths(void **state)
 {
 	static uint8_t bytes[RING_LEN];
-	struct vhx_argo_send_addr addr = { .src = { .domid = DOM_A },
+	struct argo_send_addr addr = { .src = { .domid = DOM_A },
 					   .dst = { .port = 7, .domid = DOM_B } };
 	struct vhx_argo_iov iov[8];
 	struct host h;
@@ -345,49 +345,49 @@ static void test_sendv_lengths(void **state)
 	host_open(&h);
 	memset(iov, 0, sizeof(iov));
 	iov[7].pad = 1;
-	assert_int_equal((int32_t)op(&h, DOM_A, VHX_ARGO_SENDV, &addr, iov, 8, 0), -EINVAL);
+	assert_int_equal((int32_t)op(&h, DOM_A, ARGO_OP_SENDV, &addr, iov, 8, 0), -EINVAL);
 	iov[7].pad = 0;
 	iov[7].len = VHX_ARGO_MESSAGE_MAX + 1;
-	assert_int_equal((int32_t)op(&h, DOM_A, VHX_ARGO_SENDV, &addr, iov, 8, 0), -EINVAL);
+	assert_int_equal((int32_t)op(&h, DOM_A, ARGO_OP_SENDV, &addr, iov, 8, 0), -EINVAL);
 	iov[7].len = VHX_ARGO_MESSAGE_MAX;
 	iov[0].len = 1;
-	assert_int_equal((int32_t)op(&h, DOM_A, VHX_ARGO_SENDV, &addr, iov, 8, 0), -EMSGSIZE);
+	assert_int_equal((int32_t)op(&h, DOM_A, ARGO_OP_SENDV, &addr, iov, 8, 0), -EMSGSIZE);
 	assert_int_equal(send_len(&h, RING_LEN - 31), -EMSGSIZE);
 	iov[0].len = 0;
 	iov[7].len = 5; /* without a base */
-	assert_int_equal((int32_t)op(&h, DOM_A, VHX_ARGO_SENDV, &addr, iov, 8, 0), -EFAULT);
+	assert_int_equal((int32_t)op(&h, DOM_A, ARGO_OP_SENDV, &addr, iov, 8, 0), -EFAULT);
 	assert_int_equal(h.ring->tx_ptr, 0);
 	assert_int_equal(events(h.event_b), 0);
 	iov[7].base = bytes;
-	assert_int_equal(op(&h, DOM_A, VHX_ARGO_SENDV, &addr, iov, 8, 0), 5);
+	assert_int_equal(op(&h, DOM_A, ARGO_OP_SENDV, &addr, iov, 8, 0), 5);
 	assert_int_equal(send_len(&h, RING_LEN - 32), -EAGAIN);
 	host_close(&h);
 }
 
 static void test_sendv_errors_come_zero_extended(void **state)
 {
-	struct vhx_argo_send_addr addr = { .src = { .domid = DOM_A },
+	struct argo_send_addr addr = { .src = { .domid = DOM_A },
 					   .dst = { .port = 8, .domid = DOM_B } };
 	struct host h;
 
 	host_open(&h);
-	assert_true(op(&h, DOM_A, VHX_ARGO_SENDV, &addr, NULL, 0, 0) == 4294967185);
+	assert_true(op(&h, DOM_A, ARGO_OP_SENDV, &addr, NULL, 0, 0) == 4294967185);
 	host_close(&h);
 }
 
 static void test_sendv_header_and_wrap(void **state)
 {
-	struct vhx_argo_message_header header;
+	struct argo_message header;
 	struct host h;
 
 	host_open(&h);
 	assert_int_equal(send_len(&h, RING_LEN - 80), RING_LEN - 80);
-	memcpy(&header, h.ring->data, sizeof(header));
+	memcpy(&header, (uint8_t *)(h.ring + 1), sizeof(header));
 	assert_int_equal(header.len, RING_LEN - 64);
-	assert_int_equal(header.source.port, 1);
-	assert_int_equal(header.source.domid, DOM_A);
-	assert_int_equal(header.source.pad, 0);
-	assert_int_equal(header.message_type, 0x11);
+	assert_int_equal(header.src.port, 1);
+	assert_int_equal(header.src.domid, DOM_A);
+	assert_int_equal(header.src.pad, 0);
+	assert_int_equal(header.type, 0x11);
 	assert_int_equal(h.ring->tx_ptr, RING_LEN - 64);
 	h.ring->rx_ptr = h.ring->tx_ptr;
 	/* The header ends at the end of the ring, the payload goes on at its start. */
@@ -395,7 +395,7 @@ static void test_sendv_header_and_wrap(void **state)
 	assert_int_equal(h.ring->tx_ptr, RING_LEN - 16);
 	h.ring->rx_ptr = h.ring->tx_ptr;
 	assert_int_equal(send_len(&h, 20), 20);
-	memcpy(&header, h.ring->data + RING_LEN - 16, sizeof(header));
+	memcpy(&header, (uint8_t *)(h.ring + 1) + RING_LEN - 16, sizeof(header));
 	assert_int_equal(header.len, 36);
 	assert_int_equal(h.ring->tx_ptr, 32);
 	host_close(&h);
@@ -449,11 +449,11 @@ static void test_waiter_is_woken_only_by_the_owners_notify(void **state)
 	fill(&h);
 	h.ring->rx_ptr = h.ring->tx_ptr;
 	assert_int_equal(events(h.event_a), 0);
-	assert_int_equal(op(&h, DOM_A, VHX_ARGO_NOTIFY, NULL, NULL, 0, 0), 0);
+	assert_int_equal(op(&h, DOM_A, ARGO_OP_NOTIFY, NULL, NULL, 0, 0), 0);
 	assert_int_equal(events(h.event_a), 0);
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_NOTIFY, NULL, NULL, 0, 0), 0);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_NOTIFY, NULL, NULL, 0, 0), 0);
 	assert_int_equal(events(h.event_a), 1);
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_NOTIFY, NULL, NULL, 0, 0), 0);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_NOTIFY, NULL, NULL, 0, 0), 0);
 	assert_int_equal(events(h.event_a), 0);
 	host_close(&h);
 }
@@ -467,13 +467,13 @@ static void test_waiter_waits_for_its_largest_request(void **state)
 	assert_int_equal(send_len(&h, 1000), -EAGAIN);
 	assert_int_equal(send_len(&h, 240), -EAGAIN);
 	h.ring->rx_ptr = 512;
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_NOTIFY, NULL, NULL, 0, 0), 0);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_NOTIFY, NULL, NULL, 0, 0), 0);
 	assert_int_equal(events(h.event_a), 0);
 	/* A success cancels nothing. */
 	assert_int_equal(send_len(&h, 16), 16);
 	h.ring->rx_ptr = 1536;
 	/* Even a call that fails wakes. */
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_NOTIFY, &(struct vhx_argo_ring_data){ .nent = 257 },
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_NOTIFY, &(struct vhx_argo_ring_data){ .nent = 257 },
 			    NULL, 0, 0),
 			 -EACCES);
 	assert_int_equal(events(h.event_a), 1);
@@ -482,20 +482,20 @@ static void test_waiter_waits_for_its_largest_request(void **state)
 
 static void test_waiters_of_a_wildcard_ring_run_out(void **state)
 {
-	static const struct vhx_argo_config permissive = { .enabled = true,
+	static const struct vhx_argo_hv_config permissive = { .enabled = true,
 							   .mac_permissive = true };
-	struct vhx_argo_register_ring reg = b_ring();
-	struct vhx_argo_send_addr addr = { .src = { .domid = VHX_ARGO_DOMID_ANY },
+	struct argo_register_ring reg = b_ring();
+	struct argo_send_addr addr = { .src = { .domid = ARGO_DOMID_ANY },
 					   .dst = { .port = 7, .domid = DOM_B } };
-	struct vhx_argo_ring_data_ent ent = { .ring = { .port = 7, .domid = DOM_B },
-					      .space_required = 16 };
+	struct argo_ring_data_ent ent = { .ring = { .port = 7, .domid = DOM_B },
+					      .space = 16 };
 	struct vhx_argo_ring_data ask = { .nent = 1, .data = &ent };
 	struct host h;
 	int fds[VHX_ARGO_WAITERS_MAX + 1];
 
-	reg.partner = VHX_ARGO_DOMID_ANY;
+	reg.partner = ARGO_DOMID_ANY;
 	host_open_with(&h, &permissive);
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_REGISTER_RING, &reg, h.ring, 1, 0), 0);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_REGISTER_RING, &reg, h.ring, 1, 0), 0);
 	while (send_len(&h, 0) == 0)
 		;
 	/* A itself waits already, for its message without a payload. */
@@ -503,15 +503,15 @@ static void test_waiters_of_a_wildcard_ring_run_out(void **state)
 		bool last = i == VHX_ARGO_WAITERS_MAX - 1;
 
 		assert_int_equal(vhx_argo_domain_create(h.hv, 100 + i, true, &fds[i]), 0);
-		assert_int_equal((int32_t)op(&h, 100 + i, VHX_ARGO_SENDV, &addr, NULL, 0, 0),
+		assert_int_equal((int32_t)op(&h, 100 + i, ARGO_OP_SENDV, &addr, NULL, 0, 0),
 				 last ? -EBUSY : -EAGAIN);
 	}
-	assert_int_equal(op(&h, 100 + VHX_ARGO_WAITERS_MAX - 1, VHX_ARGO_NOTIFY, &ask, NULL, 0, 0),
+	assert_int_equal(op(&h, 100 + VHX_ARGO_WAITERS_MAX - 1, ARGO_OP_NOTIFY, &ask, NULL, 0, 0),
 			 0);
-	assert_int_equal(ent.flags, VHX_ARGO_EXISTS | VHX_ARGO_SHARED | VHX_ARGO_EBUSY);
+	assert_int_equal(ent.flags, ARGO_RING_EXISTS | ARGO_RING_SHARED | ARGO_RING_EBUSY);
 	/* All that fit are woken at once, and no one else. */
 	h.ring->rx_ptr = 64;
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_NOTIFY, NULL, NULL, 0, 0), 0);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_NOTIFY, NULL, NULL, 0, 0), 0);
 	for (uint16_t i = 0; i < VHX_ARGO_WAITERS_MAX; i++)
 		assert_int_equal(events(fds[i]), i < VHX_ARGO_WAITERS_MAX - 1);
 	assert_int_equal(events(h.event_a), 1);
@@ -527,56 +527,56 @@ static void test_waiter_without_payload_needs_reported_space(void **state)
 		;
 	/* 32 bytes are free and would hold it, but 0 are reported. */
 	h.ring->rx_ptr = 16;
-	op(&h, DOM_B, VHX_ARGO_NOTIFY, NULL, NULL, 0, 0);
+	op(&h, DOM_B, ARGO_OP_NOTIFY, NULL, NULL, 0, 0);
 	assert_int_equal(events(h.event_a), 0);
 	h.ring->rx_ptr = 32;
-	op(&h, DOM_B, VHX_ARGO_NOTIFY, NULL, NULL, 0, 0);
+	op(&h, DOM_B, ARGO_OP_NOTIFY, NULL, NULL, 0, 0);
 	assert_int_equal(events(h.event_a), 1);
 	host_close(&h);
 }
 
-static uint16_t ask_flags(struct host *h, struct vhx_argo_addr ring, uint32_t space, uint32_t *max)
+static uint16_t ask_flags(struct host *h, struct argo_addr ring, uint32_t space, uint32_t *max)
 {
-	struct vhx_argo_ring_data_ent ent = {
+	struct argo_ring_data_ent ent = {
 		.ring = ring,
 		.flags = 0xffff,
-		.space_required = space,
-		.max_message_size = 12345,
+		.space = space,
+		.max_message = 12345,
 	};
 	struct vhx_argo_ring_data ask = { .nent = 1, .data = &ent };
 
-	assert_int_equal(op(h, DOM_A, VHX_ARGO_NOTIFY, &ask, NULL, 0, 0), 0);
-	*max = ent.max_message_size;
+	assert_int_equal(op(h, DOM_A, ARGO_OP_NOTIFY, &ask, NULL, 0, 0), 0);
+	*max = ent.max_message;
 	return ent.flags;
 }
 
 static void test_notify_entries(void **state)
 {
-	const struct vhx_argo_addr ring = { .port = 7, .domid = DOM_B };
+	const struct argo_addr ring = { .port = 7, .domid = DOM_B };
 	struct host h;
 	uint32_t max;
 
 	host_open(&h);
 	assert_int_equal(ask_flags(&h, ring, 100, &max),
-			 VHX_ARGO_EXISTS | VHX_ARGO_EMPTY | VHX_ARGO_SUFFICIENT);
+			 ARGO_RING_EXISTS | ARGO_RING_EMPTY | ARGO_RING_SUFFICIENT);
 	assert_int_equal(max, RING_LEN - 32);
 	assert_int_equal(ask_flags(&h, ring, RING_LEN - 31, &max),
-			 VHX_ARGO_EXISTS | VHX_ARGO_EMPTY | VHX_ARGO_EMSGSIZE);
+			 ARGO_RING_EXISTS | ARGO_RING_EMPTY | ARGO_RING_EMSGSIZE);
 	/* Nobody there: no flags, and the caller's own number comes back. */
 	assert_int_equal(
-		ask_flags(&h, (struct vhx_argo_addr){ .port = 8, .domid = DOM_B }, 1, &max), 0);
+		ask_flags(&h, (struct argo_addr){ .port = 8, .domid = DOM_B }, 1, &max), 0);
 	assert_int_equal(max, 12345);
 	assert_int_equal(
-		ask_flags(&h, (struct vhx_argo_addr){ .port = 7, .domid = DOM_NONE }, 1, &max), 0);
+		ask_flags(&h, (struct argo_addr){ .port = 7, .domid = DOM_NONE }, 1, &max), 0);
 	assert_int_equal(
-		ask_flags(&h, (struct vhx_argo_addr){ .port = 7, .domid = DOM_PLAIN }, 1, &max), 0);
+		ask_flags(&h, (struct argo_addr){ .port = 7, .domid = DOM_PLAIN }, 1, &max), 0);
 	fill(&h);
-	assert_int_equal(ask_flags(&h, ring, 1000, &max), VHX_ARGO_EXISTS);
+	assert_int_equal(ask_flags(&h, ring, 1000, &max), ARGO_RING_EXISTS);
 	/* Waits now; asking again once there is room cancels that. */
 	h.ring->rx_ptr = h.ring->tx_ptr;
 	assert_int_equal(ask_flags(&h, ring, 1000, &max),
-			 VHX_ARGO_EXISTS | VHX_ARGO_EMPTY | VHX_ARGO_SUFFICIENT);
-	op(&h, DOM_B, VHX_ARGO_NOTIFY, NULL, NULL, 0, 0);
+			 ARGO_RING_EXISTS | ARGO_RING_EMPTY | ARGO_RING_SUFFICIENT);
+	op(&h, DOM_B, ARGO_OP_NOTIFY, NULL, NULL, 0, 0);
 	assert_int_equal(events(h.event_a), 0);
 	host_close(&h);
 }
@@ -587,11 +587,11 @@ static void test_notify_arguments(void **state)
 	struct host h;
 
 	host_open(&h);
-	assert_int_equal(op(&h, DOM_PLAIN, VHX_ARGO_NOTIFY, NULL, NULL, 0, 0), -ENODEV);
-	assert_int_equal(op(&h, DOM_A, VHX_ARGO_NOTIFY, NULL, NULL, 0, 0), 0);
-	assert_int_equal(op(&h, DOM_A, VHX_ARGO_NOTIFY, &ask, NULL, 0, 0), -EFAULT);
+	assert_int_equal(op(&h, DOM_PLAIN, ARGO_OP_NOTIFY, NULL, NULL, 0, 0), -ENODEV);
+	assert_int_equal(op(&h, DOM_A, ARGO_OP_NOTIFY, NULL, NULL, 0, 0), 0);
+	assert_int_equal(op(&h, DOM_A, ARGO_OP_NOTIFY, &ask, NULL, 0, 0), -EFAULT);
 	ask.nent = 0;
-	assert_int_equal(op(&h, DOM_A, VHX_ARGO_NOTIFY, &ask, NULL, 0, 0), 0);
+	assert_int_equal(op(&h, DOM_A, ARGO_OP_NOTIFY, &ask, NULL, 0, 0), 0);
 	host_close(&h);
 }
 
@@ -599,14 +599,14 @@ static void test_notify_arguments(void **state)
 
 static void test_domain_end_takes_rings_of_both_sides(void **state)
 {
-	struct vhx_argo_unregister_ring unreg = { .port = 7, .partner = DOM_A };
+	struct argo_unregister_ring unreg = { .port = 7, .partner = DOM_A };
 	struct host h;
 
 	host_open(&h);
 	vhx_argo_domain_destroy(h.hv, DOM_A);
 	/* No event tells the owner, whose ring is gone. */
 	assert_int_equal(events(h.event_b), 0);
-	assert_int_equal(op(&h, DOM_B, VHX_ARGO_UNREGISTER_RING, &unreg, NULL, 0, 0), -ENOENT);
+	assert_int_equal(op(&h, DOM_B, ARGO_OP_UNREGISTER_RING, &unreg, NULL, 0, 0), -ENOENT);
 	host_close(&h);
 
 	host_open(&h);
@@ -652,10 +652,10 @@ static void test_port_notifies_only_where_a_send_can_have_failed(void **state)
 	assert_int_equal(vhx_argo_model_pair(64 << 10, ends), 0);
 	for (int i = 0; i < 200; i++)
 		port_pass(ends[0], ends[1], 40);
-	assert_int_equal(vhx_argo_model_notifies(ends[1]), 0);
+	assert_int_equal(vhx_argo_port_calls(ends[1])->notifies, 0);
 	/* Beyond three quarters the largest message might have been refused. */
 	port_pass(ends[0], ends[1], 60);
-	assert_true(vhx_argo_model_notifies(ends[1]) > 0);
+	assert_true(vhx_argo_port_calls(ends[1])->notifies > 0);
 	vhx_port_close(ends[0]);
 	vhx_port_close(ends[1]);
 }
