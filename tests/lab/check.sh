@@ -62,15 +62,53 @@ verdict() {
 	esac
 }
 
-# run NAME COMMAND...: one test of its own, bounded: a hang is a failure, not a hang of the whole.
-run() {
-	local name=$1 start=$SECONDS rc
+# bounded NAME COMMAND...: the command with its output in NAME.log; a hang is a failure, not a hang of
+# the whole.
+bounded() {
+	local name=$1 rc
 	shift
 	timeout --kill-after=30 "${run_limit:-900}" "$@" >"$logs/$name.log" 2>&1 </dev/null
 	rc=$?
 	[ $rc -ne 124 ] || echo "no end within ${run_limit:-900} s" >>"$logs/$name.log"
+	return $rc
+}
+
+# run NAME COMMAND...: one test of its own.
+run() {
+	local name=$1 start=$SECONDS rc
+	bounded "$@"
+	rc=$?
 	verdict "$name" $rc $((SECONDS - start)) "$logs/$name.log"
 	return $rc
+}
+
+# Tests of guests mostly wait for one virtual CPU: as many run side by side as there are CPUs, but not more
+# than four, since each takes up to 2.5 GiB. What runs: names and starts by process.
+side_max=$(nproc)
+[ "$side_max" -le 4 ] || side_max=4
+declare -A side_name=() side_start=()
+
+# side_end: waits for the end of one of those that run, and reports it.
+side_end() {
+	local pid rc name
+	wait -n -p pid
+	rc=$?
+	name=${side_name[$pid]}
+	verdict "$name" $rc $((SECONDS - side_start[$pid])) "$logs/$name.log"
+	unset "side_name[$pid]" "side_start[$pid]"
+}
+
+# side NAME COMMAND...: starts a test beside others, once there is a place. Its partner is side_all.
+side() {
+	[ ${#side_name[@]} -lt "$side_max" ] || side_end
+	bounded "$@" &
+	side_name[$!]=$1 side_start[$!]=$SECONDS
+}
+
+side_all() {
+	while [ ${#side_name[@]} -gt 0 ]; do
+		side_end
+	done
 }
 
 skip_test() {
@@ -214,8 +252,9 @@ e2e() {
 		return
 	fi
 	for t in "$@"; do
-		VHX_BUILD=$root/build-check run "$(basename "$t" .sh)" bash "$t"
+		VHX_BUILD=$root/build-check side "$(basename "$t" .sh)" bash "$t"
 	done
+	side_all
 }
 
 # guest KIND TEST...: boots the guest once; where there is none, skips these tests of it.
