@@ -14,7 +14,8 @@ flock 9
 dir=$(deb_fetch "$cache" user-mode-linux uml)
 [ -n "$dir" ] || { echo "guest-uml: package user-mode-linux can't be downloaded" >&2; exit 77; }
 version=$(basename "$dir"/root/usr/lib/uml/modules/*)
-if [ ! -e "$dir/root/usr/lib/uml/modules/$version/modules.dep" ]; then
+# Some versions of the package bring a modules.dep.
+if [ ! -e "$dir/root/lib/modules" ]; then
 	mkdir -p "$dir/root/lib"
 	ln -sfT ../usr/lib/uml/modules "$dir/root/lib/modules"
 	depmod -b "$dir/root" "$version"
