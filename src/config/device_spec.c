@@ -30,6 +30,7 @@ int vhx_spec_id_check(const char *id, struct vhx_error *err)
 static const struct vhx_device_type *const types[] = {
 	&vhx_blk_type,
 	&vhx_console_type,
+	&vhx_net_type,
 	&vhx_rng_type,
 };
 

@@ -52,6 +52,23 @@ struct vhx_console_spec {
 	uint32_t queue_size;
 };
 
+#define VHX_SPEC_NET_END_MAX 256u /* "dgram:" and two paths of sockets */
+#define VHX_SPEC_NET_PAIRS_MAX 16u /* 33 queues, of 64 that a device may have */
+#define VHX_SPEC_MAC_LEN 6u
+#define VHX_SPEC_MAC_TEXT_MAX 18u /* "52:54:00:12:34:56", with its NUL */
+
+struct vhx_net_spec {
+	char end[VHX_SPEC_NET_END_MAX];
+	char mac[VHX_SPEC_MAC_TEXT_MAX]; /* empty: none */
+	uint32_t mtu; /* 0: not told */
+	uint32_t pairs;
+	bool offload; /* default true */
+	uint32_t queue_size;
+};
+
+/* "52:54:00:12:34:56". 0 or -EINVAL. */
+int vhx_mac_parse(const char *text, uint8_t mac[VHX_SPEC_MAC_LEN]);
+
 struct vhx_rng_spec {
 	uint32_t max_bytes; /* per period; 0: no limit */
 	uint32_t period_ms; /* 0: VHX_SPEC_RNG_PERIOD_DEFAULT */
@@ -68,6 +85,7 @@ struct vhx_device_spec {
 	union {
 		struct vhx_blk_spec blk;
 		struct vhx_console_spec console;
+		struct vhx_net_spec net;
 		struct vhx_rng_spec rng;
 	};
 };

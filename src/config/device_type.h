@@ -42,6 +42,7 @@ int vhx_spec_id_check(const char *id, struct vhx_error *err);
 
 extern const struct vhx_device_type vhx_blk_type;
 extern const struct vhx_device_type vhx_console_type;
+extern const struct vhx_device_type vhx_net_type;
 extern const struct vhx_device_type vhx_rng_type;
 
 #endif

@@ -17,6 +17,7 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/if_tun.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -185,6 +186,12 @@ static const struct vhx_call http[] = {
 	CALL(sendfile),
 };
 
+/* Not TUNSETIFF: what they are is settled. */
+static const struct vhx_call tap[] = {
+	IOCTL(TUNSETOFFLOAD),
+	IOCTL(TUNSETQUEUE),
+};
+
 static const struct vhx_call removing[] = {
 	CALL(unlink), CALL(unlinkat), CALL(readlink),	CALL(readlinkat),
 	CALL(lstat),  CALL(lstat64),  CALL(newfstatat), CALL(fstatat64),
@@ -235,16 +242,16 @@ static const struct vhx_call doors[] = {
 	}
 
 static const struct vhx_calls groups[VHX_CALLS_CNT] = {
-	CALLS(base),	  CALLS(loop),	     CALLS(threads),  CALLS(sockets),
-	CALLS(accepting), CALLS(connecting), CALLS(section),  CALLS(storage),
-	CALLS(guest),	  CALLS(child),	     CALLS(terminal), CALLS(http),
+	CALLS(base),	   CALLS(loop),	   CALLS(threads), CALLS(sockets), CALLS(accepting),
+	CALLS(connecting), CALLS(section), CALLS(storage), CALLS(guest),   CALLS(child),
+	CALLS(terminal),   CALLS(http),	   CALLS(tap),
 };
 
 const struct vhx_confine_role vhx_confine_backend = {
 	.name = "backend",
 	.calls = VHX_CALLS_BASE | VHX_CALLS_LOOP | VHX_CALLS_THREADS | VHX_CALLS_SOCKET |
 		 VHX_CALLS_ACCEPT | VHX_CALLS_SECTION | VHX_CALLS_STORAGE | VHX_CALLS_TERMINAL |
-		 VHX_CALLS_HTTP,
+		 VHX_CALLS_HTTP | VHX_CALLS_TAP,
 };
 
 const struct vhx_confine_role vhx_confine_frontend = {

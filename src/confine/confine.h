@@ -32,7 +32,8 @@ enum vhx_confine_mode {
 #define VHX_CALLS_CHILD (1u << 9) /* wait for the end of a child */
 #define VHX_CALLS_TERMINAL (1u << 10) /* terminals that are open: their size and modes */
 #define VHX_CALLS_HTTP (1u << 11) /* what libmicrohttpd says to a TCP socket */
-#define VHX_CALLS_CNT 12u
+#define VHX_CALLS_TAP (1u << 12) /* taps that are open: their offloads and queues */
+#define VHX_CALLS_CNT 13u
 
 struct vhx_confine_role {
 	const char *name;

@@ -5,6 +5,7 @@
 
 #include "device/blk.h"
 #include "device/console.h"
+#include "device/net.h"
 #include "device/rng.h"
 
 static int blk_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
@@ -50,6 +51,25 @@ static int console_new(const struct vhx_device_env *env, const struct vhx_device
 	return vhx_console_new(env->loop, &cfg, env->log, dev, err);
 }
 
+_Static_assert(VHX_SPEC_NET_PAIRS_MAX == VHX_NET_PAIRS_MAX, "as many as there can be");
+
+static int net_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
+		   struct vhx_device **dev, struct vhx_error *err)
+{
+	struct vhx_net_config cfg = {
+		.id = spec->id,
+		.end = spec->net.end,
+		.mtu = (uint16_t)spec->net.mtu,
+		.pairs = (uint16_t)spec->net.pairs,
+		.offload = spec->net.offload,
+		.queue_size = (uint16_t)spec->net.queue_size,
+	};
+
+	if (spec->net.mac[0])
+		vhx_mac_parse(spec->net.mac, cfg.mac);
+	return vhx_net_new(env->loop, &cfg, env->log, dev, err);
+}
+
 static int rng_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
 		   struct vhx_device **dev, struct vhx_error *err)
 {
@@ -70,6 +90,7 @@ static const struct {
 } models[] = {
 	{ "blk", blk_new },
 	{ "console", console_new },
+	{ "net", net_new },
 	{ "rng", rng_new },
 };
 

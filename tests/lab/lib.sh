@@ -278,6 +278,22 @@ boot_driver() {
 	boot "$@" --modules "$driver_modules"
 }
 
+# in_netns "$@": the rest of the test runs in a network namespace of its own, with nothing in it but loopback, as
+# whoever may make taps there. Before anything was started; guests are fetched before.
+in_netns() {
+	local as_root=()
+	need unshare util-linux
+	need ip iproute2
+	if [ -z "${VHX_IN_NETNS:-}" ]; then
+		[ "$(id -u)" -eq 0 ] || as_root=(--map-root-user)
+		unshare --net ${as_root[@]+"${as_root[@]}"} true 2>/dev/null || skip "no network namespace can be made here"
+		rm -rf "$tmp"
+		VHX_IN_NETNS=1 exec unshare --net ${as_root[@]+"${as_root[@]}"} "$0" "$@"
+	fi
+	ip link set lo up || fail "no loopback"
+	[ -w /dev/net/tun ] || skip "/dev/net/tun is missing, or only root's"
+}
+
 # start_ivshmem [OPTION...]: the helper between a QEMU at $tmp/iv.sock and the backend.
 start_ivshmem() {
 	[ $# -gt 0 ] || set -- --qemu "$tmp/iv.sock,size=4M"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # setup.sh [GROUP...]: the packages that building and testing need, by name and with the reason, in
 # one place. As root it installs what is missing and says so; anyone else gets the list.
-#   groups: build test guest kernel qemu load bench deb sanitize style (default: all)
+#   groups: build test guest kernel load net qemu bench deb sanitize style (default: all)
 #   --list prints the table, --missing prints the missing names only and installs nothing.
 # Exit status: 0 nothing is missing (any more), 1 something is, 2 usage.
 set -u
@@ -41,6 +41,11 @@ packages() {
 	coccinelle | /usr/bin/spatch | kernel | runs the kernel's semantic checks
 	patch | /usr/bin/patch | kernel | applies umlk.patch to its source
 	fio | /usr/bin/fio | load | verify load in the guests
+	iproute2 | /sbin/ip | net | network namespaces and taps of the network tests
+	iputils-ping | /bin/ping | net | floods a guest
+	iperf3 | /usr/bin/iperf3 | net | network load, in guests and against them
+	ethtool | /sbin/ethtool | net | switches offloads and queues in the guests
+	passt | /usr/bin/passt | net | a guest's network without root
 	qemu-system-x86 | /usr/bin/qemu-system-x86_64 | qemu | the stock Debian guest
 	mmdebstrap | /usr/bin/mmdebstrap | qemu | a Debian system whose root disk is the backend's
 	qemu-system-arm | /usr/bin/qemu-system-aarch64 | qemu | the stock Debian guest on arm64
@@ -68,7 +73,7 @@ for a in "$@"; do
 	case $a in
 	--list) list=yes ;;
 	--missing) only_missing=yes ;;
-	build|test|guest|kernel|qemu|load|bench|deb|sanitize|style) want+=("$a") ;;
+	build|test|guest|kernel|qemu|load|net|bench|deb|sanitize|style) want+=("$a") ;;
 	*) echo "setup.sh: unknown argument '$a'" >&2; exit 2 ;;
 	esac
 done

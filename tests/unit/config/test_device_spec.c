@@ -67,8 +67,9 @@ static void test_rng_keys(void **state)
 
 static void test_console_keys(void **state)
 {
-	static const char text[] = "console,id=c0,port0=pty:/run/c0,port1=socket:/run/a,,b,"
-				   "name1=org.x,port2=file:/log,cols=132,rows=43,buffer=1000,full=drop";
+	static const char text[] =
+		"console,id=c0,port0=pty:/run/c0,port1=socket:/run/a,,b,"
+		"name1=org.x,port2=file:/log,cols=132,rows=43,buffer=1000,full=drop";
 
 	assert_int_equal(vhx_device_spec_parse(text, &spec, &error), 0);
 	assert_string_equal(spec.id, "c0");
@@ -82,6 +83,33 @@ static void test_console_keys(void **state)
 	assert_int_equal(spec.console.rows, 43);
 	assert_int_equal(spec.console.buffer, 1000);
 	assert_string_equal(spec.console.full, "drop");
+}
+
+static void test_net_keys(void **state)
+{
+	uint8_t mac[VHX_SPEC_MAC_LEN];
+
+	assert_int_equal(vhx_device_spec_parse("net,end=tap:vm0", &spec, &error), 0);
+	assert_string_equal(vhx_device_spec_type(&spec), "net");
+	assert_string_equal(spec.net.end, "tap:vm0");
+	assert_string_equal(spec.net.mac, "");
+	assert_int_equal(spec.net.mtu, 0);
+	assert_int_equal(spec.net.pairs, 1);
+	assert_true(spec.net.offload);
+	assert_null(vhx_device_spec_path(&spec, 0));
+	assert_int_equal(
+		vhx_device_spec_parse("net,id=n0,end=listen:/run/n,mac=52:54:00:aB:Cd:ef,mtu=9000,"
+				      "queues=4,offload=off,queue-size=256",
+				      &spec, &error),
+		0);
+	assert_int_equal(vhx_mac_parse(spec.net.mac, mac), 0);
+	assert_memory_equal(mac, "\x52\x54\0\xab\xcd\xef", sizeof(mac));
+	assert_int_equal(spec.net.mtu, 9000);
+	assert_int_equal(spec.net.pairs, 4);
+	assert_false(spec.net.offload);
+	assert_int_equal(spec.net.queue_size, 256);
+	assert_string_equal(vhx_device_spec_path(&spec, 0), "/run/n");
+	assert_null(vhx_device_spec_path(&spec, 1));
 }
 
 /* --help and the parser read one table: every key of every type is there. */
@@ -126,9 +154,9 @@ static const struct fault {
 	int ret;
 	const char *text;
 } faults[] = {
-	{ "", -EINVAL, "unknown device type ''; known: blk, console, rng" },
-	{ "disk,file=/x", -EINVAL, "unknown device type 'disk'; known: blk, console, rng" },
-	{ "blk=1,file=/x", -EINVAL, "unknown device type 'blk=1'; known: blk, console, rng" },
+	{ "", -EINVAL, "unknown device type ''; known: blk, console, net, rng" },
+	{ "disk,file=/x", -EINVAL, "unknown device type 'disk'; known: blk, console, net, rng" },
+	{ "blk=1,file=/x", -EINVAL, "unknown device type 'blk=1'; known: blk, console, net, rng" },
 	{ "blk", -EINVAL, "blk: key 'file' is missing" },
 	{ "blk,file=/x,fd=3", -EINVAL, "blk: file and fd exclude each other" },
 	{ "blk,", -EINVAL, "blk: empty key" },
@@ -168,6 +196,17 @@ static const struct fault {
 	  "console: full: 'block' is neither wait nor drop" },
 	{ "console,port0=pty,port16=pty", -EINVAL,
 	  "console: unknown key 'port16'; did you mean 'port1'?" },
+	{ "net", -EINVAL, "net: key 'end' is missing" },
+	{ "net,end=tap:x,mac=52:54:00:12:34", -EINVAL,
+	  "net: mac: '52:54:00:12:34' is no address like 52:54:00:12:34:56" },
+	{ "net,end=tap:x,mac=00:00:00:00:00:00", -EINVAL,
+	  "net: mac: '00:00:00:00:00:00' is no address like 52:54:00:12:34:56" },
+	{ "net,end=tap:x,mac=53:54:00:12:34:56", -EINVAL,
+	  "net: mac: '53:54:00:12:34:56' is the address of a group, not of an interface" },
+	{ "net,end=tap:x,mac=5g:54:00:12:34:56", -EINVAL,
+	  "net: mac: '5g:54:00:12:34:56' is no address like 52:54:00:12:34:56" },
+	{ "net,end=tap:x,mtu=67", -ERANGE, "net: mtu: must be at least 68" },
+	{ "net,end=tap:x,queues=17", -ERANGE, "net: queues: must be at most 16" },
 	{ "rng,period=5", -EINVAL, "rng: period without max-bytes limits nothing" },
 	{ "rng,max-bytes=0", -ERANGE, "rng: max-bytes: must be at least 1" },
 	{ "rng,max-bytes=1,period=86400001", -ERANGE, "rng: period: must be at most 86400000" },
@@ -291,6 +330,7 @@ int main(void)
 		cmocka_unit_test(test_blk_inherited_descriptor),
 		cmocka_unit_test(test_rng_keys),
 		cmocka_unit_test(test_console_keys),
+		cmocka_unit_test(test_net_keys),
 		cmocka_unit_test(test_help_lists_every_type),
 		cmocka_unit_test(test_doubled_comma_is_one_comma),
 		cmocka_unit_test(test_value_may_hold_equals),

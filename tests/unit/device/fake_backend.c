@@ -146,7 +146,9 @@ void *vhx_request_in_reserve(struct vhx_request *req, uint32_t in_off, uint32_t 
 	assert_true(len > 0 && vhx_range_within(in_off, len, req->in_len));
 	if (len > fake.reserve_max)
 		return NULL;
-	if (fake.later) {
+	if (fake.later_skip) {
+		fake.later_skip--;
+	} else if (fake.later) {
 		fake.later--;
 		*later = true;
 		room_refused(req);

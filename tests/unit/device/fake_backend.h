@@ -34,6 +34,7 @@ struct fake_request {
 struct fake {
 	uint32_t reserve_max; /* largest reservation, 0: the provider has none */
 	unsigned int later; /* this many reservations are refused for now */
+	unsigned int later_skip; /* after so many that are not */
 	unsigned int no_staging; /* this many stagings are refused */
 	unsigned int config_changes;
 	unsigned int completions;

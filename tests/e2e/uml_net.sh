@@ -1,0 +1,118 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# A network interface under User-Mode Linux, its other end a tap in a namespace of the test's own: a flood of pings
+# with no loss, iperf3 both ways with the guest's offloads on and off, a file each way, and all of it again after
+# the backend was killed. VHX_TORTURE: 4 GiB each way.
+# shellcheck disable=SC2016 # what the guest's shell expands
+# shellcheck source=../lab/lib.sh
+. "$(dirname "$0")/../lab/lib.sh"
+need_programs
+need_uml
+need ping iputils-ping
+need python3 python3
+need iperf3 iperf3
+need ethtool ethtool
+in_netns "$@"
+
+size=$((16 << 20)) pings=1000 seconds=1
+[ -z "${VHX_TORTURE:-}" ] || size=$((4 << 30)) pings=100000 seconds=20
+
+ip tuntap add vm0 mode tap || fail "no tap can be made"
+ip addr add 10.9.0.1/24 dev vm0
+ip link set vm0 up
+
+serve_net() {
+	start_backend --device "net,id=n0,end=tap:vm0,mac=52:54:00:12:34:56,mtu=1400"
+}
+
+flood() {
+	ping -q -f -c "$pings" "$@" 10.9.0.2 >"$tmp/ping.log" || fail "ping: $(cat "$tmp/ping.log")"
+	assert_match "ping" "$(cat "$tmp/ping.log")" "$pings received, 0% packet loss"
+}
+
+# pattern: the same bytes for whoever wants to compare.
+pattern() {
+	seq 1 1000000000 | head -c "$size"
+}
+
+cat >"$tmp/run.sh" <<'GUEST'
+modprobe virtio_net || exit 1
+ip link set lo up
+ip addr add 10.9.0.2/24 dev eth0
+ip link set eth0 up
+echo "MAC $(cat /sys/class/net/eth0/address) MTU $(cat /sys/class/net/eth0/mtu)"
+ethtool -k eth0 | sed -n 's/^\(tx-checksumming\|tcp-segmentation-offload\|generic-receive-offload\|rx-checksumming\): /FEATURE \1 /p'
+ping -c 3 10.9.0.1 >/dev/null && echo PING-OK
+iperf3 -s -D -p 5201
+# Commands of the host, one per connection.
+while read -r line; do
+	case $line in
+	end) break ;;
+	*) sh -c "$line" && echo "DONE $line" || echo "FAILED $line" ;;
+	esac
+done
+exit 0
+GUEST
+
+# guest COMMAND: by the guest's shell; waits for its end.
+asked=0
+guest() {
+	asked=$((asked + 1))
+	say "{ $*; } && : $asked"
+	wait_guest "^(DONE|FAILED) .*: $asked\$"
+	guest_said "^DONE .*: $asked\$" || fail "the guest failed: $*"
+}
+
+load() {
+	iperf3 -c 10.9.0.2 -t "$seconds" -J "$@" >"$tmp/iperf3.json" || fail "iperf3 $*: $(tail -n 3 "$tmp/iperf3.json")"
+	python3 -c 'import json, sys
+e = json.load(open(sys.argv[1]))["end"]
+assert e["sum_received"]["bytes"] > 1000000, e
+print("iperf3 %s: %.0f Mbit/s" % (sys.argv[2], e["sum_received"]["bits_per_second"] / 1e6))' "$tmp/iperf3.json" "$*" ||
+		fail "iperf3 $* moved nothing"
+}
+
+# A file each way over TCP, compared by its sum.
+transfer() {
+	local sum pid
+	sum=$(pattern | sha256sum | cut -d' ' -f1)
+	timeout "$vhx_guest_patience" python3 "$vhx_root/tests/e2e/tcp.py" receive 10.9.0.1 5000 >"$tmp/got" &
+	pid=$!
+	guest "until seq 1 1000000000 | head -c $size | nc 10.9.0.1 5000; do sleep 0.1; done"
+	wait $pid
+	assert_eq "sum of what the guest sent" "$(cat "$tmp/got")" "$sum"
+	say "nc -l -p 5001 | sha256sum | sed s/^/SUM$asked-/"
+	pattern | timeout "$vhx_guest_patience" python3 "$vhx_root/tests/e2e/tcp.py" send 10.9.0.2 5001 >/dev/null ||
+		fail "nothing can be sent to the guest"
+	wait_guest "^SUM$asked-$sum"
+	echo "$((size >> 20)) MiB each way, sums equal"
+}
+
+serve_net
+start_frontend --vhost-user "$tmp/vm.sock,id=n0"
+boot uml --device "net:$tmp/vm.sock" --script "$tmp/run.sh" --program "$(command -v iperf3)" \
+	--program "$(PATH=$PATH:/sbin command -v ethtool)"
+wait_guest '^PING-OK'
+assert_match "address and MTU" "$(sed 's/\r//g' "$tmp/guest.log")" '^MAC 52:54:00:12:34:56 MTU 1400$'
+guest_said '^FEATURE tx-checksumming on' || fail "the guest may not leave out checksums"
+guest_said '^FEATURE tcp-segmentation-offload on' || fail "the guest may not send unsegmented"
+flood
+flood -s 1300
+load
+load -R
+transfer
+guest ethtool -K eth0 tso off tx off gro off
+load
+load -R
+transfer
+guest ethtool -K eth0 tso on tx on gro on
+crash backend
+serve_net
+wait_for "the guest behind another backend" "$vhx_patience" ping -q -c 1 -W 1 10.9.0.2
+flood
+load
+transfer
+say end
+guest_ok
+stop backend
+echo "pings without loss, iperf3 and files both ways, before and after another backend"
