@@ -10,8 +10,11 @@
 #include <unistd.h>
 
 #include "backend/backend.h"
+#include "config/argo_spec.h"
 #include "config/device_spec.h"
 #include "device/image.h"
+#include "exchange/argo_device.h"
+#include "mediator/argo_peers.h"
 #include "mediator/control.h"
 #include "mediator/metrics.h"
 #include "mediator/devices.h"
@@ -35,11 +38,13 @@ struct settings {
 
 static const struct vhx_option rows[] = {
 	{ .name = "listen",
-	  .metavar = "unix:PATH[,KEY=VALUE...]",
+	  .metavar = "ADDRESS",
 	  .kind = VHX_OPTION_LIST,
 	  .offset = offsetof(struct settings, listen),
-	  .help = "meet frontends on this socket; may be repeated; keys, here and of other\n"
-		  "sockets: mode, group, allow-uid, allow-gid, allow-label" },
+	  .help = "meet frontends; may be repeated.\n"
+		  "unix:PATH[,KEY=VALUE...]: on this socket; keys, here and of other\n"
+		  "sockets: mode, group, allow-uid, allow-gid, allow-label.\n"
+		  "argo[:peer=DOMID|any]: domains of this Xen host" },
 	{ .name = "channel-fd",
 	  .metavar = "N",
 	  .kind = VHX_OPTION_NUMBER,
@@ -56,7 +61,7 @@ static const struct vhx_option rows[] = {
 
 static const struct vhx_options options = {
 	.program = "vhx-backend",
-	.usage = "--listen unix:PATH --device SPEC...",
+	.usage = "--listen ADDRESS --device SPEC...",
 	.summary = "Serves VirtIO devices by message exchange, without access to guest memory.",
 	.rows = rows,
 	.rows_cnt = VHX_ARRAY_SIZE(rows),
@@ -84,6 +89,8 @@ struct server {
 	struct listener listeners[VHX_OPTION_LIST_MAX];
 	unsigned int listener_cnt;
 	struct vhx_log_limit refusals;
+	int argo_fd; /* the device of hmx_argo; -1: not asked for */
+	struct vhx_argo_peers *peers; /* NULL likewise */
 };
 
 static struct settings settings;
@@ -206,6 +213,61 @@ static int listener_add(struct server *s, const char *text)
 	return vhx_loop_fd_add(s->program.loop, &l->watch);
 }
 
+/* Domains of this Xen host */
+
+static int argo_endpoint(void *ctx, struct vhx_argo_dev **dev)
+{
+	struct server *s = ctx;
+
+	return vhx_argo_device_endpoint(s->argo_fd, dev);
+}
+
+/* Opened once: a confined program opens nothing any more. */
+static int argo_open(struct server *s, struct vhx_error *err)
+{
+	struct vhx_argo_peers_config cfg = {
+		.loop = s->program.loop,
+		.log = s->program.log,
+		.ring_len = vhx_argo_ring_len(s->settings->common.ring_size),
+		.endpoint = argo_endpoint,
+		.met = channel_add,
+		.ctx = s,
+	};
+	int ret;
+
+	if (s->peers)
+		return 0;
+	s->argo_fd = vhx_argo_device_open();
+	if (s->argo_fd < 0) {
+		vhx_error_set(err, HMX_ARGO_DEVICE ": %s%s", strerror(-s->argo_fd),
+			      s->argo_fd == -ENOENT ? " (is hmx_argo loaded?)" : "");
+		return s->argo_fd;
+	}
+	ret = vhx_argo_peers_new(&cfg, &s->peers);
+	if (ret)
+		vhx_error_set(err, "%s", strerror(-ret));
+	return ret;
+}
+
+static int argo_add(struct server *s, const char *text)
+{
+	struct vhx_argo_spec spec;
+	struct vhx_error err;
+	int ret = vhx_argo_spec_parse(text, &spec, &err);
+
+	if (!ret && (spec.kind == VHX_ARGO_SPEC_NAME || spec.kind == VHX_ARGO_SPEC_UUID)) {
+		vhx_error_set(&err, "%s: names of domains are not looked up yet", text);
+		ret = -EOPNOTSUPP;
+	}
+	if (!ret)
+		ret = argo_open(s, &err);
+	if (!ret)
+		ret = vhx_argo_peers_add(s->peers, &spec, NULL, &err);
+	if (ret)
+		vhx_log(s->program.log, VHX_LOG_ERROR, "%s", err.text);
+	return ret;
+}
+
 static void listeners_close(struct server *s)
 {
 	unsigned int i;
@@ -240,7 +302,8 @@ static int listeners_open(struct server *s)
 	int ret = vhx_reception_new(&cfg, &s->reception);
 
 	for (i = 0; !ret && i < texts->cnt; i++)
-		ret = listener_add(s, texts->items[i]);
+		ret = vhx_argo_spec_matches(texts->items[i]) ? argo_add(s, texts->items[i])
+							     : listener_add(s, texts->items[i]);
 	return ret;
 }
 
@@ -367,11 +430,49 @@ static int device_remove_change(void *ctx, struct vhx_control_request *req,
 	return ret;
 }
 
+static int peer_argument(struct server *s, const struct vhx_control_request *req, uint16_t *domid,
+			 struct vhx_error *err)
+{
+	const char *text;
+	const struct vhx_control_argument arguments[] = { { .name = "domain", .value = &text } };
+	int ret = vhx_control_arguments(req, arguments, VHX_ARRAY_SIZE(arguments), err);
+
+	if (!ret)
+		ret = vhx_argo_domid_parse(text, domid, err);
+	if (!ret && !s->peers) {
+		vhx_error_set(err, "this backend was not started with --listen argo");
+		ret = -EOPNOTSUPP;
+	}
+	return ret;
+}
+
+static int peer_add_change(void *ctx, struct vhx_control_request *req, struct json_object *into,
+			   struct vhx_error *err)
+{
+	struct vhx_argo_spec spec = { .kind = VHX_ARGO_SPEC_DOMID };
+	struct server *s = ctx;
+	int ret = peer_argument(s, req, &spec.domid, err);
+
+	return ret ? ret : vhx_argo_peers_add(s->peers, &spec, NULL, err);
+}
+
+static int peer_remove_change(void *ctx, struct vhx_control_request *req, struct json_object *into,
+			      struct vhx_error *err)
+{
+	struct server *s = ctx;
+	uint16_t domid;
+	int ret = peer_argument(s, req, &domid, err);
+
+	return ret ? ret : vhx_argo_peers_remove(s->peers, domid, err);
+}
+
 static const struct vhx_control_command commands[] = {
 	{ .name = "stats", .run = stats_run },
 	{ .name = "trace", .take = trace_take },
 	{ .name = "device-add", .change = device_add_change },
 	{ .name = "device-remove", .change = device_remove_change },
+	{ .name = "peer-add", .change = peer_add_change },
+	{ .name = "peer-remove", .change = peer_remove_change },
 };
 
 static int control_open(struct server *s)
@@ -442,7 +543,8 @@ static int server_start(struct server *s)
 	if (!ret)
 		ret = metrics_open(s);
 	if (!ret)
-		ret = vhx_program_confine(&s->program, &vhx_confine_backend);
+		ret = vhx_program_confine(&s->program, s->peers ? &vhx_confine_backend_argo
+								: &vhx_confine_backend);
 	return ret;
 }
 
@@ -453,6 +555,9 @@ static void server_end(struct server *s)
 	listeners_close(s);
 	vhx_reception_free(s->reception);
 	vhx_backend_free(s->backend);
+	vhx_argo_peers_free(s->peers);
+	if (s->argo_fd >= 0)
+		close(s->argo_fd);
 	vhx_tracer_fini(&s->tracer);
 	vhx_program_fini(&s->program);
 }
@@ -466,6 +571,7 @@ int main(int argc, char **argv)
 	if (!vhx_program_options(&options, argc, argv, &settings, &code))
 		return code;
 	server.settings = &settings;
+	server.argo_fd = -1;
 	if (vhx_program_init(&server.program, options.program, &settings.common))
 		return VHX_EXIT_FAILED;
 	if ((!settings.devices.cnt && !settings.common.control) ||

@@ -3,6 +3,7 @@
 #include "config/options.h"
 #include "ctl/ask.h"
 #include "ctl/device.h"
+#include "ctl/peer.h"
 #include "ctl/table.h"
 #include "ctl/top.h"
 #include "ctl/trace.h"
@@ -81,14 +82,14 @@ static const struct vhx_option rows[] = {
 
 static const struct vhx_options options = {
 	.program = "vhxctl",
-	.usage = "stats|top|trace|device add|device remove PATH [ARGUMENT] [OPTION...]",
+	.usage = "stats|top|trace|device add|remove|peer add|remove PATH [ARGUMENT] [OPTION...]",
 	.summary = "Asks the vhx-backend or vhx-frontend whose --control is PATH: its counters "
 		   "(stats),\n"
 		   "a live screen of them (top), or a recording of its messages for Wireshark "
 		   "(trace).\n"
 		   "Changes a running backend: device add PATH TYPE[,KEY=VALUE...] as for its "
 		   "--device,\n"
-		   "device remove PATH ID.",
+		   "device remove PATH ID; peer add or remove PATH DOMID for a domain of Xen.",
 	.rows = rows,
 	.rows_cnt = VHX_ARRAY_SIZE(rows),
 	.operands_max = OPERANDS_MAX,
@@ -191,6 +192,22 @@ static int device_remove_run(const char *path, const char *id)
 	return vhx_ctl_device_remove(path, id, &err) ? fail(EXIT_FAILED, err.text) : EXIT_OK;
 }
 
+/* peer */
+
+static int peer_add_run(const char *path, const char *domain)
+{
+	struct vhx_error err;
+
+	return vhx_ctl_peer_add(path, domain, &err) ? fail(EXIT_FAILED, err.text) : EXIT_OK;
+}
+
+static int peer_remove_run(const char *path, const char *domain)
+{
+	struct vhx_error err;
+
+	return vhx_ctl_peer_remove(path, domain, &err) ? fail(EXIT_FAILED, err.text) : EXIT_OK;
+}
+
 static const struct command {
 	const char *name, *verb; /* one word or two */
 	int (*run)(const struct settings *s, const char *path);
@@ -202,6 +219,8 @@ static const struct command {
 	{ "trace", NULL, trace_run, NULL, NULL },
 	{ "device", "add", NULL, device_add_run, "device, TYPE[,KEY=VALUE...]," },
 	{ "device", "remove", NULL, device_remove_run, "id" },
+	{ "peer", "add", NULL, peer_add_run, "number of the domain" },
+	{ "peer", "remove", NULL, peer_remove_run, "number of the domain" },
 };
 
 /* *@known: another verb goes with this name. */

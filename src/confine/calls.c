@@ -24,6 +24,8 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
+#include <vhx/argo.h>
+
 #include "confine/confine.h"
 
 /* The kernel looks at the low half of these arguments only. */
@@ -192,6 +194,12 @@ static const struct vhx_call tap[] = {
 	IOCTL(TUNSETQUEUE),
 };
 
+static const struct vhx_call argo[] = {
+	IOCTL(HMX_ARGO_INFO),  IOCTL(HMX_ARGO_BIND),	   IOCTL(HMX_ARGO_CONSUME),
+	IOCTL(HMX_ARGO_SENDV), IOCTL(HMX_ARGO_QUERY),	   IOCTL(HMX_ARGO_CHECK),
+	IOCTL(HMX_ARGO_NEW),   IOCTL(HMX_ARGO_LAST_WORDS),
+};
+
 static const struct vhx_call removing[] = {
 	CALL(unlink), CALL(unlinkat), CALL(readlink),	CALL(readlinkat),
 	CALL(lstat),  CALL(lstat64),  CALL(newfstatat), CALL(fstatat64),
@@ -244,14 +252,22 @@ static const struct vhx_call doors[] = {
 static const struct vhx_calls groups[VHX_CALLS_CNT] = {
 	CALLS(base),	   CALLS(loop),	   CALLS(threads), CALLS(sockets), CALLS(accepting),
 	CALLS(connecting), CALLS(section), CALLS(storage), CALLS(guest),   CALLS(child),
-	CALLS(terminal),   CALLS(http),	   CALLS(tap),
+	CALLS(terminal),   CALLS(http),	   CALLS(tap),	   CALLS(argo),
 };
+
+#define BACKEND_CALLS                                                                    \
+	(VHX_CALLS_BASE | VHX_CALLS_LOOP | VHX_CALLS_THREADS | VHX_CALLS_SOCKET |        \
+	 VHX_CALLS_ACCEPT | VHX_CALLS_SECTION | VHX_CALLS_STORAGE | VHX_CALLS_TERMINAL | \
+	 VHX_CALLS_HTTP | VHX_CALLS_TAP)
 
 const struct vhx_confine_role vhx_confine_backend = {
 	.name = "backend",
-	.calls = VHX_CALLS_BASE | VHX_CALLS_LOOP | VHX_CALLS_THREADS | VHX_CALLS_SOCKET |
-		 VHX_CALLS_ACCEPT | VHX_CALLS_SECTION | VHX_CALLS_STORAGE | VHX_CALLS_TERMINAL |
-		 VHX_CALLS_HTTP | VHX_CALLS_TAP,
+	.calls = BACKEND_CALLS,
+};
+
+const struct vhx_confine_role vhx_confine_backend_argo = {
+	.name = "backend with argo",
+	.calls = BACKEND_CALLS | VHX_CALLS_ARGO,
 };
 
 const struct vhx_confine_role vhx_confine_frontend = {

@@ -33,7 +33,8 @@ enum vhx_confine_mode {
 #define VHX_CALLS_TERMINAL (1u << 10) /* terminals that are open: their size and modes */
 #define VHX_CALLS_HTTP (1u << 11) /* what libmicrohttpd says to a TCP socket */
 #define VHX_CALLS_TAP (1u << 12) /* taps that are open: their offloads and queues */
-#define VHX_CALLS_CNT 13u
+#define VHX_CALLS_ARGO (1u << 13) /* endpoints of Argo, by a device that is open */
+#define VHX_CALLS_CNT 14u
 
 struct vhx_confine_role {
 	const char *name;
@@ -42,6 +43,7 @@ struct vhx_confine_role {
 
 /* What the shipped programs are; one table each, so that tests confine others in the same way. */
 extern const struct vhx_confine_role vhx_confine_backend;
+extern const struct vhx_confine_role vhx_confine_backend_argo; /* that has opened the device */
 extern const struct vhx_confine_role vhx_confine_frontend;
 extern const struct vhx_confine_role vhx_confine_ivshmem;
 

@@ -34,11 +34,12 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "exchange/argo_meet.h"
 #include "util/checked.h"
 
 /* After a refusal that promises no event. */
 #define ARGO_RETRY_NS 10000000ull
-/* To what was left in the ring when a burst was used up. */
+/* To what is there already: left in the ring when a burst was used up. */
 #define ARGO_SOON_NS 1000ull
 /* Messages that nobody asked for, dropped in one call. */
 #define ARGO_DROPS_MAX 64u
@@ -52,7 +53,8 @@ struct argo_port {
 	struct vhx_argo_reader reader;
 	enum argo_state state;
 	int gone;
-	bool ended; /* what the ring holds from here on is not of this life */
+	bool ended; /* what the ring holds from here on is not of this life, or of no interest */
+	bool left; /* by our own will */
 	int timer_fd;
 	bool timed; /* the timer runs */
 	uint64_t pause_ns; /* between the last two greetings */
@@ -64,11 +66,6 @@ struct argo_port {
 	bool owed; /* a MEET that says what is not said yet */
 	bool named; /* a MEET of peer_inc named our life */
 	struct vhx_argo_calls calls;
-};
-
-/* What a MEET says, a copy. */
-struct meet {
-	uint32_t state, inc, peer_inc, ring_len;
 };
 
 static struct argo_port *to_argo(struct vhx_port *p)
@@ -169,13 +166,14 @@ static struct argo_addr peer_addr(const struct argo_port *ap)
 static void meet_fill(const struct argo_port *ap, struct vhx_argo_meet *meet, uint32_t state,
 		      uint32_t peer_inc)
 {
-	*meet = (struct vhx_argo_meet){
-		.version = vhx_le32_of(VHX_ARGO_VERSION),
-		.state = vhx_le32_of(state),
-		.inc = vhx_le32_of(ap->inc),
-		.peer_inc = vhx_le32_of(peer_inc),
-		.ring_len = vhx_le32_of(ap->cfg.ring_len),
+	const struct vhx_argo_life life = {
+		.state = state,
+		.inc = ap->inc,
+		.peer_inc = peer_inc,
+		.ring_len = ap->cfg.ring_len,
 	};
+
+	vhx_argo_meet_encode(meet, &life);
 }
 
 static int meet_send(struct argo_port *ap, uint32_t state)
@@ -296,7 +294,7 @@ static void life_join(struct argo_port *ap)
 }
 
 /* OPENING: a life of the peer shows itself, names us, or ends. */
-static void life_meet(struct argo_port *ap, const struct meet *peer)
+static void life_meet(struct argo_port *ap, const struct vhx_argo_life *peer)
 {
 	if (peer->state == VHX_ARGO_GONE) {
 		if (peer->inc == ap->peer_inc)
@@ -318,7 +316,7 @@ static void life_meet(struct argo_port *ap, const struct meet *peer)
 }
 
 /* READY: another life of the peer ends the one that we joined, as does its end. */
-static void life_check(struct argo_port *ap, const struct meet *peer)
+static void life_check(struct argo_port *ap, const struct vhx_argo_life *peer)
 {
 	bool joined = peer->inc == ap->peer_inc;
 
@@ -328,37 +326,11 @@ static void life_check(struct argo_port *ap, const struct meet *peer)
 	argo_fail(ap, -EPIPE);
 }
 
-static bool ring_len_valid(uint32_t len)
+static void meet_receive(struct argo_port *ap)
 {
-	return len >= VHX_ARGO_RING_MIN && len <= VHX_ARGO_RING_MAX && len % VHX_SLOT == 0;
-}
+	struct vhx_argo_life peer;
+	bool valid = vhx_argo_meet_read(&ap->reader, &peer);
 
-static bool meet_decode(const struct vhx_argo_meet *wire, struct meet *meet)
-{
-	uint32_t reserved = 0;
-
-	for (size_t i = 0; i < VHX_ARRAY_SIZE(wire->reserved); i++)
-		reserved |= vhx_le32_get(wire->reserved[i]);
-	*meet = (struct meet){
-		.state = vhx_le32_get(wire->state),
-		.inc = vhx_le32_get(wire->inc),
-		.peer_inc = vhx_le32_get(wire->peer_inc),
-		.ring_len = vhx_le32_get(wire->ring_len),
-	};
-	return vhx_le32_get(wire->version) == VHX_ARGO_VERSION && meet->state <= VHX_ARGO_HERE &&
-	       meet->inc && ring_len_valid(meet->ring_len) && !reserved;
-}
-
-static void meet_receive(struct argo_port *ap, uint32_t len)
-{
-	struct vhx_argo_meet wire;
-	struct meet peer;
-	bool valid = len == sizeof(wire);
-
-	if (valid) {
-		vhx_argo_reader_read(&ap->reader, 0, &wire, sizeof(wire));
-		valid = meet_decode(&wire, &peer);
-	}
 	if (valid && ap->state == ARGO_READY)
 		life_check(ap, &peer);
 	else if (valid)
@@ -373,7 +345,7 @@ static bool aside_take(struct argo_port *ap, const struct vhx_argo_message *msg)
 	bool peers = msg->src.port == ap->cfg.peer_port && msg->src.domid == ap->cfg.partner;
 
 	if (peers && msg->type == VHX_ARGO_MEET)
-		meet_receive(ap, msg->len);
+		meet_receive(ap);
 	else if (peers && ap->state == ARGO_READY)
 		return false;
 	vhx_argo_reader_consume(&ap->reader);
@@ -417,7 +389,8 @@ static void life_advance(struct argo_port *ap, bool due)
 		life_listen(ap);
 	if (ap->gone || ap->state == ARGO_READY)
 		return;
-	if (greet)
+	/* A fresh ring would lose what is left in this one. */
+	if (greet && !ap->more)
 		life_greet(ap);
 	else if (!ap->timed)
 		timer_set(ap, ap->pause_ns);
@@ -593,11 +566,23 @@ static void argo_close(struct vhx_port *p)
 
 	/* A life that the peer knows of does not end without a word, if it can be said. */
 	if (!ap->dev->ops->last_words && ap->state != ARGO_UNBOUND && !absent(ap->obstacle) &&
-	    ap->gone != -EPIPE)
+	    (ap->gone != -EPIPE || ap->left))
 		meet_send(ap, VHX_ARGO_GONE);
 	argo_free(ap);
 	if (watcher.closed)
 		watcher.closed(watcher.ctx);
+}
+
+void vhx_argo_leave(struct vhx_port *p)
+{
+	struct argo_port *ap = to_argo(p);
+
+	if (ap->gone)
+		return;
+	ap->ended = ap->left = true;
+	argo_fail(ap, -EPIPE);
+	/* Whoever sleeps on the port shall see. */
+	timer_set(ap, ARGO_SOON_NS);
 }
 
 static const struct vhx_port_ops argo_ops = {
@@ -656,7 +641,7 @@ static void argo_init(struct argo_port *ap, const struct vhx_argo_config *cfg)
 
 int vhx_argo_open(const struct vhx_argo_config *cfg, struct vhx_port **port)
 {
-	bool valid = ring_len_valid(cfg->ring_len);
+	bool valid = vhx_argo_ring_len_valid(cfg->ring_len);
 	struct argo_port *ap = valid ? calloc(1, sizeof(*ap)) : NULL;
 	int err;
 

@@ -47,6 +47,9 @@ struct vhx_argo_config {
  */
 int vhx_argo_open(const struct vhx_argo_config *cfg, struct vhx_port **port);
 
+/* As if the peer had left: for the operator who wants it gone. The port is closed by its owner, as ever. */
+void vhx_argo_leave(struct vhx_port *p);
+
 /* Rounded down to what is allowed, at most @len and what Argo takes. */
 uint32_t vhx_argo_ring_len(uint64_t len);
 

@@ -4,6 +4,8 @@
 #include <json-c/json.h>
 #include <unistd.h>
 
+#include "exchange/argo.h"
+
 #define PORT(member)                                             \
 	{                                                        \
 #member, offsetof(struct vhx_port_stats, member) \
@@ -20,6 +22,16 @@
 static const struct vhx_stats_counter port_counters[] = {
 	PORT(tx_messages), PORT(rx_messages), PORT(tx_bytes),	 PORT(rx_bytes),
 	PORT(sends),	   PORT(wakes_sent),  PORT(wakes_taken), PORT(would_blocks),
+};
+
+#define ARGO(member)                                                     \
+	{                                                                \
+		"argo_" #member, offsetof(struct vhx_argo_calls, member) \
+	}
+
+/* Hypercalls besides those of messages, which are the sends. */
+static const struct vhx_stats_counter argo_counters[] = {
+	ARGO(registers), ARGO(meets), ARGO(refused), ARGO(notifies), ARGO(queries), ARGO(checks),
 };
 
 static const struct vhx_stats_counter channel_counters[] = {
@@ -103,6 +115,16 @@ static int port_add(struct json_object *into, const struct vhx_port *port)
 	return ret;
 }
 
+/* Of a port of that provider. */
+static int argo_add(struct json_object *item, const struct vhx_port *port)
+{
+	const struct vhx_argo_calls *calls = vhx_argo_port_calls(port);
+
+	return calls ? vhx_stats_add_counters(item, argo_counters, VHX_ARRAY_SIZE(argo_counters),
+					      calls)
+		     : 0;
+}
+
 int vhx_stats_add_channel(struct json_object *into, const struct vhx_stats_channel *channel)
 {
 	struct json_object *item = array_append(into, "channels");
@@ -113,6 +135,8 @@ int vhx_stats_add_channel(struct json_object *into, const struct vhx_stats_chann
 	ret = vhx_stats_add_text(item, "state", channel->state);
 	if (!ret && channel->port)
 		ret = port_add(item, channel->port);
+	if (!ret && channel->port)
+		ret = argo_add(item, channel->port);
 	if (!ret)
 		ret = vhx_stats_add_counters(item, channel_counters,
 					     VHX_ARRAY_SIZE(channel_counters), channel);

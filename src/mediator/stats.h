@@ -4,7 +4,7 @@
  *
  *   {"program":"vhx-frontend","version":"..","pid":N,"memory":N,
  *    "channels":[{"peer":"pid 12 uid 1000","provider":"local","state":"established",
- *                 "tx_messages":N,...,"credits_sent":N}],
+ *                 "tx_messages":N,...,"credits_sent":N}],     and of argo "argo_registers":N,...
  *    "devices":[{"id":"disk0","type":"blk","state":"running","requests":N,...,"replays":N,
  *                 "latency":{"sum_ns":N,"buckets":[N,...]}}]}
  *

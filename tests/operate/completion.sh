@@ -44,12 +44,15 @@ offers 'vhx-frontend --spawn blk,num' blk,num-queues=
 offers 'vhx-backend --listen u' unix:
 offers 'vhx-backend --listen unix:d' unix:disk.img
 offers 'vhx-backend --control d' disk.img
-offers 'vhxctl ' 'device stats top trace'
+offers 'vhxctl ' 'device peer stats top trace'
 offers 'vhxctl device ' 'add remove'
 offers 'vhxctl device add d' disk.img
 offers 'vhxctl device add disk.img b' blk,
 offers 'vhxctl device add disk.img blk,file=d' blk,file=disk.img
 offers 'vhxctl device remove d' disk.img
+offers 'vhxctl peer ' 'add remove'
+offers 'vhxctl peer add d' disk.img
+offers 'vhx-backend --listen argo:p' argo:peer=
 offers 'vhxctl trace d' disk.img
 offers 'vhxctl trace disk.img -w d' disk.img
 # Choices that are offered are taken: each of them gets further than the command line.
