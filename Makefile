@@ -7,7 +7,7 @@ GUEST ?= uml
 MESON_ARGS ?=
 LAB := tests/lab
 
-.PHONY: all setup check check-quick demo bench torture install dist deb clean distclean help
+.PHONY: all setup check check-quick xen-check xen-demo demo bench torture install dist deb clean distclean help
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -24,6 +24,10 @@ check:
 
 check-quick:
 	@$(LAB)/check.sh --quick
+
+# The tier of a real Xen with Argo alone.
+xen-check:
+	@$(LAB)/check.sh xen
 
 torture:
 	@$(LAB)/check.sh --torture
@@ -62,6 +66,7 @@ help:
 	@echo '                  GUEST=ivshmem for a Debian system that boots from such a disk'
 	@echo 'make check        set-up, then all tests; the last line counts them'
 	@echo 'make check-quick  build, unit, conformance and style tests, one guest'
+	@echo 'make xen-check    the tests on a real Xen with Argo (built from source once)'
 	@echo 'make torture      the long variants of the guest tests'
 	@echo 'make bench        side by side with shared-memory and NBD backends'
 	@echo 'make install      PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'

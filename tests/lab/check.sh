@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # check.sh [--quick | --torture] [TIER...]: set-up, then the tests in tiers, each with its time.
-#   tiers: build sanitize uml qemu fuzz deb (default: all)
+#   tiers: build sanitize uml qemu xen fuzz deb (default: all)
 # Each test passes, fails or is skipped with its reason; output is kept in build/check-logs and shown
 # for failures. The last line is "N passed, N failed, N skipped". Exit status 1 when anything failed
 # or when nothing could run at all.
@@ -17,15 +17,15 @@ for a in "$@"; do
 	case $a in
 	--quick) mode=quick ;;
 	--torture) mode=torture ;;
-	build|sanitize|uml|qemu|fuzz|deb) tiers+=("$a") ;;
-	*) echo "usage: check.sh [--quick | --torture] [build|sanitize|uml|qemu|fuzz|deb]..."; exit 2 ;;
+	build|sanitize|uml|qemu|xen|fuzz|deb) tiers+=("$a") ;;
+	*) echo "usage: check.sh [--quick | --torture] [build|sanitize|uml|qemu|xen|fuzz|deb]..."; exit 2 ;;
 	esac
 done
 if [ ${#tiers[@]} -eq 0 ]; then
 	case $mode in
 	quick) tiers=(build uml) ;;
-	torture) tiers=(build uml qemu fuzz) ;;
-	*) tiers=(build sanitize uml qemu fuzz deb) ;;
+	torture) tiers=(build uml qemu xen fuzz) ;;
+	*) tiers=(build sanitize uml qemu xen fuzz deb) ;;
 	esac
 fi
 
@@ -300,6 +300,17 @@ tier_uml() {
 tier_qemu() {
 	local tests=(tests/e2e/qemu_*.sh tests/e2e/ivshmem_*.sh)
 	guest qemu "${tests[@]}" || return
+	e2e "${tests[@]}"
+}
+
+# A real Xen with Argo. Each test is one boot of it, which serves many checks.
+tier_xen() {
+	local tests=(tests/e2e/xen_*.sh)
+	case " ${tiers[*]} " in
+	*" build "*) ;;
+	*) lacking build >/dev/null && { build build-check build || return; } ;;
+	esac
+	run_limit=1800 guest xen "${tests[@]}" || return
 	e2e "${tests[@]}"
 }
 

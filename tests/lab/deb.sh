@@ -78,3 +78,48 @@ deb_fetch() {
 		sort -V | tail -n 1)
 	[ -z "$dir" ] || echo "$dir"
 }
+
+# deb_use_source_lists CACHE: private lists of Debian's sources. A machine may name them in deb lines only, of
+# either form: these are a twin that says deb-src, of the entries that are Debian's own by their suite.
+deb_use_source_lists() {
+	local dir=$1/apt-src f suite
+	suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+	rm -rf "$dir/parts"
+	mkdir -p "$dir/lists/partial" "$dir/archives/partial" "$dir/parts"
+	for f in /etc/apt/sources.list.d/*.sources; do
+		[ -e "$f" ] || continue
+		awk -v suite="$suite" 'BEGIN { RS = ""; ORS = "\n\n" }
+			("\n" $0 " ") ~ ("\nSuites:([^\n]* )?" suite "[-/ \n]") && !/(^|\n)Enabled: *no/ {
+				sub(/(^|\n)Types:[^\n]*/, "\nTypes: deb-src"); print
+			}' "$f" >"$dir/parts/$(basename "$f")"
+	done
+	cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
+		awk -v suite="$suite" '$1 == "deb" && ($0 " ") ~ (" " suite "[-/ ]") { $1 = "deb-src"; print }' \
+			>"$dir/parts/lines.list"
+	deb_apt_options=(-o "Dir::State::Lists=$dir/lists" -o "Dir::Cache=$dir" -o APT::Sandbox::User=root
+		-o Dir::Etc::SourceList=/dev/null -o "Dir::Etc::SourceParts=$dir/parts")
+	[ -z "$(find "$dir/updated" -mmin -1440 2>/dev/null)" ] || return 0
+	apt-get -q "${deb_apt_options[@]}" update >"$dir/update.log" 2>&1 && : >"$dir/updated"
+}
+
+# deb_source CACHE PACKAGE DIR: unpacks the newest source that can be had into DIR, with Debian's patches,
+# and prints its version. A mirror may list a version that it does not serve.
+deb_source() {
+	local cache=$1 pkg=$2 dir=$3 version tmp=$3.tmp.$$
+	deb_use_source_lists "$cache"
+	for version in $(apt-cache "${deb_apt_options[@]}" showsrc --only-source "$pkg" 2>/dev/null |
+		sed -n 's/^Version: //p' | sort -rVu); do
+		rm -rf "$tmp"
+		mkdir -p "$tmp"
+		if (cd "$tmp" && apt-get -q "${deb_apt_options[@]}" source --download-only "$pkg=$version" &&
+			dpkg-source --no-check --no-copy -x ./*.dsc "$dir") >"$tmp.log" 2>&1; then
+			rm -rf "$tmp" "$tmp.log"
+			echo "$version"
+			return 0
+		fi
+		rm -rf "$dir"
+	done
+	tail -n 3 "$tmp.log" >&2 2>/dev/null
+	rm -rf "$tmp" "$tmp.log"
+	return 1
+}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# Sourced by uml.sh and qemu.sh: what the two runners share. A runner boots one guest, shows its
+# Sourced by uml.sh, qemu.sh and xen.sh: what the runners share. A runner boots one guest, shows its
 # console, and exits with the status of the guest's script: 124 after the time limit, 125 when the
 # guest ended without a verdict.
 #
@@ -33,7 +33,7 @@ guest_usage() {
 guest_disks=() guest_devices=() guest_files=() guest_programs=() guest_load=()
 guest_script='' guest_fio=no guest_mem=256M guest_timeout=120 guest_log='' guest_stdin=/dev/null
 guest_pidfile='' guest_quiet=no guest_append='' guest_pid='' guest_tmp='' guest_tail='' guest_vm_pid='' guest_modules=''
-guest_user=() guest_owner=''
+guest_archives=() guest_user=() guest_owner=''
 
 # guest_option ARG [VALUE]: sets guest_shift to the number of words it took, 0 for none.
 guest_option() {
@@ -108,7 +108,7 @@ guest_prepare() {
 	[ -z "$guest_modules" ] || guest_add_driver
 	(cd "$guest_tmp/add" && find . -mindepth 1 | cpio -o -H newc -R 0:0 --quiet) \
 		>"$guest_tmp/add.cpio"
-	set -- "$dir/initramfs.cpio" "$guest_tmp/add.cpio"
+	set -- "$dir/initramfs.cpio" ${guest_archives[@]+"${guest_archives[@]}"} "$guest_tmp/add.cpio"
 	if [ $guest_fio = yes ]; then
 		[ -e "$dir/fio.cpio" ] || { echo "$0: package fio is needed" >&2; exit 77; }
 		set -- "$@" "$dir/fio.cpio"

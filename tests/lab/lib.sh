@@ -246,6 +246,15 @@ need_qemu() {
 	made "the guest" "$vhx_lab/guest-qemu.sh"
 }
 
+need_xen() {
+	need qemu-system-x86_64 qemu-system-x86
+	need_guest_tools
+	made "Xen" "$vhx_lab/guest-xen.sh"
+	xen_dir=$made
+	made "the driver" env VHX_BUILD="$vhx_build" "$vhx_lab/modules.sh" 6.1
+	driver_modules=$made
+}
+
 # need_kernel NAME: a guest for driver tests, one of umlk, 6.1, 6.12, arm64, and the driver's modules for
 # it. Then `boot_driver` boots it.
 need_kernel() {
@@ -307,7 +316,7 @@ qmp() {
 }
 
 # boot KIND OPTION...: starts a guest as daemon "guest"; its console is guest.log, and `say` writes
-# to it. KIND is uml, umlk (the lab's own kernel) or qemu.
+# to it. KIND is uml, umlk (the lab's own kernel), qemu or xen.
 boot() {
 	local kind=$1
 	shift

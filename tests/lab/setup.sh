@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # setup.sh [GROUP...]: the packages that building and testing need, by name and with the reason, in
 # one place. As root it installs what is missing and says so; anyone else gets the list.
-#   groups: build test guest kernel load net qemu bench deb sanitize style (default: all)
+#   groups: build test guest kernel load net qemu xen bench deb sanitize style (default: all)
 #   --list prints the table, --missing prints the missing names only and installs nothing.
 # Exit status: 0 nothing is missing (any more), 1 something is, 2 usage.
 set -u
@@ -50,6 +50,12 @@ packages() {
 	mmdebstrap | /usr/bin/mmdebstrap | qemu | a Debian system whose root disk is the backend's
 	qemu-system-arm | /usr/bin/qemu-system-aarch64 | qemu | the stock Debian guest on arm64
 	qemu-utils | /usr/bin/qemu-io | qemu | a second program that locks images
+	qemu-system-x86 | /usr/bin/qemu-system-x86_64 | xen | the machine that the lab's Xen runs on
+	dpkg-dev | /usr/bin/dpkg-source | xen | unpacks the source of Xen
+	flex | /usr/bin/flex | xen | configures Xen
+	bison | /usr/bin/bison | xen | the same
+	m4 | /usr/bin/m4 | xen | expands its Flask policy
+	checkpolicy | /usr/bin/checkpolicy | xen | compiles it
 	qemu-system-common | /usr/bin/qemu-storage-daemon | bench | the shared-memory backend to compare with
 	libnbd-dev | /usr/include/libnbd.h | bench | the NBD client to compare with
 	nbdkit | /usr/sbin/nbdkit | bench | the NBD server to compare with
@@ -73,7 +79,7 @@ for a in "$@"; do
 	case $a in
 	--list) list=yes ;;
 	--missing) only_missing=yes ;;
-	build|test|guest|kernel|qemu|load|net|bench|deb|sanitize|style) want+=("$a") ;;
+	build|test|guest|kernel|qemu|xen|load|net|bench|deb|sanitize|style) want+=("$a") ;;
 	*) echo "setup.sh: unknown argument '$a'" >&2; exit 2 ;;
 	esac
 done
