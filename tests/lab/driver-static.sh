@@ -44,31 +44,46 @@ compile() {
 style() {
 	local f
 	for f in "$root/$source"/*.[ch]; do
-		perl "$1/scripts/checkpatch.pl" --strict --no-tree --no-summary --terse --show-types -f "$f" 2>&1 ||
+		perl "$kernel_scripts/checkpatch.pl" --strict --no-tree --no-summary --terse --show-types -f "$f" 2>&1 ||
 			true
 	done | sed "s|^$root/||" | report checkpatch
 }
 
-# Each check says in its header which options it needs. The two with OCaml inside are for another driver,
-# and for comparisons of pointers with 0, which sparse finds as well.
-semantics() {
-	local check
+# semantic CHECK FILE...: one of coccicheck's rules; it says in its header which options it needs.
+semantic() {
+	local check=$1 log
 	local -a options
-	while read -r check; do
-		read -ra options < <(sed -n 's|^// Options:||p' "$check")
-		spatch -D report --no-show-diff --very-quiet --cocci-file "$check" \
-			${options[@]+"${options[@]}"} "$root/$source"/*.c 2>"$tmp/spatch.log" ||
-			{ cat "$tmp/spatch.log"; echo "$(basename "$check") can't run"; }
-	done < <(grep -lr '^virtual report' "$1/scripts/coccinelle" | xargs grep -L 'script:ocaml' | sort) |
-		sed "s|^$root/||" | grep . | report coccinelle || true
+	shift
+	log=$(mktemp "$tmp/spatch.XXXXXX")
+	read -ra options < <(sed -n 's|^// Options:||p' "$check")
+	spatch -D report --no-show-diff --very-quiet --cocci-file "$check" ${options[@]+"${options[@]}"} "$@" 2>"$log" ||
+		{ cat "$log"; echo "$(basename "$check") can't run"; }
 }
 
-kernel_open umlk || exit
-tree=$kernel_tree
-compile 6.1
-compile 6.12
-style "$tree"
-semantics "$tree"
+# As many at a time as there are processors. The two with OCaml inside are for another driver, and for
+# comparisons of pointers with 0, which sparse finds as well.
+semantics() {
+	export -f semantic
+	export tmp
+	# shellcheck disable=SC2016 # for the shell that is started
+	grep -lr '^virtual report' "$kernel_scripts/coccinelle" | xargs grep -L 'script:ocaml' | sort |
+		xargs -P "$(nproc)" -I{} bash -c 'semantic "$@" >"$(mktemp "$tmp/found.XXXXXX")"' - {} "$root/$source"/*.c
+	cat "$tmp"/found.* | sed "s|^$root/||" | grep . | report coccinelle || true
+}
+
+# step NAME COMMAND...
+step() {
+	local name=$1 began=$SECONDS
+	shift
+	"$@" || return
+	echo "$name: $((SECONDS - began)) s"
+}
+
+step "kernel's scripts" kernel_checks
+step 6.1 compile 6.1
+step 6.12 compile 6.12
+step style style
+step semantics semantics
 cat "$tmp/findings"
 echo "$(wc -l <"$tmp/findings") findings"
 [ ! -s "$tmp/findings" ]

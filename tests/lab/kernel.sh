@@ -71,6 +71,27 @@ kernel_open() {
 	kernel_make+=(-C "$kernel_tree")
 }
 
+# kernel_checks: sets kernel_scripts, the scripts of Debian's linux-source-6.1: checkpatch and coccicheck's
+# rules. Those of the lab's own kernel where that was built; else they are taken out of the source, which stays for who
+# builds it next. 77 where it can't be fetched.
+kernel_checks() {
+	local deb tmp package=linux-source-6.1
+	kernel_scripts=$(find "$cache" -maxdepth 3 \( -path '*/umlk-*/build/scripts' -o \
+		-path '*/linux-scripts-*/scripts' \) | tail -n 1)
+	[ -z "$kernel_scripts" ] || return 0
+	exec 9>"$cache/.lock"
+	flock 9
+	deb=$(deb_fetch "$cache" $package linux-source)
+	exec 9>&-
+	[ -n "$deb" ] || { echo "SKIP: $package can't be downloaded" >&2; return 77; }
+	tmp=$cache/linux-scripts.tmp.$$
+	mkdir "$tmp"
+	tar -xf "$deb/root/usr/src/$package.tar.xz" -C "$tmp" --strip-components=1 $package/scripts || return
+	kernel_scripts=$cache/linux-scripts-${deb##*/linux-source-}
+	mv -T "$tmp" "$kernel_scripts" 2>/dev/null || rm -rf "$tmp"
+	kernel_scripts+=/scripts
+}
+
 # kernel_stage SOURCE DIR: a copy of a folder of modules, and of the wire's layouts that it reaches, in the
 # places that they have in the project.
 kernel_stage() {
