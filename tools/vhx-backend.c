@@ -22,6 +22,7 @@
 #include "mediator/reception.h"
 #include "mediator/stats.h"
 #include "mediator/tracer.h"
+#include "mediator/xen_names.h"
 #include "util/unix_socket.h"
 
 /* Staging follows the ring: a small one is asked for where memory is dear. */
@@ -44,7 +45,7 @@ static const struct vhx_option rows[] = {
 	  .help = "meet frontends; may be repeated.\n"
 		  "unix:PATH[,KEY=VALUE...]: on this socket; keys, here and of other\n"
 		  "sockets: mode, group, allow-uid, allow-gid, allow-label.\n"
-		  "argo[:peer=DOMID|any]: domains of this Xen host" },
+		  "argo[:peer=DOMID|name:NAME|uuid:UUID|any]: domains of this Xen host" },
 	{ .name = "channel-fd",
 	  .metavar = "N",
 	  .kind = VHX_OPTION_NUMBER,
@@ -91,6 +92,9 @@ struct server {
 	struct vhx_log_limit refusals;
 	int argo_fd; /* the device of hmx_argo; -1: not asked for */
 	struct vhx_argo_peers *peers; /* NULL likewise */
+	struct vhx_xen_name wanted[VHX_OPTION_LIST_MAX];
+	unsigned int wanted_cnt;
+	struct vhx_xen_names *names; /* NULL: none are wanted */
 };
 
 static struct settings settings;
@@ -253,16 +257,48 @@ static int argo_add(struct server *s, const char *text)
 {
 	struct vhx_argo_spec spec;
 	struct vhx_error err;
+	uint32_t index;
 	int ret = vhx_argo_spec_parse(text, &spec, &err);
 
-	if (!ret && (spec.kind == VHX_ARGO_SPEC_NAME || spec.kind == VHX_ARGO_SPEC_UUID)) {
-		vhx_error_set(&err, "%s: names of domains are not looked up yet", text);
-		ret = -EOPNOTSUPP;
-	}
 	if (!ret)
 		ret = argo_open(s, &err);
 	if (!ret)
-		ret = vhx_argo_peers_add(s->peers, &spec, NULL, &err);
+		ret = vhx_argo_peers_add(s->peers, &spec, &index, &err);
+	if (!ret && (spec.kind == VHX_ARGO_SPEC_NAME || spec.kind == VHX_ARGO_SPEC_UUID))
+		s->wanted[s->wanted_cnt++] = (struct vhx_xen_name){ spec, index };
+	if (ret)
+		vhx_log(s->program.log, VHX_LOG_ERROR, "%s", err.text);
+	return ret;
+}
+
+static void name_found(void *ctx, uint32_t index, uint16_t domid)
+{
+	struct server *s = ctx;
+
+	vhx_argo_peers_found(s->peers, index, domid);
+}
+
+static void names_lost(void *ctx)
+{
+	struct server *s = ctx;
+
+	vhx_log(s->program.log, VHX_LOG_ERROR,
+		"xenstore is gone: names of domains are not followed any more");
+}
+
+static int names_open(struct server *s)
+{
+	const struct vhx_xen_names_config cfg = {
+		.loop = s->program.loop,
+		.names = s->wanted,
+		.names_cnt = s->wanted_cnt,
+		.found = name_found,
+		.lost = names_lost,
+		.ctx = s,
+	};
+	struct vhx_error err;
+	int ret = s->wanted_cnt ? vhx_xen_names_open(&cfg, &s->names, &err) : 0;
+
 	if (ret)
 		vhx_log(s->program.log, VHX_LOG_ERROR, "%s", err.text);
 	return ret;
@@ -304,7 +340,7 @@ static int listeners_open(struct server *s)
 	for (i = 0; !ret && i < texts->cnt; i++)
 		ret = vhx_argo_spec_matches(texts->items[i]) ? argo_add(s, texts->items[i])
 							     : listener_add(s, texts->items[i]);
-	return ret;
+	return ret ? ret : names_open(s);
 }
 
 /* Whoever passed the descriptor on brings a section. */
@@ -554,6 +590,7 @@ static void server_end(struct server *s)
 	vhx_control_close(s->control);
 	listeners_close(s);
 	vhx_reception_free(s->reception);
+	vhx_xen_names_close(s->names);
 	vhx_backend_free(s->backend);
 	vhx_argo_peers_free(s->peers);
 	if (s->argo_fd >= 0)
