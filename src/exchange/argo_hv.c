@@ -422,9 +422,17 @@ static int register_check(const struct call *c)
 	return 0;
 }
 
+static int register_allowed(const struct call *c, uint16_t partner)
+{
+	if (!c->hv->config.may_register)
+		return 0;
+	return c->hv->config.may_register(c->caller->domid, partner);
+}
+
 static int register_check_partner(const struct call *c, uint16_t partner)
 {
 	struct domain *d = NULL;
+	int err;
 
 	if (partner == ARGO_DOMID_ANY) {
 		if (!c->hv->config.mac_permissive)
@@ -433,6 +441,9 @@ static int register_check_partner(const struct call *c, uint16_t partner)
 		d = domain_find(c->hv, partner);
 		if (!d)
 			return -ESRCH;
+		err = register_allowed(c, partner);
+		if (err)
+			return err;
 	}
 	if (!c->caller->uses_argo)
 		return -ENODEV;
@@ -684,6 +695,8 @@ static int64_t op_notify(struct call *c)
 	struct vhx_list *pos;
 	int err = 0;
 
+	if (c->arg2 || c->arg3 || c->arg4)
+		return -EINVAL;
 	if (!c->caller->uses_argo)
 		return -ENODEV;
 	vhx_list_for_each (pos, &c->caller->rings)

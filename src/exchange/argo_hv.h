@@ -42,6 +42,8 @@ struct vhx_argo_hv_config {
 	bool mac_permissive; /* wildcard rings allowed */
 	/* The access control hook for (sender, receiver), NULL: all is allowed. 0 or -errno. */
 	int (*may_send)(uint16_t src, uint16_t dst);
+	/* The same for a ring of (owner, partner). */
+	int (*may_register)(uint16_t owner, uint16_t partner);
 };
 
 struct vhx_argo_hv;
