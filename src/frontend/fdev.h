@@ -34,6 +34,10 @@ struct vhx_fbuffer {
 	uint8_t status; /* the last in byte, once it came */
 	bool status_came;
 	uint64_t flush_mark; /* FLUSH: writes that had completed when it was sent */
+	/* Answered, in a group that has not ended: the answer, and the next one of the group. */
+	bool grouped;
+	uint32_t used_len;
+	uint16_t group_next;
 };
 
 struct vhx_fqueue {
@@ -56,7 +60,8 @@ struct vhx_fqueue {
 	bool armed;
 	bool broken; /* the source has failed: it is asked for nothing more */
 	bool used_due; /* completions wait for ops->flush */
-	bool group_open; /* more completions belong to the same flush */
+	uint32_t group_cnt; /* answers that wait for the end of their group, */
+	uint16_t group_first, group_last; /* and their ids */
 	struct vhx_link_turn turn;
 	struct vhx_loop_timer timer; /* DRAINING, FENCING */
 };

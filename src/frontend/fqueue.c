@@ -20,7 +20,8 @@
  * sent. In bytes go from the message straight into the guest's buffer, after flight has checked where they
  * belong; what a hostile backend writes after the check can change their values, never their place.
  *
- * Completions of one pass become visible at once (ops->flush), GROUPed ones never apart.
+ * Completions of one pass become visible at once (ops->flush), GROUPed ones never apart: they stay in flight until the
+ * last one came, and are asked again like any other if it never does.
  *
  * Posted requests, those without out bytes, lie with the backend until it has something to say, which can be
  * for ever. They have told it nothing, so nothing is lost by asking again: they go to a replaced backend whatever the
@@ -139,19 +140,30 @@ static void request_fail(struct vhx_fqueue *q, uint16_t id)
 	request_finish(q, id, 0);
 }
 
+/* Nobody will end it. What was answered in it is in flight, as if it was not. */
+static void group_forget(struct vhx_fqueue *q)
+{
+	uint16_t id = q->group_first;
+
+	for (; q->group_cnt; q->group_cnt--) {
+		q->buffers[id].grouped = false;
+		id = q->buffers[id].group_next;
+	}
+}
+
 void vhx_fqueue_fail_all(struct vhx_fqueue *q)
 {
 	struct vhx_flight_slot *s;
 
 	if (q->state == VHX_FQUEUE_STOPPED)
 		return;
+	group_forget(q);
 	q->cursor = &q->flight.order;
 	q->have_current = false;
 	while (!vhx_list_empty(&q->flight.order)) {
 		s = vhx_list_first_entry(&q->flight.order, struct vhx_flight_slot, node);
 		request_fail(q, vhx_flight_id(&q->flight, s));
 	}
-	q->group_open = false;
 	vhx_fqueue_flush(q);
 }
 
@@ -166,7 +178,6 @@ static void asked_fail(struct vhx_fqueue *q)
 		if (s->out_len)
 			request_fail(q, vhx_flight_id(&q->flight, s));
 	}
-	q->group_open = false;
 	vhx_fqueue_flush(q);
 }
 
@@ -186,6 +197,7 @@ static void rest_end(struct vhx_fqueue *q)
 {
 	struct vhx_flight_slot *s;
 
+	group_forget(q);
 	if (!q->flight.count || !all_posted(q) || !q->ops->give_back || q->fdev->failed ||
 	    !q->ops->give_back(q->ctx)) {
 		vhx_fqueue_fail_all(q);
@@ -197,13 +209,12 @@ static void rest_end(struct vhx_fqueue *q)
 		s = vhx_list_first_entry(&q->flight.order, struct vhx_flight_slot, node);
 		vhx_flight_end(&q->flight, vhx_flight_id(&q->flight, s));
 	}
-	q->group_open = false;
 	vhx_fqueue_flush(q);
 }
 
 void vhx_fqueue_flush(struct vhx_fqueue *q)
 {
-	if (q->state == VHX_FQUEUE_STOPPED || !q->used_due || q->group_open)
+	if (q->state == VHX_FQUEUE_STOPPED || !q->used_due)
 		return;
 	q->used_due = false;
 	q->ops->flush(q->ctx);
@@ -242,7 +253,7 @@ int vhx_fqueue_start(struct vhx_fdev *fdev, uint16_t index, uint16_t size,
 	q->armed = false;
 	q->broken = false;
 	q->used_due = false;
-	q->group_open = false;
+	q->group_cnt = 0;
 	q->state = VHX_FQUEUE_RUNNING;
 	dq = driver_queue(q);
 	dq->wanted = true;
@@ -302,8 +313,6 @@ int vhx_fqueue_stop(struct vhx_fqueue *q)
 {
 	assert(q->state == VHX_FQUEUE_RUNNING);
 	if (!q->flight.count) {
-		/* Nothing is left that could end a group. */
-		q->group_open = false;
 		vhx_fqueue_flush(q);
 		queue_release(q);
 		return 0;
@@ -350,7 +359,7 @@ void vhx_fqueue_interrupted(struct vhx_fqueue *q, enum vhx_fqueue_interruption w
 {
 	if (q->state == VHX_FQUEUE_STOPPED)
 		return;
-	q->group_open = false;
+	group_forget(q);
 	if (q->state == VHX_FQUEUE_FENCING) {
 		queue_stopped(q);
 		return;
@@ -441,6 +450,7 @@ static void current_set(struct vhx_fqueue *q, uint16_t id)
 	b->status = q->fdev->type->status_error;
 	b->status_came = false;
 	b->flush_mark = q->fdev->writes_done;
+	b->grouped = false;
 	q->have_current = true;
 }
 
@@ -701,6 +711,37 @@ static void durability_note(struct vhx_fqueue *q, uint16_t id)
 	}
 }
 
+static void answer_accept(struct vhx_fqueue *q, uint16_t id, uint32_t used_len)
+{
+	answer_judge(q, id);
+	durability_note(q, id);
+	request_finish(q, id, used_len);
+}
+
+static void group_add(struct vhx_fqueue *q, uint16_t id, uint32_t used_len)
+{
+	q->buffers[id].grouped = true;
+	q->buffers[id].used_len = used_len;
+	if (q->group_cnt++)
+		q->buffers[q->group_last].group_next = id;
+	else
+		q->group_first = id;
+	q->group_last = id;
+}
+
+static void group_accept(struct vhx_fqueue *q)
+{
+	uint16_t id = q->group_first;
+
+	for (; q->group_cnt; q->group_cnt--) {
+		struct vhx_fbuffer *b = &q->buffers[id];
+
+		b->grouped = false;
+		answer_accept(q, id, b->used_len);
+		id = b->group_next;
+	}
+}
+
 static int record_receive(struct vhx_fqueue *q, struct vhx_link *l, const struct vhx_used *u,
 			  uint32_t msg_off)
 {
@@ -708,14 +749,19 @@ static int record_receive(struct vhx_fqueue *q, struct vhx_link *l, const struct
 
 	if (ret)
 		return ret;
+	/* Over, though its driver does not know. */
+	if (q->buffers[u->id].grouped)
+		return -EPROTO;
 	if (u->chunk_len)
 		chunk_receive(q, l, u, msg_off);
 	if (!(u->flags & VHX_USED_COMPLETE))
 		return 0;
-	answer_judge(q, u->id);
-	durability_note(q, u->id);
-	q->group_open = u->flags & VHX_USED_GROUP;
-	request_finish(q, u->id, u->used_len);
+	if (u->flags & VHX_USED_GROUP) {
+		group_add(q, u->id, u->used_len);
+		return 0;
+	}
+	group_accept(q);
+	answer_accept(q, u->id, u->used_len);
 	return 0;
 }
 

@@ -48,7 +48,8 @@ static bool post_piece(struct vhx_request *req, uint32_t seed)
 static void post_run(void)
 {
 	while (post.due && post.held_cnt) {
-		struct vhx_request *req = vhx_list_first_entry(&post.held, struct vhx_request, node);
+		struct vhx_request *req = vhx_list_first_entry(&post.held, struct vhx_request,
+							       node);
 
 		while (req->priv[0] < req->in_len) {
 			if (post_piece(req, post.filled + 1))
@@ -86,7 +87,8 @@ static int post_submit(struct vhx_device *dev, struct vhx_request *req)
 static void post_drop_all(void)
 {
 	while (post.held_cnt) {
-		struct vhx_request *req = vhx_list_first_entry(&post.held, struct vhx_request, node);
+		struct vhx_request *req = vhx_list_first_entry(&post.held, struct vhx_request,
+							       node);
 
 		vhx_list_del(&req->node);
 		post.held_cnt--;
@@ -309,6 +311,37 @@ static void test_posted_requests_outlive_the_backend(void **state)
 	post_close_lab(&w);
 }
 
+/* The end of a group may die with its backend: then none of it was ever seen, and all of it is asked again. */
+static void test_half_a_group_is_never_seen(void **state)
+{
+	struct lab_config cfg = config(64u << 10, 16u << 10);
+	struct lab w;
+
+	if (!lab_has(VHX_PORT_LIVENESS))
+		skip();
+	post_open(&w, &cfg, 64, 1000);
+	w.src[POSTED].on_complete = groups_are_whole;
+	w.src[POSTED].ctx = &w;
+	post.group = 4;
+	post_feed(10);
+	lab_settle(&w);
+	assert_int_equal(w.src[POSTED].visible, 8);
+	assert_int_equal(post.held_cnt, 54);
+	lab_close_backend(&w);
+	lab_settle(&w);
+	assert_int_equal(w.src[POSTED].visible, 8);
+	lab_open_backend(&w);
+	post_take_over(&w);
+	lab_wait(&w, LAB_S);
+	lab_wait(&w, LAB_S);
+	assert_int_equal(post.held_cnt, 56);
+	post.filled = 8; /* the new backend begins its own groups */
+	post_feed(56);
+	lab_finish(&w, &w.src[POSTED], 64);
+	assert_int_equal(w.src[POSTED].ok, 64);
+	post_close_lab(&w);
+}
+
 static bool source_give_back(void *ctx)
 {
 	struct lab_source *s = ctx;
@@ -426,9 +459,8 @@ static void test_queue_without_staging_opens(void **state)
 
 	post.has_limits = true;
 	post.limits[POSTED] = (struct vhx_device_limits){ .max_in = 128 };
-	post.limits[SERVED] = (struct vhx_device_limits){
-		.max_out = VHX_REQUEST_HEAD_MAX, .head_len = VHX_REQUEST_HEAD_MAX
-	};
+	post.limits[SERVED] = (struct vhx_device_limits){ .max_out = VHX_REQUEST_HEAD_MAX,
+							  .head_len = VHX_REQUEST_HEAD_MAX };
 	post_open(&w, &cfg, 10, 128);
 	lab_source_plan(&w.src[SERVED], 20, LAB_WRITE, HEAD, 0);
 	lab_finish(&w, &w.src[SERVED], 20);
@@ -469,6 +501,7 @@ static int run(void)
 		cmocka_unit_test(test_group_becomes_visible_at_once),
 		cmocka_unit_test(test_small_group_is_one_message),
 		cmocka_unit_test(test_posted_requests_outlive_the_backend),
+		cmocka_unit_test(test_half_a_group_is_never_seen),
 		cmocka_unit_test(test_stop_does_not_wait_for_posted_requests),
 		cmocka_unit_test(test_stopped_queue_gives_posted_requests_back),
 		cmocka_unit_test(test_stop_waits_for_what_asked),
