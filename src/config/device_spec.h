@@ -31,6 +31,7 @@ struct vhx_blk_spec {
 	int fd; /* inherited descriptor of the image; -1 when file is given */
 	bool readonly;
 	bool direct; /* O_DIRECT */
+	bool handover; /* locked only while a driver uses it: for live migration */
 	bool discard; /* offer DISCARD where the image can; default true */
 	char serial[VHX_SPEC_SERIAL_MAX]; /* empty: none */
 	uint32_t num_queues; /* default 1 */

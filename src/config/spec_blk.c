@@ -24,6 +24,8 @@ static const struct vhx_key blk_keys[] = {
 	{ "readonly", VHX_KEY_FLAG, VHX_SPEC_FIELD(blk.readonly), .help = "refuse to write" },
 	{ "direct", VHX_KEY_FLAG, VHX_SPEC_FIELD(blk.direct),
 	  .help = "go past the host's page cache" },
+	{ "handover", VHX_KEY_FLAG, VHX_SPEC_FIELD(blk.handover),
+	  .help = "lock the image only while a guest uses it (live migration)" },
 	{ "discard", VHX_KEY_SWITCH, VHX_SPEC_FIELD(blk.discard), .metavar = "on|off",
 	  .help = "offer discard where the image can (default on)" },
 	{ "serial", VHX_KEY_TEXT, VHX_SPEC_FIELD(blk.serial), .text_max = VHX_SPEC_SERIAL_MAX,

@@ -21,6 +21,14 @@
  * is, so reads and writes are plain system calls; swapped-out pages are the one case in which that waits.
  * With O_DIRECT the buffers must be aligned, so everything is staged.
  *
+ * Handover. While a guest migrates, two backends have its disk: that of the source, and that of the
+ * destination, which waits. Such a device does not lock its image when it opens it, but when the first request
+ * comes, and gives it back when every queue that was used is reset, which is how a VMM's stop arrives here. A request
+ * that comes while another process holds the image waits, for ever if need be: two writers would be worse. `held` is
+ * always true of a device without handover.
+ *
+ *   submit --not held--> unheld --claimed, in order--> as above
+ *
  * Stable storage. Completed writes are volatile only while the driver accepted that: 5.2.6.2, it
  * negotiated FLUSH, and has not switched the cache off (CONFIG_WCE). Otherwise writes carry RWF_DSYNC, and
  * ranges are followed by fdatasync. An fdatasync that failed may have thrown the data away that it could not
@@ -78,6 +86,9 @@
 
 #define BLK_RESIZE_CHECK_NS 1000000000ull
 
+/* Between two tries to have an image that another holds: what a migrating guest waits longer, at the most. */
+#define BLK_CLAIM_NS 10000000ull
+
 /* Device bits: 0-23 and 50-63 (VirtIO 6). */
 #define BLK_FEATURE_BITS (~0ull << 50 | 0xffffffull)
 
@@ -115,6 +126,12 @@ struct blk {
 	char serial[VIRTIO_BLK_ID_BYTES];
 	struct virtio_blk_config config; /* the original of dev.config */
 	struct vhx_log_limit errors;
+	bool handover;
+	bool held; /* the image is ours to do I/O on */
+	bool claim_said;
+	uint64_t used; /* by index: queues of which a request came since their reset */
+	struct vhx_loop_timer claim; /* the next try */
+	struct vhx_list unheld; /* requests that came while it was not */
 	struct vhx_list waiting; /* requests for which no operation was free */
 	bool restarting; /* op_free() is working it off */
 	/* One fdatasync at a time: see sync_start() */
@@ -225,6 +242,20 @@ static bool queue_busy(const struct blk *blk, const struct vhx_queue *queue)
 	return false;
 }
 
+/* @queue is done with the image: the last one gives it back, before anybody hears of it. */
+static void image_leave(struct blk *blk, const struct vhx_queue *queue)
+{
+	blk->used &= ~BIT64(vhx_queue_index(queue));
+	if (!blk->handover || blk->used)
+		return;
+	vhx_loop_timer_cancel(blk->dev.loop, &blk->claim);
+	if (!blk->held)
+		return;
+	blk->held = false;
+	vhx_image_release(&blk->image);
+	vhx_log(blk->dev.log, VHX_LOG_INFO, "%s: image given back", blk->dev.id);
+}
+
 static void queue_quiesce(struct blk *blk, struct vhx_queue *queue)
 {
 	unsigned int i;
@@ -235,6 +266,7 @@ static void queue_quiesce(struct blk *blk, struct vhx_queue *queue)
 		if (blk->resets[i] == queue)
 			blk->resets[i] = blk->resets[--blk->reset_cnt];
 	}
+	image_leave(blk, queue);
 	vhx_queue_quiesced(queue);
 }
 
@@ -956,9 +988,8 @@ static unsigned int type_row(uint32_t type)
 	return row;
 }
 
-static int blk_submit(struct vhx_device *dev, struct vhx_request *req)
+static int request_serve(struct blk *blk, struct vhx_request *req)
 {
-	struct blk *blk = blk_of(dev);
 	const struct blk_type *type;
 	struct blk_head head;
 	unsigned int row;
@@ -982,24 +1013,108 @@ static int blk_submit(struct vhx_device *dev, struct vhx_request *req)
 	return type->serve(blk, req, &head);
 }
 
+static void resize_apply(struct blk *blk, uint64_t size);
+
+/* The image may have grown under its last owner. */
+static bool image_claim(struct blk *blk)
+{
+	struct vhx_error err;
+	uint64_t size;
+
+	if (vhx_image_claim(&blk->image, &err)) {
+		if (!blk->claim_said)
+			vhx_log(blk->dev.log, VHX_LOG_NOTICE, "%s: waits for its image: %s",
+				blk->dev.id, err.text);
+		blk->claim_said = true;
+		vhx_loop_timer_arm(blk->dev.loop, &blk->claim, BLK_CLAIM_NS);
+		return false;
+	}
+	blk->claim_said = false;
+	blk->held = true;
+	vhx_log(blk->dev.log, VHX_LOG_INFO, "%s: image taken", blk->dev.id);
+	if (!vhx_image_measure(&blk->image, &size))
+		resize_apply(blk, size);
+	return true;
+}
+
+/* In their order; one for which there is no room waits for blk_room(), and the others with it. */
+static void unheld_serve(struct blk *blk)
+{
+	while (!vhx_list_empty(&blk->unheld)) {
+		struct vhx_request *req =
+			vhx_list_first_entry(&blk->unheld, struct vhx_request, node);
+
+		vhx_list_del(&req->node);
+		if (!request_serve(blk, req))
+			continue;
+		vhx_list_add_head(&blk->unheld, &req->node);
+		break;
+	}
+	vhx_io_submit(blk->io);
+}
+
+static void claim_expired(struct vhx_loop_timer *t)
+{
+	struct blk *blk = vhx_container_of(t, struct blk, claim);
+
+	if (image_claim(blk))
+		unheld_serve(blk);
+}
+
+static void blk_room(struct vhx_device *dev, struct vhx_queue *queue)
+{
+	struct blk *blk = blk_of(dev);
+
+	if (blk->held)
+		unheld_serve(blk);
+}
+
+static void request_park(struct blk *blk, struct vhx_request *req)
+{
+	vhx_list_init(&req->node);
+	vhx_list_add_tail(&blk->unheld, &req->node);
+}
+
+static int blk_submit(struct vhx_device *dev, struct vhx_request *req)
+{
+	struct blk *blk = blk_of(dev);
+
+	if (!blk->handover)
+		return request_serve(blk, req);
+	blk->used |= BIT64(vhx_queue_index(req->queue));
+	if (blk->held && vhx_list_empty(&blk->unheld))
+		return request_serve(blk, req);
+	if (!blk->held && !blk->claim.due_ns && image_claim(blk))
+		return request_serve(blk, req);
+	request_park(blk, req);
+	return 0;
+}
+
 static void blk_kick(struct vhx_device *dev)
 {
 	vhx_io_submit(blk_of(dev)->io);
 }
 
-static void blk_reset(struct vhx_device *dev, struct vhx_queue *queue)
+static void list_drop(struct vhx_list *list, const struct vhx_queue *queue)
 {
-	struct blk *blk = blk_of(dev);
 	struct vhx_list *pos, *tmp;
 
-	vhx_list_for_each_safe (pos, tmp, &blk->waiting) {
+	vhx_list_for_each_safe (pos, tmp, list) {
 		struct vhx_request *req = vhx_list_entry(pos, struct vhx_request, node);
 
-		if (req->queue != queue)
+		if (queue && req->queue != queue)
 			continue;
 		vhx_list_del(&req->node);
 		vhx_request_drop(req);
 	}
+}
+
+static void blk_reset(struct vhx_device *dev, struct vhx_queue *queue)
+{
+	struct blk *blk = blk_of(dev);
+
+	list_drop(&blk->unheld, queue);
+	list_drop(&blk->waiting, queue);
 	assert(blk->reset_cnt < VHX_BLK_QUEUES_MAX && !queue_resetting(blk, queue));
 	blk->resets[blk->reset_cnt++] = queue;
 	/* What was gathered and not yet submitted would never end. */
@@ -1091,6 +1206,7 @@ static void resize_check_expired(struct vhx_loop_timer *t)
 static void blk_free(struct blk *blk)
 {
 	vhx_loop_timer_cancel(blk->dev.loop, &blk->resize_check);
+	vhx_loop_timer_cancel(blk->dev.loop, &blk->claim);
 	vhx_io_free(blk->io);
 	vhx_image_close(&blk->image);
 	free(blk);
@@ -1100,15 +1216,11 @@ static void blk_free(struct blk *blk)
 static void blk_close(struct vhx_device *dev)
 {
 	struct blk *blk = blk_of(dev);
-	struct vhx_request *req;
 	struct blk_op *op;
 	unsigned int i;
 
-	while (!vhx_list_empty(&blk->waiting)) {
-		req = vhx_list_first_entry(&blk->waiting, struct vhx_request, node);
-		vhx_list_del(&req->node);
-		vhx_request_drop(req);
-	}
+	list_drop(&blk->unheld, NULL);
+	list_drop(&blk->waiting, NULL);
 	while (!vhx_list_empty(&blk->sync_waiting)) {
 		op = vhx_list_first_entry(&blk->sync_waiting, struct blk_op, sync_node);
 		vhx_list_del(&op->sync_node);
@@ -1127,6 +1239,7 @@ static const struct vhx_device_ops blk_ops = {
 	.head_len = sizeof(struct virtio_blk_outhdr),
 	.submit = blk_submit,
 	.kick = blk_kick,
+	.room = blk_room,
 	.reset = blk_reset,
 	.set_features = blk_set_features,
 	.set_config = blk_set_config,
@@ -1236,8 +1349,13 @@ static void blk_init(struct blk *blk, struct vhx_loop *loop, const struct vhx_bl
 	blk->dev.queue_size_max = c->queue_size ? c->queue_size : VHX_BLK_QUEUE_SIZE_DEFAULT;
 	snprintf(blk->dev.id, sizeof(blk->dev.id), "%s", c->id);
 	blk->no_discard = c->no_discard;
+	blk->handover = c->handover;
+	blk->held = !c->handover;
 	blk->image.fd = -1;
 	blk->resize_check.expired = resize_check_expired;
+	blk->claim.expired = claim_expired;
+	vhx_list_init(&blk->claim.node);
+	vhx_list_init(&blk->unheld);
 	blk->piece_max = UINT32_MAX;
 	vhx_list_init(&blk->waiting);
 	vhx_list_init(&blk->sync_group);
@@ -1278,6 +1396,7 @@ static int blk_open(struct blk *blk, const struct vhx_blk_config *c, struct vhx_
 		.fd = c->fd,
 		.readonly = c->readonly,
 		.direct = c->direct,
+		.unlocked = c->handover,
 	};
 	int ret;
 

@@ -23,6 +23,7 @@ struct vhx_blk_config {
 	int fd; /* image that is open already, or -1 */
 	bool readonly;
 	bool direct;
+	bool handover; /* the image is locked only while a driver uses it; see blk.c */
 	bool no_discard; /* do not offer DISCARD; WRITE_ZEROES never deallocates */
 	const char *serial; /* at most 20 bytes; NULL: made from the identity of the medium */
 	uint16_t num_queues; /* 0: 1 */

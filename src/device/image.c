@@ -11,7 +11,8 @@
  * there is one writer, or any number of readers.
  *
  * The locks belong to the open file description that does the I/O: a killed process holds them until the
- * kernel has ended its last write, which is what fences a successor.
+ * kernel has ended its last write, which is what fences a successor. An image may be opened without (two
+ * backends wait for one guest that migrates): then who does I/O claims it first.
  *
  * Identity. uuid names the medium, not its content or size: device and inode number, and the birth
  * time where there is one (inode numbers are used again). cache_id names what a completed, unflushed
@@ -371,7 +372,8 @@ static int image_set_flags(struct vhx_image *img, struct vhx_error *err)
 	return 0;
 }
 
-static int image_setup(struct vhx_image *img, struct vhx_error *err)
+static int image_setup(struct vhx_image *img, const struct vhx_image_config *config,
+		       struct vhx_error *err)
 {
 	struct stat st;
 	int ret;
@@ -393,7 +395,7 @@ static int image_setup(struct vhx_image *img, struct vhx_error *err)
 	image_probe_cache(img);
 	image_identify_medium(img, &st);
 	image_identify_cache(img);
-	return image_lock(img, err);
+	return config->unlocked ? 0 : image_lock(img, err);
 }
 
 /* O_NONBLOCK: the path may be a FIFO, which would wait for its other end. */
@@ -423,7 +425,7 @@ int vhx_image_open(struct vhx_image *img, const struct vhx_image_config *config,
 	if (opened)
 		ret = image_open_path(img, config->path, err);
 	if (!ret)
-		ret = image_setup(img, err);
+		ret = image_setup(img, config, err);
 	if (!ret)
 		return 0;
 	if (config->path)
@@ -436,6 +438,20 @@ int vhx_image_open(struct vhx_image *img, const struct vhx_image_config *config,
 		lock_release(config->fd);
 	img->fd = -1;
 	return ret;
+}
+
+int vhx_image_claim(struct vhx_image *img, struct vhx_error *err)
+{
+	int ret = image_lock(img, err);
+
+	if (ret)
+		lock_release(img->fd);
+	return ret;
+}
+
+void vhx_image_release(struct vhx_image *img)
+{
+	lock_release(img->fd);
 }
 
 void vhx_image_close(struct vhx_image *img)

@@ -13,6 +13,7 @@ struct vhx_image_config {
 	int fd; /* already open, or -1; O_DIRECT and O_NONBLOCK are set as needed here */
 	bool readonly;
 	bool direct;
+	bool unlocked; /* the lock waits for vhx_image_claim() */
 };
 
 struct vhx_image {
@@ -47,6 +48,13 @@ int vhx_image_open(struct vhx_image *img, const struct vhx_image_config *config,
 		   struct vhx_error *err);
 /* May be repeated. */
 void vhx_image_close(struct vhx_image *img);
+
+/*
+ * The lock, for an image that was opened unlocked: 0, or as vhx_image_open(), with a text. After -EAGAIN nothing is
+ * held, and another try may do better. release() gives it back; no I/O is in flight then.
+ */
+int vhx_image_claim(struct vhx_image *img, struct vhx_error *err);
+void vhx_image_release(struct vhx_image *img);
 
 /* Current size, in bytes. */
 int vhx_image_measure(const struct vhx_image *img, uint64_t *size);

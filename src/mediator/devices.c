@@ -17,6 +17,7 @@ static int blk_new(const struct vhx_device_env *env, const struct vhx_device_spe
 		.fd = spec->blk.fd,
 		.readonly = spec->blk.readonly,
 		.direct = spec->blk.direct,
+		.handover = spec->blk.handover,
 		.no_discard = !spec->blk.discard,
 		.serial = spec->blk.serial[0] ? spec->blk.serial : NULL,
 		.num_queues = (uint16_t)spec->blk.num_queues,

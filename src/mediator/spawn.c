@@ -52,8 +52,9 @@ static int args_make(struct spawn_args *a, const struct vhx_spawn_config *cfg)
 	const struct vhx_blk_spec *blk = &cfg->spec->blk;
 	const char *id = cfg->spec->id;
 	int n = snprintf(a->device, sizeof(a->device),
-			 "blk,id=%s,fd=%d%s%s,discard=%s,num-queues=%u,queue-size=%u%s%s", id,
+			 "blk,id=%s,fd=%d%s%s%s,discard=%s,num-queues=%u,queue-size=%u%s%s", id,
 			 IMAGE_FD, blk->readonly ? ",readonly" : "", blk->direct ? ",direct" : "",
+			 blk->handover ? ",handover" : "",
 			 blk->discard ? "on" : "off", blk->num_queues, blk->queue_size,
 			 blk->serial[0] ? ",serial=" : "", blk->serial);
 	char **argv = a->argv;

@@ -32,6 +32,11 @@ static inline void vhx_list_add_tail(struct vhx_list *head, struct vhx_list *nod
 	head->prev = node;
 }
 
+static inline void vhx_list_add_head(struct vhx_list *head, struct vhx_list *node)
+{
+	vhx_list_add_tail(head->next, node);
+}
+
 static inline void vhx_list_del(struct vhx_list *node)
 {
 	node->prev->next = node->next;

@@ -25,6 +25,7 @@ usage() {
 	                   it can be unplugged as ID (default iv0, iv1, ...); may be repeated
 	  --private        guest memory is not shared with anybody
 	  --monitor PATH   a QMP socket, see qmp.py
+	  --incoming URI   wait for a guest that migrates from another QEMU, and let it stand when it has come
 	  --reboot         a reset of the guest boots it again instead of ending QEMU
 	TEXT
 }
@@ -46,6 +47,7 @@ while [ $# -gt 0 ]; do
 	--kernel) kernel=$2; shift 2; continue ;;
 	--arch) arch=$2; shift 2; continue ;;
 	--ivshmem) ivshmem+=("$2"); shift 2; continue ;;
+	--incoming) machine+=(-incoming "$2" -S); shift 2; continue ;;
 	--monitor) machine+=(-qmp "unix:$2,server=on,wait=off"); shift 2; continue ;;
 	esac
 	guest_option "$1" "${2-}"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """One command for a QEMU that qemu.sh started with --monitor.
 
-qmp.py SOCKET COMMAND [NAME=VALUE]... [--wait EVENT]: prints the answer as JSON; with --wait, returns
+qmp.py SOCKET COMMAND [NAME=VALUE | NAME:=JSON]... [--wait EVENT]: prints the answer as JSON; with --wait, returns
 when the event has come after it. Exit status 1 when QEMU refuses.
 """
 import json
@@ -45,6 +45,11 @@ class Monitor:
             self.read()
 
 
+def argument(word):
+    name, value = word.split('=', 1)
+    return (name[:-1], json.loads(value)) if name.endswith(':') else (name, value)
+
+
 def main(path, name, *words):
     event = None
     if '--wait' in words:
@@ -52,7 +57,7 @@ def main(path, name, *words):
         event = words[at + 1]
         words = words[:at] + words[at + 2:]
     monitor = Monitor(path)
-    print(json.dumps(monitor.command(name, **dict(w.split('=', 1) for w in words))))
+    print(json.dumps(monitor.command(name, **dict(argument(w) for w in words))))
     if event:
         monitor.wait(event)
 

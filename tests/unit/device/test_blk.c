@@ -1368,6 +1368,152 @@ static void test_threads_serve_where_io_uring_is_refused(void **state)
 	refuse_io_uring = 0;
 }
 
+/* A second device on the same image, which waits for it. */
+static struct vhx_device *handover_open(struct env *e)
+{
+	struct vhx_blk_config c = {
+		.id = "disk1", .path = e->path, .fd = -1, .handover = true, .io = e->medium->io
+	};
+	struct vhx_error err = { "" };
+	struct vhx_device *dev = NULL;
+
+	if (vhx_blk_new(e->loop, &c, &e->log, &dev, &err) < 0)
+		fail_msg("%s", err.text);
+	dev->backend = (struct vhx_backend_device *)e;
+	assert_int_equal(dev->ops->set_features(dev, dev->features), 0);
+	return dev;
+}
+
+static struct fake_request *read_of(struct vhx_device *dev, struct vhx_queue *queue)
+{
+	struct virtio_blk_outhdr hdr = { vhx_le32_of(VIRTIO_BLK_T_IN) };
+
+	return fake_request_new(dev, queue, &hdr, sizeof(hdr), 4097);
+}
+
+/* Long enough for a dozen tries. */
+static void loop_for_a_while(struct env *e)
+{
+	uint64_t end = vhx_loop_clock() + 150000000;
+
+	while (vhx_loop_clock() < end)
+		assert_int_equal(vhx_loop_once(e->loop, 10), 0);
+}
+
+static void test_handover_waits_until_the_image_is_given_back(void **state)
+{
+	struct vhx_queue queue = { 0 }, other = { .index = 1 };
+	struct fake_request *first, *second;
+	struct vhx_device *dev;
+	struct env *e = *state;
+
+	dev = handover_open(e);
+	first = read_of(dev, &queue);
+	second = read_of(dev, &other);
+	fake_submit(first);
+	fake_submit(second);
+	loop_for_a_while(e);
+	assert_false(first->completed);
+	/* Its owner ends: a write of it is what the next one reads. */
+	assert_int_equal(do_write(e, 0, 4096, 7), VIRTIO_BLK_S_OK);
+	e->dev->ops->close(e->dev);
+	e->dev = NULL;
+	fake_wait(first);
+	fake_wait(second);
+	assert_int_equal(status_of(first), VIRTIO_BLK_S_OK);
+	assert_pattern(first->answer, 0, 4096, 7);
+	fake_request_free(first);
+	fake_request_free(second);
+	dev->ops->close(dev);
+}
+
+static void test_handover_gives_back_with_the_last_queue(void **state)
+{
+	struct vhx_queue queue = { 0 }, other = { .index = 1 }, theirs = { 0 };
+	struct fake_request *r[3];
+	struct vhx_device *a, *b;
+	struct env *e = *state;
+
+	e->dev->ops->close(e->dev);
+	e->dev = NULL;
+	a = handover_open(e);
+	b = handover_open(e);
+	r[0] = read_of(a, &queue);
+	r[1] = read_of(a, &other);
+	r[2] = read_of(b, &theirs);
+	fake_submit(r[0]);
+	fake_submit(r[1]);
+	fake_submit(r[2]);
+	fake_wait(r[0]);
+	fake_wait(r[1]);
+	a->ops->reset(a, &queue);
+	loop_for_a_while(e);
+	assert_false(r[2]->completed);
+	a->ops->reset(a, &other);
+	assert_int_equal(queue.quiesced + other.quiesced, 2);
+	fake_wait(r[2]);
+	assert_int_equal(status_of(r[2]), VIRTIO_BLK_S_OK);
+	fake_request_free(r[0]);
+	fake_request_free(r[1]);
+	fake_request_free(r[2]);
+	a->ops->close(a);
+	b->ops->close(b);
+}
+
+static void test_handover_drops_what_waits_under_a_reset(void **state)
+{
+	struct vhx_queue queue = { 0 };
+	struct vhx_device *dev;
+	struct fake_request *r;
+	struct env *e = *state;
+
+	dev = handover_open(e);
+	r = read_of(dev, &queue);
+	fake_submit(r);
+	dev->ops->reset(dev, &queue);
+	assert_true(r->dropped);
+	assert_int_equal(queue.quiesced, 1);
+	fake_request_free(r);
+	/* And does not take the image for nobody. */
+	e->dev->ops->close(e->dev);
+	e->dev = NULL;
+	loop_for_a_while(e);
+	env_open(e);
+	dev->ops->close(dev);
+}
+
+/* Refused room while it works off what waited: the rest comes with the room, in order. */
+static void test_handover_waits_for_room(void **state)
+{
+	struct vhx_queue queue = { 0 };
+	struct fake_request *r[2];
+	struct vhx_device *dev;
+	struct env *e = *state;
+
+	dev = handover_open(e);
+	r[0] = read_of(dev, &queue);
+	r[1] = read_of(dev, &queue);
+	fake_submit(r[0]);
+	fake_submit(r[1]);
+	fake.later = 1;
+	fake.no_staging = 1;
+	e->dev->ops->close(e->dev);
+	e->dev = NULL;
+	while (!queue.room_wanted)
+		assert_int_equal(vhx_loop_once(e->loop, -1), 0);
+	assert_false(r[0]->completed || r[1]->completed);
+	fake.later = 0;
+	fake.no_staging = 0;
+	fake_room(dev, &queue);
+	fake_wait(r[0]);
+	fake_wait(r[1]);
+	assert_int_equal(status_of(r[0]), VIRTIO_BLK_S_OK);
+	assert_true(r[0]->order < r[1]->order);
+	fake_request_free(r[0]);
+	fake_request_free(r[1]);
+	dev->ops->close(dev);
+}
+
 static void test_memory_is_accounted(void **state)
 {
 	struct env *e = *state;
@@ -1467,6 +1613,11 @@ int main(void)
 		ON_ALL(test_close_with_io_in_flight),
 		ON_ALL(test_no_allocation_on_the_data_path),
 		ON(disk_uring, test_threads_serve_where_io_uring_is_refused),
+		ON(disk_uring, test_handover_waits_until_the_image_is_given_back),
+		ON(disk_threads, test_handover_waits_until_the_image_is_given_back),
+		ON(disk_uring, test_handover_gives_back_with_the_last_queue),
+		ON(disk_uring, test_handover_drops_what_waits_under_a_reset),
+		ON(shm, test_handover_waits_for_room),
 		ON(disk_uring, test_memory_is_accounted),
 		ON(disk_threads, test_memory_is_accounted),
 	};
