@@ -416,6 +416,40 @@ static int stats_run(void *ctx, struct json_object *into)
 	return w.ret;
 }
 
+struct status_walk {
+	unsigned int channels, devices, used;
+};
+
+static void channel_count(void *ctx, const struct vhx_port *port, const char *state,
+			  uint64_t credits_sent)
+{
+	((struct status_walk *)ctx)->channels++;
+}
+
+static void device_count(void *ctx, const struct vhx_device *dev, const char *state,
+			 const struct vhx_backend_stats *stats)
+{
+	struct status_walk *w = ctx;
+
+	w->devices++;
+	w->used += !strcmp(state, "attached");
+}
+
+static const struct vhx_backend_visitor status_visitor = {
+	.channel = channel_count,
+	.device = device_count,
+};
+
+static void status_tell(void *ctx, char text[VHX_NOTIFIER_STATUS_MAX])
+{
+	struct server *s = ctx;
+	struct status_walk w = { 0 };
+
+	vhx_backend_visit(s->backend, &status_visitor, &w);
+	snprintf(text, VHX_NOTIFIER_STATUS_MAX, "%u of %u devices in use, %u frontends connected",
+		 w.used, w.devices, w.channels);
+}
+
 static int trace_take(void *ctx, struct json_object *request, int fd)
 {
 	struct server *s = ctx;
@@ -620,7 +654,7 @@ int main(int argc, char **argv)
 	}
 	ret = server_start(&server);
 	if (!ret) {
-		vhx_log(server.program.log, VHX_LOG_INFO, "ready");
+		vhx_program_ready(&server.program, status_tell, &server);
 		ret = vhx_loop_run(server.program.loop);
 	}
 	server_end(&server);

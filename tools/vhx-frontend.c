@@ -343,6 +343,18 @@ static int stats_run(void *ctx, struct json_object *into)
 	return ret;
 }
 
+static void status_tell(void *ctx, char text[VHX_NOTIFIER_STATUS_MAX])
+{
+	struct client *c = ctx;
+	unsigned int i, running = 0;
+
+	for (i = 0; i < c->presented_cnt; i++)
+		running += !strcmp(vhx_fdev_state(vhx_guest_device(c->presented[i].guest)),
+				   "running");
+	snprintf(text, VHX_NOTIFIER_STATUS_MAX, "backend %s, %u of %u devices in use",
+		 vhx_frontend_state(c->frontend), running, c->presented_cnt);
+}
+
 static int trace_take(void *ctx, struct json_object *request, int fd)
 {
 	struct client *c = ctx;
@@ -459,7 +471,7 @@ int main(int argc, char **argv)
 	if (!vhx_program_options(&options, argc, argv, &settings, &code))
 		return code;
 	client.settings = &settings;
-	client.spawner.sock = -1;
+	client.spawner.attendant.sock = -1;
 	if (vhx_program_init(&client.program, options.program, &settings.common))
 		return VHX_EXIT_FAILED;
 	if (!settings_complete(&settings)) {
@@ -470,7 +482,7 @@ int main(int argc, char **argv)
 	}
 	ret = client_start(&client);
 	if (!ret) {
-		vhx_log(client.program.log, VHX_LOG_INFO, "ready");
+		vhx_program_ready(&client.program, status_tell, &client);
 		ret = vhx_loop_run(client.program.loop);
 		client_drain(&client);
 	}

@@ -86,6 +86,15 @@ static int stats_run(void *ctx, struct json_object *into)
 	return ret ? ret : vhx_stats_add_counters(into, counters, VHX_ARRAY_SIZE(counters), &stats);
 }
 
+static void status_tell(void *ctx, char text[VHX_NOTIFIER_STATUS_MAX])
+{
+	struct helper *h = ctx;
+	struct vhx_window_qemu_stats stats;
+
+	vhx_window_qemu_stats(h->qemu, &stats);
+	snprintf(text, VHX_NOTIFIER_STATUS_MAX, "guest %s, backend %s", stats.guest, stats.backend);
+}
+
 static const struct vhx_control_command commands[] = {
 	{ "stats", stats_run },
 };
@@ -168,7 +177,7 @@ int main(int argc, char **argv)
 	}
 	ret = helper_start(&helper);
 	if (!ret) {
-		vhx_log(helper.program.log, VHX_LOG_INFO, "ready");
+		vhx_program_ready(&helper.program, status_tell, &helper);
 		ret = vhx_loop_run(helper.program.loop);
 	}
 	helper_end(&helper);

@@ -283,6 +283,11 @@ const struct vhx_confine_role vhx_confine_ivshmem = {
 		 VHX_CALLS_CONNECT | VHX_CALLS_SECTION,
 };
 
+const struct vhx_confine_role vhx_confine_notifier = {
+	.name = "notifier",
+	.calls = VHX_CALLS_BASE | VHX_CALLS_SOCKET | VHX_CALLS_CONNECT,
+};
+
 const struct vhx_calls *vhx_calls_group(unsigned int bit)
 {
 	assert(bit < VHX_CALLS_CNT);

@@ -46,6 +46,8 @@ extern const struct vhx_confine_role vhx_confine_backend;
 extern const struct vhx_confine_role vhx_confine_backend_argo; /* that has opened the device */
 extern const struct vhx_confine_role vhx_confine_frontend;
 extern const struct vhx_confine_role vhx_confine_ivshmem;
+/* Of the process that talks to a service manager for them. */
+extern const struct vhx_confine_role vhx_confine_notifier;
 
 /* Folders of files that are removed at the end of the program, each one a rule of Landlock. */
 #define VHX_CONFINE_REMOVES_MAX 64u

@@ -98,6 +98,12 @@ int vhx_program_init(struct vhx_program *p, const char *name, const struct vhx_p
 		vhx_log(p->log, VHX_LOG_ERROR, "cannot start: %s", strerror(-ret));
 		return ret;
 	}
+	ret = vhx_notifier_open(&p->notifier, p->loop);
+	if (ret) {
+		vhx_log(p->log, VHX_LOG_ERROR, "cannot start: %s", strerror(-ret));
+		vhx_loop_free(p->loop);
+		return ret;
+	}
 	signalled_loop = p->loop;
 	signal(SIGPIPE, SIG_IGN);
 	sigaction(SIGTERM, &stop, NULL);
@@ -108,6 +114,7 @@ int vhx_program_init(struct vhx_program *p, const char *name, const struct vhx_p
 void vhx_program_fini(struct vhx_program *p)
 {
 	signalled_loop = NULL;
+	vhx_notifier_close(&p->notifier);
 	vhx_loop_free(p->loop);
 }
 
@@ -146,6 +153,12 @@ int vhx_program_confine(struct vhx_program *p, const struct vhx_confine_role *ro
 	if (ret)
 		vhx_log(p->log, VHX_LOG_ERROR, "%s", err.text);
 	return ret;
+}
+
+void vhx_program_ready(struct vhx_program *p, vhx_notifier_status_fn *status, void *ctx)
+{
+	vhx_log(p->log, VHX_LOG_INFO, "ready");
+	vhx_notifier_ready(&p->notifier, status, ctx);
 }
 
 void vhx_program_fail(struct vhx_program *p)

@@ -11,6 +11,7 @@
 #include "exchange/local.h"
 #include "loop/loop.h"
 #include "mediator/log_stderr.h"
+#include "mediator/notifier.h"
 
 enum vhx_exit {
 	VHX_EXIT_OK = 0,
@@ -75,6 +76,7 @@ struct vhx_program {
 	int exit_code;
 	struct vhx_socket_spec control; /* of the settings, parsed; its path is "" where there is none */
 	enum vhx_confine_mode sandbox;
+	struct vhx_notifier notifier;
 	const char *removes[VHX_CONFINE_REMOVES_MAX];
 	unsigned int removes_cnt;
 };
@@ -106,6 +108,9 @@ void vhx_program_removes(struct vhx_program *p, const char *path);
  * the loop runs, since nothing of a peer has been read until then. 0; or negative, and the line is said.
  */
 int vhx_program_confine(struct vhx_program *p, const struct vhx_confine_role *role);
+
+/* It serves: says so, in the log and to a service manager, which from now on is told of @status as well. */
+void vhx_program_ready(struct vhx_program *p, vhx_notifier_status_fn *status, void *ctx);
 
 /* Ends the run with an error code. */
 void vhx_program_fail(struct vhx_program *p);

@@ -10,14 +10,10 @@
  *   frontend --REAP|START--> spawner --fork, exec--> backend
  *            <--answer, fd--
  *
- * The spawner ends when the frontend closes the socket or dies, after its backend has: the image is free then. A
- * terminal's SIGINT and a service manager's SIGTERM are for the frontend, which needs both until its end.
+ * The spawner ends when the frontend closes the socket or dies, after its backend has: the image is free then.
  */
 #include "mediator/spawner.h"
 
-#include <fcntl.h>
-#include <linux/close_range.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -112,54 +108,16 @@ static void process_run(struct process *p)
 		waitpid(p->backend, NULL, 0);
 }
 
-/* Nothing else of what was open before the fork is the spawner's: sockets of virtual machines least of all. */
-static void descriptors_close(struct process *p)
+static void process_main(int sock, const void *cfg)
 {
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	struct process p = { .cfg = *(const struct vhx_spawn_config *)cfg, .sock = sock };
 
-	if (null >= 0) {
-		dup2(null, STDIN_FILENO);
-		dup2(null, STDOUT_FILENO);
-	}
-	if (dup3(p->sock, STDERR_FILENO + 1, O_CLOEXEC) >= 0)
-		p->sock = STDERR_FILENO + 1;
-	close_range((unsigned int)p->sock + 1, ~0u, 0);
-}
-
-_Noreturn static void process_main(struct process *p)
-{
-	signal(SIGINT, SIG_IGN);
-	signal(SIGTERM, SIG_IGN);
-	signal(SIGHUP, SIG_IGN);
-	descriptors_close(p);
-	process_run(p);
-	_exit(VHX_EXIT_OK);
+	process_run(&p);
 }
 
 int vhx_spawner_open(const struct vhx_spawn_config *cfg, struct vhx_spawner *s)
 {
-	int ends[2], ret;
-
-	*s = (struct vhx_spawner){ .sock = -1 };
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends))
-		return -errno;
-	s->pid = fork();
-	if (s->pid < 0) {
-		ret = -errno;
-		close(ends[0]);
-		close(ends[1]);
-		return ret;
-	}
-	if (!s->pid) {
-		struct process p = { .cfg = *cfg, .sock = ends[1] };
-
-		/* Its own end of it: else it would never see the end of the other. */
-		close(ends[0]);
-		process_main(&p);
-	}
-	close(ends[1]);
-	s->sock = ends[0];
-	return 0;
+	return vhx_attendant_open(&s->attendant, process_main, cfg);
 }
 
 static int fd_of(struct msghdr *msg)
@@ -186,10 +144,10 @@ static int ask(const struct vhx_spawner *s, enum request what, struct answer *an
 	uint8_t request = what;
 	ssize_t n;
 
-	if (send(s->sock, &request, sizeof(request), MSG_NOSIGNAL) != sizeof(request))
+	if (send(s->attendant.sock, &request, sizeof(request), MSG_NOSIGNAL) != sizeof(request))
 		return -EPIPE;
 	do {
-		n = recvmsg(s->sock, &msg, MSG_CMSG_CLOEXEC);
+		n = recvmsg(s->attendant.sock, &msg, MSG_CMSG_CLOEXEC);
 	} while (n < 0 && errno == EINTR);
 	if (n != sizeof(*answer))
 		return -EPIPE;
@@ -227,10 +185,5 @@ int vhx_spawner_start(const struct vhx_spawner *s, int *sock, struct vhx_error *
 
 void vhx_spawner_close(struct vhx_spawner *s)
 {
-	if (s->sock < 0)
-		return;
-	close(s->sock);
-	s->sock = -1;
-	while (waitpid(s->pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	vhx_attendant_close(&s->attendant);
 }

@@ -6,11 +6,11 @@
 #ifndef VHX_MEDIATOR_SPAWNER_H
 #define VHX_MEDIATOR_SPAWNER_H
 
+#include "mediator/attendant.h"
 #include "mediator/spawn.h"
 
 struct vhx_spawner {
-	int sock; /* -1: none */
-	pid_t pid;
+	struct vhx_attendant attendant;
 };
 
 /*

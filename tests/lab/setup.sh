@@ -21,8 +21,10 @@ packages() {
 	libseccomp-dev | /usr/include/seccomp.h | build | the programs give up system calls that they do not need
 	libcap-ng-dev | /usr/include/cap-ng.h | build | and all capabilities
 	libmicrohttpd-dev | /usr/include/microhttpd.h | build | counters over HTTP, for Prometheus
+	libsystemd-dev | /usr/include/systemd/sd-daemon.h | build | the programs tell a service manager how they are
 	libcmocka-dev | /usr/include/cmocka.h | test | the unit test runner
 	tmux | /usr/bin/tmux | test | the terminal that vhxctl top is tested in
+	systemd | /usr/bin/systemd-analyze | test | checks and rates the units
 	tshark | /usr/bin/tshark | test | reads traces with the dissector of this tree
 	python3-prometheus-client | /usr/share/doc/python3-prometheus-client | test | parses the counters as Prometheus does
 	python3 | /usr/bin/python3 | build | meson; style tests, test results
