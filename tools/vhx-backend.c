@@ -20,6 +20,7 @@
 #include "mediator/devices.h"
 #include "mediator/program.h"
 #include "mediator/reception.h"
+#include "mediator/reload.h"
 #include "mediator/stats.h"
 #include "mediator/tracer.h"
 #include "mediator/xen_names.h"
@@ -42,6 +43,7 @@ static const struct vhx_option rows[] = {
 	  .metavar = "ADDRESS",
 	  .kind = VHX_OPTION_LIST,
 	  .offset = offsetof(struct settings, listen),
+	  .traits = VHX_OPTION_LIVE_KEYS,
 	  .help = "meet frontends; may be repeated.\n"
 		  "unix:PATH[,KEY=VALUE...]: on this socket; keys, here and of other\n"
 		  "sockets: mode, group, allow-uid, allow-gid, allow-label.\n"
@@ -87,6 +89,8 @@ struct server {
 	struct vhx_control_socket *control;
 	struct vhx_metrics *metrics;
 	struct vhx_tracer tracer;
+	struct vhx_source source;
+	struct vhx_reload reload;
 	struct listener listeners[VHX_OPTION_LIST_MAX];
 	unsigned int listener_cnt;
 	struct vhx_log_limit refusals;
@@ -95,6 +99,43 @@ struct server {
 	struct vhx_xen_name wanted[VHX_OPTION_LIST_MAX];
 	unsigned int wanted_cnt;
 	struct vhx_xen_names *names; /* NULL: none are wanted */
+};
+
+static bool has_work(const struct settings *s)
+{
+	return (s->devices.cnt || s->common.control) &&
+	       (s->listen.cnt || s->channel_fd != NO_FD);
+}
+
+static int specs_parse(const struct settings *s, struct vhx_device_spec *specs, struct vhx_error *err)
+{
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; !ret && i < s->devices.cnt; i++)
+		ret = vhx_device_spec_parse(s->devices.items[i], &specs[i], err);
+	return ret ? ret : vhx_device_specs_check(specs, s->devices.cnt, err);
+}
+
+static const char nothing[] = "nothing to do: give --listen and --device or --control (see --help)";
+
+static int settings_check(const void *settings_ctx, struct vhx_error *err)
+{
+	static struct vhx_device_spec specs[VHX_OPTION_LIST_MAX]; /* large */
+	const struct settings *s = settings_ctx;
+	int ret = specs_parse(s, specs, err);
+
+	if (!ret && !has_work(s)) {
+		vhx_error_set(err, "%s", nothing);
+		ret = -EINVAL;
+	}
+	return ret;
+}
+
+static const struct vhx_source_type source_type = {
+	.options = &options,
+	.settings_len = sizeof(struct settings),
+	.check = settings_check,
 };
 
 static struct settings settings;
@@ -142,17 +183,12 @@ static void device_removes(struct server *s, const struct vhx_device_spec *spec)
 static int devices_add(struct server *s)
 {
 	static struct vhx_device_spec specs[VHX_OPTION_LIST_MAX]; /* large */
-	const struct vhx_option_list *texts = &s->settings->devices;
 	struct vhx_error err;
 	unsigned int i;
 	bool taken;
-	int ret = 0;
+	int ret = specs_parse(s->settings, specs, &err);
 
-	for (i = 0; !ret && i < texts->cnt; i++)
-		ret = vhx_device_spec_parse(texts->items[i], &specs[i], &err);
-	if (!ret)
-		ret = vhx_device_specs_check(specs, texts->cnt, &err);
-	for (i = 0; !ret && i < texts->cnt; i++) {
+	for (i = 0; !ret && i < s->settings->devices.cnt; i++) {
 		ret = device_add(s, &specs[i], &taken, &err);
 		device_removes(s, &specs[i]);
 	}
@@ -450,6 +486,85 @@ static void status_tell(void *ctx, char text[VHX_NOTIFIER_STATUS_MAX])
 		 w.used, w.devices, w.channels);
 }
 
+/* Reload */
+
+/* Who may connect to a socket that is there. */
+static int listener_apply(struct listener *l, const char *text, bool commit, struct vhx_error *err)
+{
+	struct vhx_socket_spec spec;
+	int ret = vhx_socket_spec_parse(text, &spec, err);
+
+	if (ret)
+		return ret;
+	if (strcmp(spec.path, l->spec.path)) {
+		vhx_error_set(err,
+			      "listen: the path cannot change while the program runs: restart it");
+		return -EBUSY;
+	}
+	return vhx_reload_policy(&l->spec.policy, &spec.policy, commit, "listen", err);
+}
+
+/* Both lists are of one length; sockets are in the order of theirs, domains are none. */
+static int listen_apply(struct server *s, const struct vhx_option_list *wanted, bool commit,
+			struct vhx_error *err)
+{
+	const struct vhx_option_list *old = &s->settings->listen;
+	unsigned int i, socket = 0;
+	int ret = 0;
+
+	for (i = 0; !ret && i < old->cnt; i++) {
+		bool argo = vhx_argo_spec_matches(old->items[i]);
+
+		if (strcmp(old->items[i], wanted->items[i]) && argo) {
+			vhx_error_set(err, "listen: %s cannot change while the program runs: restart it",
+				      old->items[i]);
+			ret = -EBUSY;
+		} else if (strcmp(old->items[i], wanted->items[i])) {
+			ret = listener_apply(&s->listeners[socket], wanted->items[i], commit, err);
+		}
+		socket += !argo;
+	}
+	return ret;
+}
+
+static int settings_apply(void *ctx, const void *wanted_ctx, bool commit, struct vhx_error *err)
+{
+	const struct settings *wanted = wanted_ctx;
+	struct server *s = ctx;
+	int ret = vhx_reload_control(&s->reload, &wanted->common, commit, err);
+
+	if (ret)
+		return ret;
+	if (wanted->listen.cnt != s->settings->listen.cnt) {
+		vhx_error_set(err,
+			      "listen: no socket comes or goes while the program runs: restart it");
+		return -EBUSY;
+	}
+	return listen_apply(s, &wanted->listen, commit, err);
+}
+
+static int reload_change(void *ctx, struct vhx_control_request *req, struct json_object *into,
+			 struct vhx_error *err)
+{
+	return vhx_reload_change(&((struct server *)ctx)->reload, req, err);
+}
+
+static int reload_open(struct server *s)
+{
+	struct vhx_reload_config cfg = {
+		.program = &s->program,
+		.source = &s->source,
+		.settings = &settings,
+		.apply = settings_apply,
+		.ctx = s,
+	};
+	int ret = vhx_reload_open(&s->reload, &cfg);
+
+	if (ret)
+		vhx_log(s->program.log, VHX_LOG_ERROR, "reload: %s", strerror(-ret));
+	return ret;
+}
+
 static int trace_take(void *ctx, struct json_object *request, int fd)
 {
 	struct server *s = ctx;
@@ -543,6 +658,7 @@ static const struct vhx_control_command commands[] = {
 	{ .name = "device-remove", .change = device_remove_change },
 	{ .name = "peer-add", .change = peer_add_change },
 	{ .name = "peer-remove", .change = peer_remove_change },
+	{ .name = "reload", .change = reload_change },
 };
 
 static int control_open(struct server *s)
@@ -613,6 +729,8 @@ static int server_start(struct server *s)
 	if (!ret)
 		ret = metrics_open(s);
 	if (!ret)
+		ret = reload_open(s);
+	if (!ret)
 		ret = vhx_program_confine(&s->program, s->peers ? &vhx_confine_backend_argo
 								: &vhx_confine_backend);
 	return ret;
@@ -630,7 +748,9 @@ static void server_end(struct server *s)
 	if (s->argo_fd >= 0)
 		close(s->argo_fd);
 	vhx_tracer_fini(&s->tracer);
+	vhx_reload_close(&s->reload);
 	vhx_program_fini(&s->program);
+	vhx_source_fini(&s->source);
 }
 
 int main(int argc, char **argv)
@@ -639,16 +759,14 @@ int main(int argc, char **argv)
 
 	vhx_program_defaults(&settings.common);
 	settings.channel_fd = NO_FD;
-	if (!vhx_program_options(&options, argc, argv, &settings, &code))
+	if (!vhx_source_read(&server.source, &source_type, argc, argv, &settings, &code))
 		return code;
 	server.settings = &settings;
 	server.argo_fd = -1;
 	if (vhx_program_init(&server.program, options.program, &settings.common))
 		return VHX_EXIT_FAILED;
-	if ((!settings.devices.cnt && !settings.common.control) ||
-	    (!settings.listen.cnt && settings.channel_fd == NO_FD)) {
-		vhx_log(server.program.log, VHX_LOG_ERROR,
-			"nothing to do: give --listen and --device or --control (see --help)");
+	if (!has_work(&settings)) {
+		vhx_log(server.program.log, VHX_LOG_ERROR, "%s", nothing);
 		vhx_program_fini(&server.program);
 		return VHX_EXIT_USAGE;
 	}

@@ -17,6 +17,7 @@
 #include "mediator/metrics.h"
 #include "mediator/guest.h"
 #include "mediator/program.h"
+#include "mediator/reload.h"
 #include "mediator/spawner.h"
 #include "mediator/stats.h"
 #include "mediator/tracer.h"
@@ -45,6 +46,7 @@ static const struct vhx_option rows[] = {
 	  .metavar = "SOCKET[,id=NAME]",
 	  .kind = VHX_OPTION_LIST,
 	  .offset = offsetof(struct settings, vhost_user),
+	  .traits = VHX_OPTION_LIVE_KEYS,
 	  .help = "present the backend's device NAME (default: its only one) to\n"
 		  "a VMM on this socket; may be repeated" },
 	VHX_PROGRAM_OPTIONS(struct settings),
@@ -80,8 +82,56 @@ struct client {
 	struct vhx_control_socket *control;
 	struct vhx_metrics *metrics;
 	struct vhx_tracer tracer;
+	struct vhx_source source;
+	struct vhx_reload reload;
 	struct presented presented[VHX_OPTION_LIST_MAX];
 	unsigned int presented_cnt;
+};
+
+static bool settings_complete(const struct settings *s)
+{
+	return s->vhost_user.cnt && !!s->connect != !!s->spawn;
+}
+
+static const char incomplete[] = "give --vhost-user and one of --connect and --spawn (see --help)";
+
+static int spawn_check(const char *text, struct vhx_device_spec *spec, struct vhx_error *err)
+{
+	int ret = vhx_device_spec_parse(text, spec, err);
+
+	if (ret)
+		return ret;
+	if (strcmp(vhx_device_spec_type(spec), "blk")) {
+		vhx_error_set(err, "--spawn serves blk only; start vhx-backend for %s",
+			      vhx_device_spec_type(spec));
+		return -EINVAL;
+	}
+	if (!spec->blk.file[0]) {
+		vhx_error_set(err, "--spawn needs file=");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int settings_check(const void *settings_ctx, struct vhx_error *err)
+{
+	static struct vhx_device_spec spec; /* large */
+	const struct settings *s = settings_ctx;
+	struct vhx_address address;
+
+	if (!settings_complete(s)) {
+		vhx_error_set(err, "%s", incomplete);
+		return -EINVAL;
+	}
+	if (s->spawn)
+		return spawn_check(s->spawn, &spec, err);
+	return vhx_address_parse(s->connect, &address, err);
+}
+
+static const struct vhx_source_type source_type = {
+	.options = &options,
+	.settings_len = sizeof(struct settings),
+	.check = settings_check,
 };
 
 static struct settings settings;
@@ -166,19 +216,10 @@ static int spawner_open(struct client *c, struct vhx_error *err)
 
 static int spawn_prepare(struct client *c, struct vhx_error *err)
 {
-	int ret = vhx_device_spec_parse(c->settings->spawn, &c->spawn_spec, err);
+	int ret = spawn_check(c->settings->spawn, &c->spawn_spec, err);
 
 	if (ret)
 		return ret;
-	if (strcmp(vhx_device_spec_type(&c->spawn_spec), "blk")) {
-		vhx_error_set(err, "--spawn serves blk only; start vhx-backend for %s",
-			      vhx_device_spec_type(&c->spawn_spec));
-		return -EINVAL;
-	}
-	if (!c->spawn_spec.blk.file[0]) {
-		vhx_error_set(err, "--spawn needs file=");
-		return -EINVAL;
-	}
 	ret = access(c->spawn_spec.blk.file, c->spawn_spec.blk.readonly ? R_OK : R_OK | W_OK);
 	if (ret) {
 		ret = -errno;
@@ -355,6 +396,67 @@ static void status_tell(void *ctx, char text[VHX_NOTIFIER_STATUS_MAX])
 		 vhx_frontend_state(c->frontend), running, c->presented_cnt);
 }
 
+/* Reload */
+
+/* Who may be the VMM of the @i-th device. */
+static int presented_apply(struct client *c, unsigned int i, const char *text, bool commit,
+			   struct vhx_error *err)
+{
+	static struct vhx_vhost_user_spec spec;
+	struct vhx_vhost_user_spec *live = &c->presented[i].spec;
+	int ret = vhx_vhost_user_spec_parse(text, &spec, err);
+
+	if (ret)
+		return ret;
+	if (strcmp(spec.path, live->path) || strcmp(spec.id, live->id)) {
+		vhx_error_set(err,
+			      "vhost-user: path and id cannot change while the program runs: restart it");
+		return -EBUSY;
+	}
+	return vhx_reload_policy(&live->policy, &spec.policy, commit, "vhost-user", err);
+}
+
+static int settings_apply(void *ctx, const void *wanted_ctx, bool commit, struct vhx_error *err)
+{
+	const struct settings *wanted = wanted_ctx;
+	struct client *c = ctx;
+	unsigned int i;
+	int ret = vhx_reload_control(&c->reload, &wanted->common, commit, err);
+
+	if (!ret && wanted->vhost_user.cnt != c->presented_cnt) {
+		vhx_error_set(err,
+			      "vhost-user: no socket comes or goes while the program runs: restart it");
+		ret = -EBUSY;
+	}
+	for (i = 0; !ret && i < wanted->vhost_user.cnt; i++) {
+		if (strcmp(wanted->vhost_user.items[i], c->settings->vhost_user.items[i]))
+			ret = presented_apply(c, i, wanted->vhost_user.items[i], commit, err);
+	}
+	return ret;
+}
+
+static int reload_change(void *ctx, struct vhx_control_request *req, struct json_object *into,
+			 struct vhx_error *err)
+{
+	return vhx_reload_change(&((struct client *)ctx)->reload, req, err);
+}
+
+static int reload_open(struct client *c, struct vhx_error *err)
+{
+	struct vhx_reload_config cfg = {
+		.program = &c->program,
+		.source = &c->source,
+		.settings = &settings,
+		.apply = settings_apply,
+		.ctx = c,
+	};
+	int ret = vhx_reload_open(&c->reload, &cfg);
+
+	if (ret)
+		vhx_error_set(err, "reload: %s", strerror(-ret));
+	return ret;
+}
+
 static int trace_take(void *ctx, struct json_object *request, int fd)
 {
 	struct client *c = ctx;
@@ -365,6 +467,7 @@ static int trace_take(void *ctx, struct json_object *request, int fd)
 static const struct vhx_control_command commands[] = {
 	{ .name = "stats", .run = stats_run },
 	{ .name = "trace", .take = trace_take },
+	{ .name = "reload", .change = reload_change },
 };
 
 static int control_open(struct client *c, struct vhx_error *err)
@@ -418,6 +521,8 @@ static int client_start(struct client *c)
 		ret = control_open(c, &err);
 	if (!ret)
 		ret = metrics_open(c, &err);
+	if (!ret)
+		ret = reload_open(c, &err);
 	if (ret) {
 		vhx_log(c->program.log, VHX_LOG_ERROR, "%s", err.text);
 		return ret;
@@ -455,12 +560,9 @@ static void client_end(struct client *c)
 	vhx_tracer_fini(&c->tracer);
 	/* Its channel is closed: the child ends by itself. */
 	vhx_spawner_close(&c->spawner);
+	vhx_reload_close(&c->reload);
 	vhx_program_fini(&c->program);
-}
-
-static bool settings_complete(const struct settings *s)
-{
-	return s->vhost_user.cnt && !!s->connect != !!s->spawn;
+	vhx_source_fini(&c->source);
 }
 
 int main(int argc, char **argv)
@@ -468,15 +570,14 @@ int main(int argc, char **argv)
 	int code, ret;
 
 	vhx_program_defaults(&settings.common);
-	if (!vhx_program_options(&options, argc, argv, &settings, &code))
+	if (!vhx_source_read(&client.source, &source_type, argc, argv, &settings, &code))
 		return code;
 	client.settings = &settings;
 	client.spawner.attendant.sock = -1;
 	if (vhx_program_init(&client.program, options.program, &settings.common))
 		return VHX_EXIT_FAILED;
 	if (!settings_complete(&settings)) {
-		vhx_log(client.program.log, VHX_LOG_ERROR,
-			"give --vhost-user and one of --connect and --spawn (see --help)");
+		vhx_log(client.program.log, VHX_LOG_ERROR, "%s", incomplete);
 		vhx_program_fini(&client.program);
 		return VHX_EXIT_USAGE;
 	}

@@ -10,6 +10,7 @@
 #include "config/window_spec.h"
 #include "mediator/control.h"
 #include "mediator/program.h"
+#include "mediator/reload.h"
 #include "mediator/stats.h"
 #include "mediator/window_qemu.h"
 
@@ -31,8 +32,10 @@ static const struct vhx_option rows[] = {
 	  .metavar = "SPEC",
 	  .kind = VHX_OPTION_STRING,
 	  .offset = offsetof(struct settings, qemu),
+	  .traits = VHX_OPTION_LIVE_KEYS,
 	  .help = "SOCKET[,size=SIZE][,vectors=N]: serve the ivshmem-doorbell device of\n"
 		  "one QEMU on SOCKET, with a window of SIZE bytes (default 16M)" },
+	VHX_PROGRAM_OPTION_CONFIG(struct settings),
 	VHX_PROGRAM_OPTION_CONTROL(struct settings),
 	VHX_PROGRAM_OPTION_LOG(struct settings),
 	VHX_PROGRAM_OPTION_SANDBOX(struct settings),
@@ -53,6 +56,31 @@ struct helper {
 	struct vhx_window_spec spec;
 	struct vhx_window_qemu *qemu;
 	struct vhx_control_socket *control;
+	struct vhx_source source;
+	struct vhx_reload reload;
+};
+
+static const char nothing[] = "nothing to do: give --connect and --qemu (see --help)";
+
+static int settings_check(const void *settings_ctx, struct vhx_error *err)
+{
+	const struct settings *s = settings_ctx;
+	struct vhx_address address;
+	struct vhx_window_spec spec;
+	int ret;
+
+	if (!s->connect || !s->qemu) {
+		vhx_error_set(err, "%s", nothing);
+		return -EINVAL;
+	}
+	ret = vhx_address_parse(s->connect, &address, err);
+	return ret ? ret : vhx_window_spec_parse(s->qemu, &spec, err);
+}
+
+static const struct vhx_source_type source_type = {
+	.options = &options,
+	.settings_len = sizeof(struct settings),
+	.check = settings_check,
 };
 
 static struct settings settings;
@@ -95,8 +123,53 @@ static void status_tell(void *ctx, char text[VHX_NOTIFIER_STATUS_MAX])
 	snprintf(text, VHX_NOTIFIER_STATUS_MAX, "guest %s, backend %s", stats.guest, stats.backend);
 }
 
+/* Who may be the QEMU. */
+static int settings_apply(void *ctx, const void *wanted_ctx, bool commit, struct vhx_error *err)
+{
+	const struct settings *wanted = wanted_ctx;
+	struct helper *h = ctx;
+	struct vhx_window_spec spec;
+	int ret = vhx_reload_control(&h->reload, &wanted->common, commit, err);
+
+	if (ret || !strcmp(wanted->qemu, h->settings->qemu))
+		return ret;
+	ret = vhx_window_spec_parse(wanted->qemu, &spec, err);
+	if (ret)
+		return ret;
+	if (strcmp(spec.path, h->spec.path) || spec.size != h->spec.size ||
+	    spec.vectors != h->spec.vectors) {
+		vhx_error_set(err,
+			      "qemu: the window cannot change while the program runs: restart it");
+		return -EBUSY;
+	}
+	return vhx_reload_policy(&h->spec.policy, &spec.policy, commit, "qemu", err);
+}
+
+static int reload_change(void *ctx, struct vhx_control_request *req, struct json_object *into,
+			 struct vhx_error *err)
+{
+	return vhx_reload_change(&((struct helper *)ctx)->reload, req, err);
+}
+
+static int reload_open(struct helper *h, struct vhx_error *err)
+{
+	struct vhx_reload_config cfg = {
+		.program = &h->program,
+		.source = &h->source,
+		.settings = &settings,
+		.apply = settings_apply,
+		.ctx = h,
+	};
+	int ret = vhx_reload_open(&h->reload, &cfg);
+
+	if (ret)
+		vhx_error_set(err, "reload: %s", strerror(-ret));
+	return ret;
+}
+
 static const struct vhx_control_command commands[] = {
-	{ "stats", stats_run },
+	{ .name = "stats", .run = stats_run },
+	{ .name = "reload", .change = reload_change },
 };
 
 static int control_open(struct helper *h, struct vhx_error *err)
@@ -142,6 +215,8 @@ static int helper_start(struct helper *h)
 	}
 	if (!ret)
 		ret = control_open(h, &err);
+	if (!ret)
+		ret = reload_open(h, &err);
 	if (ret) {
 		vhx_log(h->program.log, VHX_LOG_ERROR, "%s", err.text);
 		return ret;
@@ -154,7 +229,9 @@ static void helper_end(struct helper *h)
 {
 	vhx_control_close(h->control);
 	vhx_window_qemu_close(h->qemu);
+	vhx_reload_close(&h->reload);
 	vhx_program_fini(&h->program);
+	vhx_source_fini(&h->source);
 }
 
 int main(int argc, char **argv)
@@ -164,14 +241,13 @@ int main(int argc, char **argv)
 	vhx_program_defaults(&settings.common);
 	/* Nothing is worth a spin here: whoever waits for an event sleeps already. */
 	settings.common.poll_us = 0;
-	if (!vhx_program_options(&options, argc, argv, &settings, &code))
+	if (!vhx_source_read(&helper.source, &source_type, argc, argv, &settings, &code))
 		return code;
 	helper.settings = &settings;
 	if (vhx_program_init(&helper.program, options.program, &settings.common))
 		return VHX_EXIT_FAILED;
 	if (!settings.connect || !settings.qemu) {
-		vhx_log(helper.program.log, VHX_LOG_ERROR,
-			"nothing to do: give --connect and --qemu (see --help)");
+		vhx_log(helper.program.log, VHX_LOG_ERROR, "%s", nothing);
 		vhx_program_fini(&helper.program);
 		return VHX_EXIT_USAGE;
 	}

@@ -4,6 +4,7 @@
 #include "ctl/ask.h"
 #include "ctl/device.h"
 #include "ctl/peer.h"
+#include "ctl/reload.h"
 #include "ctl/table.h"
 #include "ctl/top.h"
 #include "ctl/trace.h"
@@ -82,11 +83,12 @@ static const struct vhx_option rows[] = {
 
 static const struct vhx_options options = {
 	.program = "vhxctl",
-	.usage = "stats|top|trace|device add|remove|peer add|remove PATH [ARGUMENT] [OPTION...]",
+	.usage = "stats|top|trace|reload|device add|remove|peer add|remove PATH [ARGUMENT] [OPTION...]",
 	.summary = "Asks the vhx-backend or vhx-frontend whose --control is PATH: its counters "
 		   "(stats),\n"
 		   "a live screen of them (top), or a recording of its messages for Wireshark "
 		   "(trace).\n"
+		   "Has it read its configuration again: reload PATH [FILE].\n"
 		   "Changes a running backend: device add PATH TYPE[,KEY=VALUE...] as for its "
 		   "--device,\n"
 		   "device remove PATH ID; peer add or remove PATH DOMID for a domain of Xen.",
@@ -208,19 +210,30 @@ static int peer_remove_run(const char *path, const char *domain)
 	return vhx_ctl_peer_remove(path, domain, &err) ? fail(EXIT_FAILED, err.text) : EXIT_OK;
 }
 
+/* reload */
+
+static int reload_run(const char *path, const char *file)
+{
+	struct vhx_error err;
+
+	return vhx_ctl_reload(path, file, &err) ? fail(EXIT_FAILED, err.text) : EXIT_OK;
+}
+
 static const struct command {
 	const char *name, *verb; /* one word or two */
 	int (*run)(const struct settings *s, const char *path);
 	int (*change)(const char *path, const char *argument); /* instead: with one more operand */
 	const char *argument; /* what that is */
+	bool optional; /* it may be left out, and is NULL then */
 } commands[] = {
-	{ "stats", NULL, stats_run, NULL, NULL },
-	{ "top", NULL, top_run, NULL, NULL },
-	{ "trace", NULL, trace_run, NULL, NULL },
-	{ "device", "add", NULL, device_add_run, "device, TYPE[,KEY=VALUE...]," },
-	{ "device", "remove", NULL, device_remove_run, "id" },
-	{ "peer", "add", NULL, peer_add_run, "number of the domain" },
-	{ "peer", "remove", NULL, peer_remove_run, "number of the domain" },
+	{ "stats", NULL, stats_run, NULL, NULL, false },
+	{ "top", NULL, top_run, NULL, NULL, false },
+	{ "trace", NULL, trace_run, NULL, NULL, false },
+	{ "reload", NULL, NULL, reload_run, "file", true },
+	{ "device", "add", NULL, device_add_run, "device, TYPE[,KEY=VALUE...],", false },
+	{ "device", "remove", NULL, device_remove_run, "id", false },
+	{ "peer", "add", NULL, peer_add_run, "number of the domain", false },
+	{ "peer", "remove", NULL, peer_remove_run, "number of the domain", false },
 };
 
 /* *@known: another verb goes with this name. */
@@ -243,11 +256,12 @@ static int command_run(const struct settings *s, const struct command *command,
 		       const char *const *operands, unsigned int cnt)
 {
 	unsigned int wanted = command->change ? 2 : 1;
+	unsigned int least = wanted - command->optional;
 	struct vhx_error err;
 
 	if (!cnt)
 		return fail(EXIT_USAGE, "the path of the control socket is missing");
-	if (cnt < wanted) {
+	if (cnt < least) {
 		vhx_error_set(&err, "the %s is missing", command->argument);
 		return fail(EXIT_USAGE, err.text);
 	}
@@ -255,7 +269,7 @@ static int command_run(const struct settings *s, const struct command *command,
 		vhx_error_set(&err, "one argument too many: '%s'", operands[wanted]);
 		return fail(EXIT_USAGE, err.text);
 	}
-	return command->change ? command->change(operands[0], operands[1])
+	return command->change ? command->change(operands[0], cnt > 1 ? operands[1] : NULL)
 			       : command->run(s, operands[0]);
 }
 

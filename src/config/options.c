@@ -219,6 +219,62 @@ static int option_parse(struct walk *w, const char *arg)
 	return option_store(w, row, index, name[len] ? name + len + 1 : NULL);
 }
 
+int vhx_options_set(const struct vhx_options *options, const char *name, const char *value,
+		    void *into, uint64_t *seen, struct vhx_error *err)
+{
+	struct walk w = { .options = options, .into = into, .seen = *seen, .err = err };
+	const struct vhx_option *row;
+	unsigned int index;
+	int ret;
+
+	row = row_find(options, name, strlen(name), &index);
+	if (!row)
+		return unknown_option(&w, name, name, strlen(name));
+	if (index >= options->rows_cnt || row->traits & VHX_OPTION_COMMAND_LINE) {
+		vhx_error_set(err, "%s: only for the command line", name);
+		return -EINVAL;
+	}
+	ret = option_store(&w, row, index, value);
+	*seen = w.seen;
+	return ret;
+}
+
+static bool text_differs(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) : a != b;
+}
+
+static bool list_differs(const struct vhx_option_list *a, const struct vhx_option_list *b)
+{
+	unsigned int i;
+
+	if (a->cnt != b->cnt)
+		return true;
+	for (i = 0; i < a->cnt; i++) {
+		if (strcmp(a->items[i], b->items[i]))
+			return true;
+	}
+	return false;
+}
+
+bool vhx_option_differs(const struct vhx_option *row, const void *a, const void *b)
+{
+	const char *x = (const char *)a + row->offset, *y = (const char *)b + row->offset;
+
+	switch (row->kind) {
+	case VHX_OPTION_FLAG:
+		return *(const bool *)x != *(const bool *)y;
+	case VHX_OPTION_STRING:
+		return text_differs(*(const char *const *)x, *(const char *const *)y);
+	case VHX_OPTION_CHOICE:
+		return *(const int *)x != *(const int *)y;
+	case VHX_OPTION_LIST:
+		return list_differs((const void *)x, (const void *)y);
+	default:
+		return *(const uint64_t *)x != *(const uint64_t *)y;
+	}
+}
+
 static int operand_add(struct walk *w, struct vhx_option_list *operands, const char *arg)
 {
 	if (operands && operands->cnt < w->options->operands_max)

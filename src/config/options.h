@@ -43,6 +43,13 @@ struct vhx_option_list {
 	unsigned int cnt;
 };
 
+/* What a row may be marked with. */
+enum vhx_option_trait {
+	VHX_OPTION_COMMAND_LINE = 1 << 0, /* has no place in a configuration file */
+	VHX_OPTION_LIVE = 1 << 1, /* can change while the program runs */
+	VHX_OPTION_LIVE_KEYS = 1 << 2, /* of a socket: who may connect can */
+};
+
 struct vhx_option {
 	const char *name; /* without the dashes */
 	const char *metavar; /* NULL for flags */
@@ -51,6 +58,7 @@ struct vhx_option {
 	size_t offset; /* of the field in the program's struct */
 	struct vhx_number_bounds bounds; /* numbers and sizes */
 	const struct vhx_choice *choices; /* choices */
+	unsigned int traits; /* enum vhx_option_trait, or'ed */
 };
 
 struct vhx_options {
@@ -76,6 +84,16 @@ enum vhx_options_result {
  */
 int vhx_options_parse(const struct vhx_options *options, int argc, char *const argv[], void *into,
 		      struct vhx_option_list *operands, struct vhx_error *err);
+
+/*
+ * One option by its name, as a configuration file has it: @value is NULL where there was none, and stays valid. @seen
+ * remembers what was given, and is 0 before the first. Errors as above.
+ */
+int vhx_options_set(const struct vhx_options *options, const char *name, const char *value,
+		    void *into, uint64_t *seen, struct vhx_error *err);
+
+/* Has the option of @row another value in the struct at @a than in that at @b? */
+bool vhx_option_differs(const struct vhx_option *row, const void *a, const void *b);
 
 /* The two texts, written to the stream that the program names. */
 void vhx_options_help(const struct vhx_options *options, FILE *out);

@@ -547,6 +547,11 @@ uint64_t vhx_loop_poll_default(void)
 	return CPU_COUNT(&cpus) > 1 ? VHX_LOOP_POLL_NS : 0;
 }
 
+void vhx_loop_poll_limit(struct vhx_loop *loop, uint64_t poll_max_ns)
+{
+	loop->poll_max_ns = poll_max_ns;
+}
+
 int vhx_loop_new(uint64_t poll_max_ns, struct vhx_loop **loop)
 {
 	struct vhx_loop *l = calloc(1, sizeof(*l));

@@ -54,6 +54,8 @@ uint64_t vhx_loop_poll_default(void);
 /* @poll_max_ns: most time to spin before a sleep, 0: never spin. Adapts: see loop.c. */
 int vhx_loop_new(uint64_t poll_max_ns, struct vhx_loop **loop);
 void vhx_loop_free(struct vhx_loop *loop);
+/* Another poll_max_ns, from the next sleep on. */
+void vhx_loop_poll_limit(struct vhx_loop *loop, uint64_t poll_max_ns);
 
 /* Runs until vhx_loop_stop(). 0 or a negative errno from epoll. */
 int vhx_loop_run(struct vhx_loop *loop);

@@ -23,7 +23,8 @@ static int descriptors_close(int sock)
 	return sock;
 }
 
-_Noreturn static void process_main(int sock, void (*run)(int sock, const void *ctx), const void *ctx)
+_Noreturn static void process_main(int sock, void (*run)(int sock, const void *ctx),
+				   const void *ctx)
 {
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);

@@ -42,8 +42,9 @@ struct note {
 };
 
 static const char *const words[] = {
-	[NOTE_READY] = "READY=1",	  [NOTE_STATUS] = NULL,		  [NOTE_ALIVE] = "WATCHDOG=1",
-	[NOTE_RELOADING] = "RELOADING=1", [NOTE_STOPPING] = "STOPPING=1",
+	[NOTE_READY] = "READY=1",	[NOTE_STATUS] = NULL,
+	[NOTE_ALIVE] = "WATCHDOG=1",	[NOTE_RELOADING] = "RELOADING=1",
+	[NOTE_STOPPING] = "STOPPING=1",
 };
 
 /* In the attendant. */

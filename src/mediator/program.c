@@ -36,26 +36,6 @@ void vhx_program_defaults(struct vhx_program_settings *s)
 	};
 }
 
-bool vhx_program_options(const struct vhx_options *options, int argc, char **argv, void *into,
-			 int *exit_code)
-{
-	struct vhx_error err;
-	int ret = vhx_options_parse(options, argc, argv, into, NULL, &err);
-
-	if (!ret)
-		return true;
-	*exit_code = VHX_EXIT_OK;
-	if (ret == VHX_OPTIONS_HELP) {
-		vhx_options_help(options, stdout);
-	} else if (ret == VHX_OPTIONS_VERSION) {
-		vhx_options_version(options, stdout);
-	} else {
-		fprintf(stderr, "%s: %s\n", options->program, err.text);
-		*exit_code = VHX_EXIT_USAGE;
-	}
-	return false;
-}
-
 /*
  * The soft limit is low for the sake of select(2), which is not used here, and each queue of a VMM
  * has descriptors. Where it cannot be raised the old one does, for fewer.

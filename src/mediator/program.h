@@ -19,8 +19,9 @@ enum vhx_exit {
 	VHX_EXIT_USAGE = 2,
 };
 
-/* Embedded in a program's own settings as `common`; VHX_PROGRAM_OPTIONS() are its rows, or some. */
+/* Embedded in a program's own settings as `common`, its first member; VHX_PROGRAM_OPTIONS() are its rows, or some. */
 struct vhx_program_settings {
+	const char *config, *check; /* a file; see source.h */
 	const char *control;
 	const char *metrics;
 	uint64_t ring_size;
@@ -35,14 +36,23 @@ extern const struct vhx_choice vhx_program_sandboxes[];
 /* A second of spinning is more than anybody can want. */
 #define VHX_PROGRAM_POLL_US_MAX 1000000u
 
+#define VHX_PROGRAM_OPTION_CONFIG(type)                                                            \
+	{ .name = "config", .metavar = "FILE", .kind = VHX_OPTION_STRING,                          \
+	  .offset = offsetof(type, common.config), .traits = VHX_OPTION_COMMAND_LINE,              \
+	  .help = "read options from FILE first, lines of NAME = VALUE" },                         \
+	{ .name = "check", .metavar = "FILE", .kind = VHX_OPTION_STRING,                           \
+	  .offset = offsetof(type, common.check), .traits = VHX_OPTION_COMMAND_LINE,               \
+	  .help = "only say whether FILE is a good one" }
+
 #define VHX_PROGRAM_OPTION_CONTROL(type)                                                           \
 	{ .name = "control", .metavar = "SOCKET", .kind = VHX_OPTION_STRING,                         \
-	  .offset = offsetof(type, common.control),                                                \
+	  .offset = offsetof(type, common.control), .traits = VHX_OPTION_LIVE_KEYS,                \
 	  .help = "answer vhxctl on this unix socket" }
 
 #define VHX_PROGRAM_OPTION_LOG(type)                                                               \
 	{ .name = "log-level", .metavar = "LEVEL", .kind = VHX_OPTION_CHOICE,                      \
 	  .offset = offsetof(type, common.log_level), .choices = vhx_log_levels,                   \
+	  .traits = VHX_OPTION_LIVE,                                                               \
 	  .help = "error, warning, notice, info (default) or debug" }
 
 #define VHX_PROGRAM_OPTION_SANDBOX(type)                                                           \
@@ -52,6 +62,7 @@ extern const struct vhx_choice vhx_program_sandboxes[];
 		  "heard; log: only let the kernel log it; off" }
 
 #define VHX_PROGRAM_OPTIONS(type)                                                                  \
+	VHX_PROGRAM_OPTION_CONFIG(type),                                                           \
 	VHX_PROGRAM_OPTION_CONTROL(type),                                                          \
 	{ .name = "metrics", .metavar = "ADDRESS", .kind = VHX_OPTION_STRING,                      \
 	  .offset = offsetof(type, common.metrics),                                                \
@@ -63,7 +74,7 @@ extern const struct vhx_choice vhx_program_sandboxes[];
 		  "smaller ones take less memory and lower the limits" },                          \
 	{ .name = "poll-us", .metavar = "N", .kind = VHX_OPTION_NUMBER,                            \
 	  .offset = offsetof(type, common.poll_us),                                                \
-	  .bounds = { 0, VHX_PROGRAM_POLL_US_MAX, false },                                         \
+	  .bounds = { 0, VHX_PROGRAM_POLL_US_MAX, false }, .traits = VHX_OPTION_LIVE,              \
 	  .help = "look for work up to N microseconds before sleeping\n"                     \
 		  "(default 32; 0 on a single CPU)" },              \
 	VHX_PROGRAM_OPTION_LOG(type),                                                              \
@@ -82,13 +93,6 @@ struct vhx_program {
 };
 
 void vhx_program_defaults(struct vhx_program_settings *s);
-
-/*
- * Reads the command line. True: go on. False: *@exit_code is what to exit with; help, version or the one
- * line about what is wrong has been printed.
- */
-bool vhx_program_options(const struct vhx_options *options, int argc, char **argv, void *into,
-			 int *exit_code);
 
 /*
  * Log, the first part of the confinement, loop, the limit of open files, which is raised as far as

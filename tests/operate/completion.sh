@@ -44,7 +44,7 @@ offers 'vhx-frontend --spawn blk,num' blk,num-queues=
 offers 'vhx-backend --listen u' unix:
 offers 'vhx-backend --listen unix:d' unix:disk.img
 offers 'vhx-backend --control d' disk.img
-offers 'vhxctl ' 'device peer stats top trace'
+offers 'vhxctl ' 'device peer reload stats top trace'
 offers 'vhxctl device ' 'add remove'
 offers 'vhxctl device add d' disk.img
 offers 'vhxctl device add disk.img b' blk,
@@ -53,7 +53,9 @@ offers 'vhxctl device remove d' disk.img
 offers 'vhxctl peer ' 'add remove'
 offers 'vhxctl peer add d' disk.img
 offers 'vhx-backend --listen argo:p' argo:peer=
+offers 'vhx-backend --config d' disk.img
 offers 'vhxctl trace d' disk.img
+offers 'vhxctl reload disk.img d' disk.img
 offers 'vhxctl trace disk.img -w d' disk.img
 # Choices that are offered are taken: each of them gets further than the command line.
 for pair in log-level: sandbox:; do
