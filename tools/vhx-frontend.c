@@ -3,6 +3,7 @@
  * vhx-frontend: the trusted half. It holds the guest's memory map, which the VMM passed over vhost-user, and
  * carries requests to a backend that gets none of it.
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -28,7 +29,17 @@ struct settings {
 	const char *connect;
 	const char *spawn;
 	struct vhx_option_list vhost_user;
+	/* QEMU's conventions for vhost-user programs */
+	const char *socket_path;
+	const char *blk_file;
+	uint64_t fd;
+	bool read_only;
+	bool print_capabilities;
 };
+
+/* No descriptor is inherited unless it is named. */
+#define NO_FD UINT64_MAX
+#define PRINT_CAPABILITIES "print-capabilities"
 
 static const struct vhx_option rows[] = {
 	{ .name = "connect",
@@ -49,6 +60,32 @@ static const struct vhx_option rows[] = {
 	  .traits = VHX_OPTION_LIVE_KEYS,
 	  .help = "present the backend's device NAME (default: its only one) to\n"
 		  "a VMM on this socket; may be repeated" },
+	{ .name = "socket-path",
+	  .metavar = "PATH",
+	  .kind = VHX_OPTION_STRING,
+	  .offset = offsetof(struct settings, socket_path),
+	  .help = "--vhost-user by the conventions for such programs" },
+	{ .name = "fd",
+	  .metavar = "N",
+	  .kind = VHX_OPTION_NUMBER,
+	  .offset = offsetof(struct settings, fd),
+	  .bounds = { 0, INT32_MAX, false },
+	  .help = "the same on an inherited socket; a connected one ends the\n"
+		  "program with its VMM" },
+	{ .name = "blk-file",
+	  .metavar = "PATH",
+	  .kind = VHX_OPTION_STRING,
+	  .offset = offsetof(struct settings, blk_file),
+	  .help = "--spawn of a disk by these conventions" },
+	{ .name = "read-only",
+	  .kind = VHX_OPTION_FLAG,
+	  .offset = offsetof(struct settings, read_only),
+	  .help = "and its image is not written to" },
+	{ .name = PRINT_CAPABILITIES,
+	  .kind = VHX_OPTION_FLAG,
+	  .offset = offsetof(struct settings, print_capabilities),
+	  .traits = VHX_OPTION_COMMAND_LINE,
+	  .help = "what of them is there, as JSON" },
 	VHX_PROGRAM_OPTIONS(struct settings),
 };
 
@@ -84,16 +121,21 @@ struct client {
 	struct vhx_tracer tracer;
 	struct vhx_source source;
 	struct vhx_reload reload;
-	struct presented presented[VHX_OPTION_LIST_MAX];
+	struct presented presented[VHX_OPTION_LIST_MAX + 1]; /* and the one of the conventions */
 	unsigned int presented_cnt;
 };
 
-static bool settings_complete(const struct settings *s)
+/* What is wrong with them as a whole, or NULL. */
+static const char *settings_fault(const struct settings *s)
 {
-	return s->vhost_user.cnt && !!s->connect != !!s->spawn;
-}
+	unsigned int sides = !!s->connect + !!s->spawn + !!s->blk_file;
 
-static const char incomplete[] = "give --vhost-user and one of --connect and --spawn (see --help)";
+	if (s->socket_path && s->fd != NO_FD)
+		return "--socket-path and --fd exclude each other";
+	if (sides != 1 || (!s->vhost_user.cnt && !s->socket_path && s->fd == NO_FD))
+		return "give --vhost-user and one of --connect and --spawn (see --help)";
+	return NULL;
+}
 
 static int spawn_check(const char *text, struct vhx_device_spec *spec, struct vhx_error *err)
 {
@@ -119,10 +161,14 @@ static int settings_check(const void *settings_ctx, struct vhx_error *err)
 	const struct settings *s = settings_ctx;
 	struct vhx_address address;
 
-	if (!settings_complete(s)) {
-		vhx_error_set(err, "%s", incomplete);
+	const char *fault = settings_fault(s);
+
+	if (fault) {
+		vhx_error_set(err, "%s", fault);
 		return -EINVAL;
 	}
+	if (s->blk_file)
+		return 0;
 	if (s->spawn)
 		return spawn_check(s->spawn, &spec, err);
 	return vhx_address_parse(s->connect, &address, err);
@@ -214,9 +260,28 @@ static int spawner_open(struct client *c, struct vhx_error *err)
 	return ret;
 }
 
+/* By the conventions: a path is a path, with commas or without. */
+static int spawn_blk_file(const struct settings *s, struct vhx_device_spec *spec,
+			  struct vhx_error *err)
+{
+	char text[2 * VHX_VALUE_MAX + 32] = "blk,file=";
+	size_t len = strlen(text);
+	const char *p;
+
+	for (p = s->blk_file; *p && len < 2 * VHX_VALUE_MAX; p++) {
+		text[len++] = *p;
+		if (*p == ',')
+			text[len++] = *p;
+	}
+	snprintf(text + len, sizeof(text) - len, "%s", s->read_only ? ",readonly" : "");
+	return spawn_check(text, spec, err);
+}
+
 static int spawn_prepare(struct client *c, struct vhx_error *err)
 {
-	int ret = spawn_check(c->settings->spawn, &c->spawn_spec, err);
+	const struct settings *s = c->settings;
+	int ret = s->spawn ? spawn_check(s->spawn, &c->spawn_spec, err)
+			   : spawn_blk_file(s, &c->spawn_spec, err);
 
 	if (ret)
 		return ret;
@@ -245,7 +310,7 @@ static int frontend_open(struct client *c, struct vhx_error *err)
 	};
 	int ret;
 
-	if (c->settings->spawn) {
+	if (!c->settings->connect) {
 		ret = spawn_prepare(c, err);
 		cfg.connect = connect_spawn;
 		cfg.peer = "its own backend";
@@ -287,23 +352,40 @@ static int present_check(const struct client *c, const struct presented *last,
 	return 0;
 }
 
-static int present(struct client *c, const char *text, struct vhx_error *err)
+/* Its only VMM has gone: nobody else can come. */
+static void device_over(void *ctx)
 {
-	struct presented *p = &c->presented[c->presented_cnt];
+	struct client *c = ctx;
+
+	if (c->presented_cnt == 1)
+		vhx_loop_stop(c->program.loop);
+}
+
+static int guest_open(struct client *c, struct presented *p, int sock, struct vhx_error *err)
+{
 	struct vhx_guest_config cfg = {
 		.loop = c->program.loop,
 		.log = c->program.log,
 		.frontend = c->frontend,
 		.device = p->spec.id,
+		.policy = &p->spec.policy,
+		.label = p->spec.id[0] ? p->spec.id : p->spec.path,
 		.unusable = device_unusable,
+		.over = device_over,
 		.ctx = c,
 	};
-	int ret;
+	int ret = vhx_guest_new(&cfg, sock, &p->guest);
 
-	ret = vhx_vhost_user_spec_parse(text, &p->spec, err);
 	if (ret)
-		return ret;
-	ret = present_check(c, p, err);
+		vhx_error_set(err, "%s: %s", p->spec.path, strerror(-ret));
+	return ret;
+}
+
+/* On a socket that is made here. */
+static int present_path(struct client *c, struct presented *p, struct vhx_error *err)
+{
+	int ret = present_check(c, p, err);
+
 	if (ret)
 		return ret;
 	ret = vhx_unix_listen_policy(&p->sock, p->spec.path, SOCK_STREAM, &p->spec.policy, err);
@@ -312,12 +394,40 @@ static int present(struct client *c, const char *text, struct vhx_error *err)
 	c->presented_cnt++;
 	if (p->sock.owned)
 		vhx_program_removes(&c->program, p->sock.path);
-	cfg.policy = &p->spec.policy;
-	cfg.label = p->spec.id[0] ? p->spec.id : p->spec.path;
-	ret = vhx_guest_new(&cfg, vhx_unix_listener_steal(&p->sock), &p->guest);
+	return guest_open(c, p, vhx_unix_listener_steal(&p->sock), err);
+}
+
+static int present(struct client *c, const char *text, struct vhx_error *err)
+{
+	struct presented *p = &c->presented[c->presented_cnt];
+	int ret = vhx_vhost_user_spec_parse(text, &p->spec, err);
+
+	return ret ? ret : present_path(c, p, err);
+}
+
+/* --socket-path and --fd: the path is a path and nothing else, the descriptor whoever passed it vouches for. */
+static int present_conventional(struct client *c, struct vhx_error *err)
+{
+	struct presented *p = &c->presented[c->presented_cnt];
+	const struct settings *s = c->settings;
+	int ret = 0;
+
+	p->spec.policy = vhx_unix_policy_default;
+	p->sock.fd = -1;
+	if (s->fd == NO_FD) {
+		ret = vhx_socket_path_copy(p->spec.path, s->socket_path, err);
+		return ret ? ret : present_path(c, p, err);
+	}
+	snprintf(p->spec.path, sizeof(p->spec.path), "descriptor %d", (int)s->fd);
+	ret = present_check(c, p, err);
+	if (!ret && fcntl((int)s->fd, F_SETFD, FD_CLOEXEC)) {
+		ret = -errno;
+		vhx_error_set(err, "--fd %d: %s", (int)s->fd, strerror(-ret));
+	}
 	if (ret)
-		vhx_error_set(err, "%s: %s", p->spec.path, strerror(-ret));
-	return ret;
+		return ret;
+	c->presented_cnt++;
+	return guest_open(c, p, (int)s->fd, err);
 }
 
 static int presented_open(struct client *c, struct vhx_error *err)
@@ -330,6 +440,8 @@ static int presented_open(struct client *c, struct vhx_error *err)
 		if (ret)
 			return ret;
 	}
+	if (c->settings->socket_path || c->settings->fd != NO_FD)
+		return present_conventional(c, err);
 	return 0;
 }
 
@@ -409,8 +521,9 @@ static int presented_apply(struct client *c, unsigned int i, const char *text, b
 	if (ret)
 		return ret;
 	if (strcmp(spec.path, live->path) || strcmp(spec.id, live->id)) {
-		vhx_error_set(err,
-			      "vhost-user: path and id cannot change while the program runs: restart it");
+		vhx_error_set(
+			err,
+			"vhost-user: path and id cannot change while the program runs: restart it");
 		return -EBUSY;
 	}
 	return vhx_reload_policy(&live->policy, &spec.policy, commit, "vhost-user", err);
@@ -423,9 +536,10 @@ static int settings_apply(void *ctx, const void *wanted_ctx, bool commit, struct
 	unsigned int i;
 	int ret = vhx_reload_control(&c->reload, &wanted->common, commit, err);
 
-	if (!ret && wanted->vhost_user.cnt != c->presented_cnt) {
-		vhx_error_set(err,
-			      "vhost-user: no socket comes or goes while the program runs: restart it");
+	if (!ret && wanted->vhost_user.cnt != c->settings->vhost_user.cnt) {
+		vhx_error_set(
+			err,
+			"vhost-user: no socket comes or goes while the program runs: restart it");
 		ret = -EBUSY;
 	}
 	for (i = 0; !ret && i < wanted->vhost_user.cnt; i++) {
@@ -565,19 +679,36 @@ static void client_end(struct client *c)
 	vhx_source_fini(&c->source);
 }
 
+/* "Other options and arguments should be ignored". */
+static bool capabilities_print(char **argv)
+{
+	for (; *argv; argv++) {
+		if (strcmp(*argv, "--" PRINT_CAPABILITIES))
+			continue;
+		puts("{ \"type\": \"block\", \"features\": [ \"read-only\", \"blk-file\" ] }");
+		return true;
+	}
+	return false;
+}
+
 int main(int argc, char **argv)
 {
+	const char *fault;
 	int code, ret;
 
+	if (capabilities_print(argv))
+		return fflush(stdout) ? VHX_EXIT_FAILED : VHX_EXIT_OK;
 	vhx_program_defaults(&settings.common);
+	settings.fd = NO_FD;
 	if (!vhx_source_read(&client.source, &source_type, argc, argv, &settings, &code))
 		return code;
 	client.settings = &settings;
 	client.spawner.attendant.sock = -1;
 	if (vhx_program_init(&client.program, options.program, &settings.common))
 		return VHX_EXIT_FAILED;
-	if (!settings_complete(&settings)) {
-		vhx_log(client.program.log, VHX_LOG_ERROR, "%s", incomplete);
+	fault = settings_fault(&settings);
+	if (fault) {
+		vhx_log(client.program.log, VHX_LOG_ERROR, "%s", fault);
 		vhx_program_fini(&client.program);
 		return VHX_EXIT_USAGE;
 	}

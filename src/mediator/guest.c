@@ -528,6 +528,8 @@ static void guest_watch(void *ctx, int listen_fd, int conn_fd, bool stalled)
 		return;
 	watch_set(g, &g->listen, listen_fd);
 	watch_set(g, &g->conn, stalled ? -1 : conn_fd);
+	if (listen_fd < 0 && conn_fd < 0 && g->cfg.over)
+		g->cfg.over(g->cfg.ctx);
 }
 
 static int guest_admit(void *ctx, int sock)

@@ -24,10 +24,12 @@ struct vhx_guest_config {
 	const struct vhx_unix_policy *policy; /* who may be the VMM; NULL: our user; stays valid */
 	/* The device cannot be served at all: called once. May be NULL. */
 	void (*unusable)(void *ctx, int reason);
+	/* It came with its only VMM, and that has gone: called once. May be NULL. */
+	void (*over)(void *ctx);
 	void *ctx;
 };
 
-/* @listen_fd is taken over, also when it fails. */
+/* @listen_fd, as vhx_vu_server_new() has it, is taken over, also when it fails. */
 int vhx_guest_new(const struct vhx_guest_config *cfg, int listen_fd, struct vhx_guest **guest);
 /* Before the frontend is freed. */
 void vhx_guest_free(struct vhx_guest *g);

@@ -32,6 +32,7 @@
  */
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -182,10 +183,36 @@ void vhx_vu_server_free(struct vhx_vu_server *s)
 	}
 	if (s->spare_fd >= 0)
 		close(s->spare_fd);
-	close(s->listen_fd);
+	if (s->listen_fd >= 0)
+		close(s->listen_fd);
 	free(s->memory_next);
 	free(s->memory);
 	free(s);
+}
+
+static bool is_listening(int fd)
+{
+	int value = 0;
+	socklen_t len = sizeof(value);
+
+	return !getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &len) && value;
+}
+
+/* The next connection; or the only one, which somebody else has made. */
+static int connection_next(struct vhx_vu_server *s)
+{
+	int fd;
+
+	if (is_listening(s->listen_fd)) {
+		fd = vhx_unix_accept_spare(s->listen_fd, &s->spare_fd);
+		if (fd < 0 || !s->cfg.ops->admit || !s->cfg.ops->admit(s->cfg.ctx, fd))
+			return fd;
+		close(fd);
+		return -EAGAIN;
+	}
+	fd = s->listen_fd;
+	s->listen_fd = -1;
+	return fd;
 }
 
 void vhx_vu_server_accept(struct vhx_vu_server *s)
@@ -194,14 +221,10 @@ void vhx_vu_server_accept(struct vhx_vu_server *s)
 
 	if (s->conn_fd >= 0)
 		return;
-	fd = vhx_unix_accept_spare(s->listen_fd, &s->spare_fd);
+	fd = connection_next(s);
 	if (fd < 0) {
 		if (fd != -EAGAIN && fd != -ECONNABORTED && fd != -EINTR)
 			server_say(s, VHX_LOG_ERROR, "VMM refused", "", fd);
-		return;
-	}
-	if (s->cfg.ops->admit && s->cfg.ops->admit(s->cfg.ctx, fd)) {
-		close(fd);
 		return;
 	}
 	s->conn_fd = fd;

@@ -88,8 +88,9 @@ struct vhx_vu_config {
 };
 
 /*
- * @listen_fd: a listening SOCK_STREAM unix socket, taken over on success (and made non-blocking). Calls
- * watch at once. The program ignores SIGPIPE: call descriptors may be pipes.
+ * @listen_fd: a listening SOCK_STREAM unix socket, taken over on success (and made non-blocking); or one that is
+ * connected to its only VMM already, which counts as accepted when that speaks, and passes no admit. Calls watch at
+ * once; with no descriptor at all when that VMM has gone. The program ignores SIGPIPE: call descriptors may be pipes.
  */
 int vhx_vu_server_new(const struct vhx_vu_config *cfg, int listen_fd, struct vhx_vu_server **server);
 void vhx_vu_server_free(struct vhx_vu_server *s);
