@@ -36,8 +36,13 @@ demo:
 	@GUEST=$(GUEST) $(LAB)/demo.sh
 
 bench: all
+ifeq ($(GUEST),ivshmem)
+	@$(LAB)/setup.sh guest qemu kernel load
+	@tests/bench/guest.sh $(BUILD)
+else
 	@$(LAB)/setup.sh bench load
 	@tests/bench/bench.sh $(BUILD)
+endif
 
 install: all
 	@meson configure $(BUILD) --prefix '$(PREFIX)'
@@ -68,7 +73,8 @@ help:
 	@echo 'make check-quick  build, unit, conformance and style tests, one guest'
 	@echo 'make xen-check    the tests on a real Xen with Argo (built from source once)'
 	@echo 'make torture      the long variants of the guest tests'
-	@echo 'make bench        side by side with shared-memory and NBD backends'
+	@echo 'make bench        side by side with shared-memory and NBD backends;'
+	@echo '                  GUEST=ivshmem: in a guest, with virtio-blk-pci of QEMU'
 	@echo 'make install      PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'make dist         a source tarball in $(BUILD)/meson-dist'
 	@echo 'make deb          Debian packages in build-deb'

@@ -23,6 +23,7 @@ usage() {
 	  --device-option X  any other property of the devices; may be repeated
 	  --ivshmem SOCKET[,id=ID]  a window from this ivshmem server, behind a root port of its own, so that
 	                   it can be unplugged as ID (default iv0, iv1, ...); may be repeated
+	  --drive FILE     a disk of QEMU's own virtio-blk-pci on a raw image, behind all others
 	  --private        guest memory is not shared with anybody
 	  --monitor PATH   a QMP socket, see qmp.py
 	  --incoming URI   wait for a guest that migrates from another QEMU, and let it stand when it has come
@@ -30,7 +31,7 @@ usage() {
 	TEXT
 }
 
-props='' chardev='' smp=1 queues=1 kernel=6.1 arch=amd64 ivshmem=() machine=()
+props='' chardev='' smp=1 queues=1 kernel=6.1 arch=amd64 ivshmem=() drives=() machine=()
 memory=shared reboot=(-no-reboot)
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -48,6 +49,7 @@ while [ $# -gt 0 ]; do
 	--arch) arch=$2; shift 2; continue ;;
 	--ivshmem) ivshmem+=("$2"); shift 2; continue ;;
 	--incoming) machine+=(-incoming "$2" -S); shift 2; continue ;;
+	--drive) drives+=("$2"); shift 2; continue ;;
 	--monitor) machine+=(-qmp "unix:$2,server=on,wait=off"); shift 2; continue ;;
 	esac
 	guest_option "$1" "${2-}"
@@ -92,6 +94,11 @@ for d in ${ivshmem[@]+"${ivshmem[@]}"}; do
 	devices+=(-device "pcie-root-port,id=rp$n,chassis=$((n + 1)),slot=$((n + 1))"
 		-chardev "socket,id=ch-$id,path=${d%,id=*}"
 		-device "ivshmem-doorbell,id=$id,bus=rp$n,chardev=ch-$id,vectors=1")
+	n=$((n + 1))
+done
+n=0
+for d in ${drives[@]+"${drives[@]}"}; do
+	devices+=(-drive "file=$d,format=raw,if=none,id=own$n" -device "virtio-blk-pci,drive=own$n")
 	n=$((n + 1))
 done
 if [ $memory = shared ]; then

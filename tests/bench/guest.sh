@@ -1,0 +1,28 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# guest.sh BUILD: in one guest under QEMU (software emulation), in one boot, the same image in memory: a disk over a
+# window of ivshmem against QEMU's own virtio-blk-pci, in alternating rounds of fio. Prints medians, ratios, and what
+# the driver counted per request. BENCH_ROUNDS (3), BENCH_SECONDS per job (2), BENCH_KERNEL (6.1), BENCH_SMP (1),
+# BENCH_KEEP=FILE keeps the guest's lines, BENCH_DRIVER a folder of other modules to measure.
+# Exit status: 0 measured, 77 something is missing, 1 failed.
+set -u
+build=$(cd "${1:?usage: guest.sh BUILD}" && pwd) || exit 1
+here=$(cd "$(dirname "$0")" && pwd)
+export VHX_BUILD=$build VHX_KERNEL=${BENCH_KERNEL:-6.1} VHX_GUEST_PATIENCE=${VHX_GUEST_PATIENCE:-1800} TMPDIR=/dev/shm
+# shellcheck source=../e2e/ivshmem.sh
+. "$here/../e2e/ivshmem.sh"
+need fio fio
+driver_modules=${BENCH_DRIVER:-$driver_modules}
+rounds=${BENCH_ROUNDS:-3} seconds=${BENCH_SECONDS:-2}
+# Written, not sparse: holes would be read from nowhere.
+head -c 128M /dev/urandom >"$tmp/disk.img" || fail "no room for an image"
+cp "$tmp/disk.img" "$tmp/own.img" || fail "no room for a second image"
+echo "bench: $rounds rounds of $seconds s per job, Linux $VHX_KERNEL, ${BENCH_SMP:-1} processors, load $(cut -d' ' -f1-3 /proc/loadavg)"
+ivshmem_boot "$vhx_lab/guest/bench.sh" --fio --mem 384M --smp "${BENCH_SMP:-1}" --drive "$tmp/own.img" \
+	--append "vhx_rounds=$rounds vhx_seconds=$seconds"
+ivshmem_end
+guest_said '^BENCH-DONE' || fail "the guest did not come to its end"
+sed -n 's/\r//g; /^BENCH \|^COUNT /p' "$tmp/guest.log" >"$tmp/raw"
+[ -z "${BENCH_KEEP:-}" ] || cp "$tmp/raw" "$BENCH_KEEP"
+echo "bench: load $(cut -d' ' -f1-3 /proc/loadavg)"
+python3 "$here/guest_report.py" "$tmp/raw"
