@@ -11,8 +11,11 @@
 #include <unistd.h>
 
 #include "config/address.h"
+#include "config/argo_spec.h"
 #include "config/device_spec.h"
 #include "core/devtype.h"
+#include "exchange/argo.h"
+#include "exchange/argo_device.h"
 #include "frontend/frontend.h"
 #include "mediator/control.h"
 #include "mediator/metrics.h"
@@ -43,10 +46,11 @@ struct settings {
 
 static const struct vhx_option rows[] = {
 	{ .name = "connect",
-	  .metavar = "unix:PATH",
+	  .metavar = "ADDRESS",
 	  .kind = VHX_OPTION_STRING,
 	  .offset = offsetof(struct settings, connect),
-	  .help = "the backend's socket" },
+	  .help = "the backend: unix:PATH, its socket; argo:peer=DOMID, the one in that\n"
+		  "domain of this Xen host" },
 	{ .name = "spawn",
 	  .metavar = "SPEC",
 	  .kind = VHX_OPTION_STRING,
@@ -91,7 +95,7 @@ static const struct vhx_option rows[] = {
 
 static const struct vhx_options options = {
 	.program = "vhx-frontend",
-	.usage = "--connect unix:PATH --vhost-user SOCKET[,id=NAME]...",
+	.usage = "--connect ADDRESS --vhost-user SOCKET[,id=NAME]...",
 	.summary = "Presents a backend's VirtIO devices to VMMs over vhost-user.",
 	.rows = rows,
 	.rows_cnt = VHX_ARRAY_SIZE(rows),
@@ -111,6 +115,9 @@ struct client {
 	struct vhx_program program;
 	const struct settings *settings;
 	struct vhx_address backend;
+	struct vhx_argo_spec domain;
+	int argo_fd; /* the device of hmx_argo; -1: not asked for */
+	int argo_told; /* the obstacle that the log knows of */
 	struct vhx_device_spec spawn_spec;
 	char backend_program[4096];
 	struct vhx_spawner spawner;
@@ -196,6 +203,34 @@ static int connect_unix(void *ctx, struct vhx_port **port)
 	int sock = vhx_unix_connect(c->backend.path, SOCK_SEQPACKET, NULL);
 
 	return sock < 0 ? sock : port_open(c, sock, port);
+}
+
+static void argo_obstacle(void *ctx, int err)
+{
+	struct client *c = ctx;
+
+	if (err && err != c->argo_told)
+		vhx_log(c->program.log, VHX_LOG_NOTICE, "domain %u: %s", c->domain.domid,
+			err == -ECONNREFUSED ? "waits for its backend"
+			: err == -ESRCH	     ? "there is no such domain"
+					     : strerror(-err));
+	c->argo_told = err;
+}
+
+/* A new life, from the device that was opened before the confinement. */
+static int connect_argo(void *ctx, struct vhx_port **port)
+{
+	struct client *c = ctx;
+	struct vhx_argo_config cfg = {
+		.port = VHX_ARGO_PORT_FE,
+		.peer_port = VHX_ARGO_PORT_BE,
+		.partner = c->domain.domid,
+		.ring_len = vhx_argo_ring_len(c->settings->common.ring_size),
+		.watcher = { .obstacle = argo_obstacle, .ctx = c },
+	};
+	int ret = vhx_argo_device_endpoint(c->argo_fd, &cfg.dev);
+
+	return ret ? ret : vhx_argo_open(&cfg, port);
 }
 
 /* It never served and says that it cannot: the next one would say the same. Its line has been printed. */
@@ -300,6 +335,25 @@ static int spawn_prepare(struct client *c, struct vhx_error *err)
 	return spawner_open(c, err);
 }
 
+static int argo_open(struct client *c, struct vhx_error *err)
+{
+	int ret = vhx_argo_spec_parse(c->settings->connect, &c->domain, err);
+
+	if (!ret && c->domain.kind != VHX_ARGO_SPEC_DOMID) {
+		vhx_error_set(err, "--connect: it takes argo:peer=DOMID, not '%s'",
+			      c->settings->connect);
+		ret = -EINVAL;
+	}
+	if (ret)
+		return ret;
+	c->argo_fd = vhx_argo_device_open();
+	if (c->argo_fd >= 0)
+		return 0;
+	vhx_error_set(err, HMX_ARGO_DEVICE ": %s%s", strerror(-c->argo_fd),
+		      c->argo_fd == -ENOENT ? " (is hmx_argo loaded?)" : "");
+	return c->argo_fd;
+}
+
 static int frontend_open(struct client *c, struct vhx_error *err)
 {
 	struct vhx_frontend_config cfg = {
@@ -314,6 +368,10 @@ static int frontend_open(struct client *c, struct vhx_error *err)
 		ret = spawn_prepare(c, err);
 		cfg.connect = connect_spawn;
 		cfg.peer = "its own backend";
+	} else if (vhx_argo_spec_matches(c->settings->connect)) {
+		ret = argo_open(c, err);
+		cfg.connect = connect_argo;
+		cfg.peer = c->settings->connect;
 	} else {
 		ret = vhx_address_parse(c->settings->connect, &c->backend, err);
 		cfg.connect = connect_unix;
@@ -641,7 +699,8 @@ static int client_start(struct client *c)
 		vhx_log(c->program.log, VHX_LOG_ERROR, "%s", err.text);
 		return ret;
 	}
-	ret = vhx_program_confine(&c->program, &vhx_confine_frontend);
+	ret = vhx_program_confine(&c->program, c->argo_fd >= 0 ? &vhx_confine_frontend_argo
+							       : &vhx_confine_frontend);
 	if (!ret)
 		vhx_frontend_start(c->frontend);
 	return ret;
@@ -671,6 +730,8 @@ static void client_end(struct client *c)
 		vhx_guest_free(c->presented[i].guest);
 	}
 	vhx_frontend_free(c->frontend);
+	if (c->argo_fd >= 0)
+		close(c->argo_fd);
 	vhx_tracer_fini(&c->tracer);
 	/* Its channel is closed: the child ends by itself. */
 	vhx_spawner_close(&c->spawner);
@@ -704,6 +765,7 @@ int main(int argc, char **argv)
 		return code;
 	client.settings = &settings;
 	client.spawner.attendant.sock = -1;
+	client.argo_fd = -1;
 	if (vhx_program_init(&client.program, options.program, &settings.common))
 		return VHX_EXIT_FAILED;
 	fault = settings_fault(&settings);

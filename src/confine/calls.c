@@ -270,11 +270,19 @@ const struct vhx_confine_role vhx_confine_backend_argo = {
 	.calls = BACKEND_CALLS | VHX_CALLS_ARGO,
 };
 
+#define FRONTEND_CALLS                                                               \
+	(VHX_CALLS_BASE | VHX_CALLS_LOOP | VHX_CALLS_SOCKET | VHX_CALLS_ACCEPT |     \
+	 VHX_CALLS_CONNECT | VHX_CALLS_SECTION | VHX_CALLS_GUEST | VHX_CALLS_CHILD | \
+	 VHX_CALLS_HTTP)
+
 const struct vhx_confine_role vhx_confine_frontend = {
 	.name = "frontend",
-	.calls = VHX_CALLS_BASE | VHX_CALLS_LOOP | VHX_CALLS_SOCKET | VHX_CALLS_ACCEPT |
-		 VHX_CALLS_CONNECT | VHX_CALLS_SECTION | VHX_CALLS_GUEST | VHX_CALLS_CHILD |
-		 VHX_CALLS_HTTP,
+	.calls = FRONTEND_CALLS,
+};
+
+const struct vhx_confine_role vhx_confine_frontend_argo = {
+	.name = "frontend with argo",
+	.calls = FRONTEND_CALLS | VHX_CALLS_ARGO,
 };
 
 const struct vhx_confine_role vhx_confine_ivshmem = {

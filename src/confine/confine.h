@@ -45,6 +45,7 @@ struct vhx_confine_role {
 extern const struct vhx_confine_role vhx_confine_backend;
 extern const struct vhx_confine_role vhx_confine_backend_argo; /* that has opened the device */
 extern const struct vhx_confine_role vhx_confine_frontend;
+extern const struct vhx_confine_role vhx_confine_frontend_argo;
 extern const struct vhx_confine_role vhx_confine_ivshmem;
 /* Of the process that talks to a service manager for them. */
 extern const struct vhx_confine_role vhx_confine_notifier;
