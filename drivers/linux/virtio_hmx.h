@@ -3,8 +3,10 @@
  * virtio_hmx: inside of the transport.
  *
  *   main.c      the module, the class, discovery: which devices there are    (process context)
- *   channel.c   one backend: HELLO, credit, control messages, sending        (the channel's work)
- *   device.c    one virtio device: config ops, the walk to what is wanted    (both)
+ *   channel.c   one backend: HELLO, what arrives, passes, time-outs          (the channel's work)
+ *   send.c      what is sent: credit, control messages, the data message     (anywhere, locked)
+ *   device.c    one virtio device: config ops                                (both)
+ *   walk.c      from what is applied of a device to what is wanted           (the work)
  *   queue.c     one virtqueue: chains to AVAIL, USED to chains, replay       (notify and the work)
  *   map.c       what an address in a descriptor means
  *   type.c      what is to be known of device types
@@ -183,6 +185,22 @@ static inline bool hmx_channel_usable(const struct hmx_channel *ch)
 /* This life ends when the work runs next. The first reason counts. Any context, the lock held. */
 void hmx_channel_fail(struct hmx_channel *ch, int reason);
 
+/* send.c: all under the lock. */
+
+/* Something is outstanding from now on. */
+void hmx_tick_arm(struct hmx_channel *ch);
+/*
+ * The largest message that can go sooner or later, also while the peer keeps to itself what it has
+ * consumed.
+ */
+u32 hmx_credit_message_max(u32 tx_ring);
+/* 0, or -EPROTO: more than was sent. */
+int hmx_credit_acked(struct hmx_credit *c, u32 ack);
+/* What is due, if there is room. */
+void hmx_hello_send(struct hmx_channel *ch);
+void hmx_credit_send(struct hmx_channel *ch);
+void hmx_pending_send(struct hmx_channel *ch);
+void hmx_pending_clear(struct hmx_channel *ch);
 /* Sends, or queues for want of room. */
 void hmx_channel_control(struct hmx_channel *ch, const struct hmx_control *c);
 
@@ -213,6 +231,8 @@ u32 hmx_tx_ref(struct hmx_tx *tx, const void *src, u32 len);
 void hmx_tx_pad(struct hmx_tx *tx);
 /* Sends what is open, with the newest acknowledgment. */
 void hmx_tx_commit(struct hmx_tx *tx);
+
+/* channel.c again */
 
 /* Something is to be done outside of this context. Any context. */
 void hmx_channel_kick(struct hmx_channel *ch);
