@@ -50,6 +50,137 @@ static bool blk_write_back(uint64_t features, const uint8_t *config, uint32_t co
 	return config[BLK_CONFIG_WRITEBACK];
 }
 
+/* The last in byte. */
+static void end_last(const struct vhx_devtype_request *r, struct vhx_devtype_ending *e,
+		     uint8_t status)
+{
+	e->len = 1;
+	e->off = r->in_len - 1;
+	e->bytes[0] = status;
+}
+
+/* The first in bytes, which then count as written. */
+static void end_first(struct vhx_devtype_ending *e, const void *bytes, uint32_t len)
+{
+	e->len = len;
+	e->used_len = len;
+	memcpy(e->bytes, bytes, len);
+}
+
+/* 5.2.6, 5.22.6, 5.1.6.5 (of a net device only the control queue has answers), 5.25 */
+#define STATUS_ERR 1
+
+static void status_end(const struct vhx_devtype_request *r, struct vhx_devtype_ending *e)
+{
+	end_last(r, e, STATUS_ERR);
+}
+
+/* 5.6.6: commands begin with their response, in its 12th byte; those of the control queue end with it. */
+#define SCSI_S_TRANSPORT_FAILURE 6
+#define SCSI_S_FAILURE 9
+#define SCSI_RESPONSE_LEN 12
+
+static void scsi_end(const struct vhx_devtype_request *r, struct vhx_devtype_ending *e)
+{
+	static const uint8_t resp[SCSI_RESPONSE_LEN] = {
+		[SCSI_RESPONSE_LEN - 1] = SCSI_S_TRANSPORT_FAILURE,
+	};
+
+	if (!r->queue)
+		end_last(r, e, SCSI_S_FAILURE);
+	else if (r->in_len >= sizeof(resp))
+		end_first(e, resp, sizeof(resp));
+}
+
+/* Rlerror of 9P2000.L: size[4] type[1] tag[2] ecode[4]. A request has its tag behind its type. */
+#define P9_RLERROR 7
+#define P9_TAG 5u
+#define P9_EIO 5
+
+static void p9_end(const struct vhx_devtype_request *r, struct vhx_devtype_ending *e)
+{
+	uint8_t resp[11] = { sizeof(resp), 0, 0, 0, P9_RLERROR, 0, 0, P9_EIO };
+
+	if (r->peek_len < P9_TAG + 2 || r->in_len < sizeof(resp))
+		return;
+	memcpy(resp + P9_TAG, r->peek + P9_TAG, 2);
+	end_first(e, resp, sizeof(resp));
+}
+
+/* 5.9.7: of the requests for the control queue, the last one, one has more than a status. */
+#define CRYPTO_SESSION_LEN 16u
+#define CRYPTO_SESSION_STATUS 8u
+
+static void crypto_end(const struct vhx_devtype_request *r, struct vhx_devtype_ending *e)
+{
+	vhx_le32 status = vhx_le32_of(STATUS_ERR);
+
+	if (r->queue + 1 != r->queues || r->in_len != CRYPTO_SESSION_LEN) {
+		end_last(r, e, STATUS_ERR);
+		return;
+	}
+	e->off = CRYPTO_SESSION_STATUS;
+	e->len = sizeof(status);
+	memcpy(e->bytes, &status, sizeof(status));
+}
+
+/* 5.14.6: control requests begin with their status; messages of PCM end with it, and a latency. */
+#define SND_S_IO_ERR 0x8003
+#define SND_PCM_STATUS_LEN 8u
+
+static void sound_end(const struct vhx_devtype_request *r, struct vhx_devtype_ending *e)
+{
+	vhx_le32 status = vhx_le32_of(SND_S_IO_ERR);
+
+	if (!r->queue && r->in_len >= sizeof(status))
+		end_first(e, &status, sizeof(status));
+	if (!r->queue || r->in_len < SND_PCM_STATUS_LEN)
+		return;
+	e->off = r->in_len - SND_PCM_STATUS_LEN;
+	e->len = SND_PCM_STATUS_LEN;
+	memcpy(e->bytes, &status, sizeof(status));
+}
+
+/* 5.11: a FUSE reply begins with its header {len, error, unique}; a request has its unique at 8. */
+#define FUSE_EIO (-5)
+#define FUSE_UNIQUE 8u
+
+static void fs_end(const struct vhx_devtype_request *r, struct vhx_devtype_ending *e)
+{
+	struct {
+		vhx_le32 len, error;
+		uint8_t unique[8];
+	} out = { .len = vhx_le32_of(sizeof(out)), .error = vhx_le32_of((uint32_t)FUSE_EIO) };
+
+	if (r->peek_len < FUSE_UNIQUE + sizeof(out.unique) || r->in_len < sizeof(out))
+		return;
+	memcpy(out.unique, r->peek + FUSE_UNIQUE, sizeof(out.unique));
+	end_first(e, &out, sizeof(out));
+}
+
+/* 5.18.6, 5.18.8: a request fails; one that waits for an interrupt is returned without (INVALID). */
+static void gpio_end(const struct vhx_devtype_request *r, struct vhx_devtype_ending *e)
+{
+	uint8_t status = r->queue ? 0 : STATUS_ERR;
+
+	end_first(e, &status, sizeof(status));
+}
+
+void vhx_devtype_end(const struct vhx_devtype *type, const struct vhx_devtype_request *r,
+		     struct vhx_devtype_ending *e)
+{
+	*e = (struct vhx_devtype_ending){ 0 };
+	if (type->end && r->out_len && r->in_len)
+		type->end(r, e);
+}
+
+/* Types with an error of their own, whose drivers do not go by the length of an answer. */
+#define FILLED(id, text, how)                                                                \
+	{                                                                                    \
+		.device_id = (id), .name = (text), .class = VHX_CLASS_MESSAGE, .fill = true, \
+		.end = (how), .kind = plain_kind                                             \
+	}
+
 #define PLAIN(id, text, cls)                                                          \
 	{                                                                             \
 		.device_id = (id), .name = (text), .class = (cls), .kind = plain_kind \
@@ -61,6 +192,7 @@ static const struct vhx_devtype devtypes[] = {
 	  .name = "net",
 	  .class = VHX_CLASS_MESSAGE,
 	  .config_kept = true,
+	  .end = status_end,
 	  .kind = plain_kind },
 	{ .device_id = 2,
 	  .name = "blk",
@@ -70,6 +202,7 @@ static const struct vhx_devtype devtypes[] = {
 	  .has_status = true,
 	  .status_error = BLK_S_IOERR,
 	  .status_ok = BLK_S_OK,
+	  .end = status_end,
 	  .kind = blk_kind,
 	  .write_back = blk_write_back },
 	/* Its only field that a driver writes is emerg_wr, which is output. */
@@ -80,8 +213,8 @@ static const struct vhx_devtype devtypes[] = {
 	  .replay = true,
 	  .kind = plain_kind },
 	PLAIN(5, "balloon", VHX_CLASS_ADDRESS),
-	PLAIN(8, "scsi", VHX_CLASS_MESSAGE),
-	PLAIN(9, "9p", VHX_CLASS_MESSAGE),
+	FILLED(8, "scsi", scsi_end),
+	FILLED(9, "9p", p9_end),
 	PLAIN(16, "gpu", VHX_CLASS_ADDRESS),
 	{ .device_id = 18,
 	  .name = "input",
@@ -89,15 +222,22 @@ static const struct vhx_devtype devtypes[] = {
 	  .config_kept = true,
 	  .kind = plain_kind },
 	PLAIN(19, "vsock", VHX_CLASS_MESSAGE),
-	PLAIN(20, "crypto", VHX_CLASS_MESSAGE),
+	FILLED(20, "crypto", crypto_end),
 	PLAIN(23, "iommu", VHX_CLASS_ADDRESS),
 	PLAIN(24, "mem", VHX_CLASS_ADDRESS),
-	PLAIN(25, "sound", VHX_CLASS_MESSAGE),
-	PLAIN(26, "fs", VHX_CLASS_MESSAGE),
+	FILLED(25, "sound", sound_end),
+	FILLED(26, "fs", fs_end),
 	PLAIN(27, "pmem", VHX_CLASS_SHARED),
-	PLAIN(34, "i2c", VHX_CLASS_MESSAGE),
-	PLAIN(36, "can", VHX_CLASS_MESSAGE),
-	PLAIN(41, "gpio", VHX_CLASS_MESSAGE),
+	{ .device_id = 34,
+	  .name = "i2c",
+	  .class = VHX_CLASS_MESSAGE,
+	  .has_status = true,
+	  .status_error = STATUS_ERR,
+	  .status_ok = 0,
+	  .end = status_end,
+	  .kind = plain_kind },
+	FILLED(36, "can", status_end),
+	FILLED(41, "gpio", gpio_end),
 };
 
 static const struct vhx_devtype unknown = { .name = "unknown",

@@ -29,6 +29,21 @@ enum vhx_request_kind {
 	VHX_KIND_FLUSH,
 };
 
+/* A request, for the answer that it gets when no backend has one. */
+struct vhx_devtype_request {
+	uint16_t queue, queues; /* its queue, of so many */
+	uint32_t out_len, in_len;
+	const uint8_t *peek; /* the first out bytes */
+	uint32_t peek_len;
+};
+
+/* What is written into it: @len bytes at @off of its in bytes. */
+struct vhx_devtype_ending {
+	uint32_t off, len;
+	uint32_t used_len;
+	uint8_t bytes[16];
+};
+
 struct vhx_devtype {
 	uint32_t device_id;
 	const char *name;
@@ -36,13 +51,21 @@ struct vhx_devtype {
 	bool replay;
 	/* What the driver wrote into the config is state, and a replaced backend is told again. Else it was an act. */
 	bool config_kept;
-	/* Status byte, the last device-writable one, for a request given up; and the one of success. */
+	/* The last in byte is a status, and all that drivers look at: of a request given up, and of success. */
 	bool has_status;
 	uint8_t status_error, status_ok;
+	/* Drivers do not go by the length of an answer: in bytes that did not come become zero. */
+	bool fill;
+	/* How a request with out and in bytes ends. NULL: with nothing written. */
+	void (*end)(const struct vhx_devtype_request *r, struct vhx_devtype_ending *e);
 	enum vhx_request_kind (*kind)(const uint8_t *out, uint32_t len);
 	/* Do completed writes wait for a flush, with these features and this config? NULL: yes. */
 	bool (*write_back)(uint64_t features, const uint8_t *config, uint32_t config_len);
 };
+
+/* How a request ends that no backend answers. A posted one ends with nothing written. */
+void vhx_devtype_end(const struct vhx_devtype *type, const struct vhx_devtype_request *r,
+		     struct vhx_devtype_ending *e);
 
 /* Why a frontend cannot carry devices of this type, in one line; NULL: it can. */
 const char *vhx_devtype_refusal(const struct vhx_devtype *type);

@@ -519,7 +519,7 @@ static int set_config_response(struct vhx_driver *d, const struct vhx_control *r
 	}
 	d->config_refused = !len;
 	w->set = false;
-	if (len && vhx_devtype_find(d->id.device_id)->config_kept) {
+	if (len && !w->orphan && vhx_devtype_find(d->id.device_id)->config_kept) {
 		d->config_kept = *w;
 		d->config_kept.set = true;
 		d->config_kept_done = true;
@@ -569,8 +569,10 @@ int vhx_driver_response(struct vhx_driver *d, const struct vhx_control *resp,
 void vhx_driver_forget_writes(struct vhx_driver *d)
 {
 	d->config_kept.set = false;
-	/* An outstanding one is answered to nobody. */
-	d->config_write.set = d->waiting && d->config_write.set;
+	/* An outstanding one is answered to nobody. One that only waits is not sent after its driver's reset. */
+	d->config_write.orphan = d->waiting && !d->config_keeping &&
+				 d->request.msg_id == VIRTIO_MSG_SET_CONFIG;
+	d->config_write.set &= d->config_write.orphan;
 }
 
 void vhx_driver_config_event(struct vhx_driver *d)

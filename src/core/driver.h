@@ -54,18 +54,19 @@ struct vhx_driver_identity {
 
 enum vhx_driver_event {
 	VHX_DRIVER_NONE,
-	VHX_DRIVER_KNOWN,	   /* attached, and the cached identity is complete */
-	VHX_DRIVER_CONFIG,	   /* the cached config changed */
-	VHX_DRIVER_QUEUE_OPEN,	   /* queue `event_queue` may carry data once running */
-	VHX_DRIVER_QUEUE_CLOSED,   /* queue `event_queue` is fenced: the backend answered its reset */
-	VHX_DRIVER_RUNNING,	   /* DRIVER_OK */
-	VHX_DRIVER_STOPPED,	   /* reset answered: nothing of before can touch the medium */
+	VHX_DRIVER_KNOWN, /* attached, and the cached identity is complete */
+	VHX_DRIVER_CONFIG, /* the cached config changed */
+	VHX_DRIVER_QUEUE_OPEN, /* queue `event_queue` may carry data once running */
+	VHX_DRIVER_QUEUE_CLOSED, /* queue `event_queue` is fenced: the backend answered its reset */
+	VHX_DRIVER_RUNNING, /* DRIVER_OK */
+	VHX_DRIVER_STOPPED, /* reset answered: nothing of before can touch the medium */
 	VHX_DRIVER_CONFIG_WRITTEN, /* `config_refused` tells how it went */
 };
 
 /* A write of the config space. */
 struct vhx_driver_write {
 	bool set;
+	bool orphan; /* sent, and forgotten since */
 	uint32_t off, len;
 	uint8_t bytes[VHX_DRIVER_CONFIG_MAX];
 };
@@ -80,16 +81,17 @@ struct vhx_driver {
 	bool active;
 	uint64_t features; /* crossing bits only */
 	struct vhx_driver_write config_write; /* asked for, not answered yet */
-	struct vhx_driver_write config_kept; /* the last one accepted: a replaced backend gets it, too */
+	struct vhx_driver_write
+		config_kept; /* the last one accepted: a replaced backend gets it, too */
 	bool config_stale;
 	/* Applied */
 	bool attached, have_info, have_features, have_config;
 	uint16_t dev_num;
 	uint8_t status;
 	bool features_set, reset_done;
-	bool config_kept_done;	/* @config_kept holds at this backend */
-	bool config_keeping;	/* the outstanding SET_CONFIG is for that */
-	bool config_reading;	/* again, after it was read once */
+	bool config_kept_done; /* @config_kept holds at this backend */
+	bool config_keeping; /* the outstanding SET_CONFIG is for that */
+	bool config_reading; /* again, after it was read once */
 	uint8_t config_tries;
 	uint64_t applied_features;
 	uint32_t config_got;
@@ -98,7 +100,8 @@ struct vhx_driver {
 	/* The outstanding request */
 	bool waiting;
 	struct vhx_control request;
-	uint16_t token; /* of the last request; the caller may set the bits from VHX_DRIVER_TOKEN_SHIFT on */
+	uint16_t
+		token; /* of the last request; the caller may set the bits from VHX_DRIVER_TOKEN_SHIFT on */
 	uint16_t event_queue;
 	bool config_refused;
 	struct vhx_driver_queue queues[VHX_VDEV_QUEUES_MAX];

@@ -25,7 +25,7 @@ enum vhx_fqueue_state {
 	VHX_FQUEUE_STOPPED,
 	VHX_FQUEUE_RUNNING,
 	VHX_FQUEUE_DRAINING, /* takes nothing new */
-	VHX_FQUEUE_FENCING,  /* and sends nothing: the backend was asked to reset the queue */
+	VHX_FQUEUE_FENCING, /* and sends nothing: the backend was asked to reset the queue */
 };
 
 struct vhx_fbuffer {
@@ -33,6 +33,10 @@ struct vhx_fbuffer {
 	uint32_t in_cnt;
 	uint8_t status; /* the last in byte, once it came */
 	bool status_came;
+	bool through; /* a write that was sent while completed ones are on the medium */
+	uint8_t peek_len;
+	uint8_t peek[VHX_DEVTYPE_PEEK]; /* its first out bytes, read once */
+	uint32_t in_next; /* in bytes up to here have come, or were skipped */
 	uint64_t flush_mark; /* FLUSH: writes that had completed when it was sent */
 	/* Answered, in a group that has not ended: the answer, and the next one of the group. */
 	bool grouped;
@@ -77,6 +81,7 @@ struct vhx_fdev {
 	bool reset_waits; /* reset_done is owed */
 	bool stuck; /* a stop ran out of time: the next ones do not wait again before it has run again */
 	bool needs_running; /* negotiation restarts: say "running" again */
+	bool lost; /* a channel was, since it was last judged what that means */
 	struct vhx_loop_timer control_timer;
 	struct vhx_loop_timer retry_timer;
 	struct vhx_loop_timer reset_timer;
@@ -103,7 +108,7 @@ bool vhx_fqueue_arm(struct vhx_fqueue *q);
 void vhx_fqueue_opened(struct vhx_fqueue *q);
 enum vhx_fqueue_interruption {
 	VHX_FQUEUE_RESET, /* the backend answered a reset of the device */
-	VHX_FQUEUE_CUT,	  /* the channel is gone: we gave up waiting */
+	VHX_FQUEUE_CUT, /* the channel is gone: we gave up waiting */
 	VHX_FQUEUE_DEATH, /* the channel is gone: the backend's doing, and perhaps a request's */
 };
 

@@ -128,16 +128,48 @@ static void in_receive(struct vhx_fqueue *q, const struct vhx_fbuffer *b, uint32
 	in_copy(q, b, off, &src, len);
 }
 
+/* The answer that a request's type has when nobody else has one. Returns its used_len. */
+static uint32_t ending_write(struct vhx_fqueue *q, uint16_t id)
+{
+	const struct vhx_flight_slot *s = &q->slots[id];
+	const struct vhx_fbuffer *b = &q->buffers[id];
+	struct vhx_devtype_request r = {
+		.queue = q->index,
+		.queues = q->fdev->driver.id.num_queues,
+		.out_len = s->out_len,
+		.in_len = s->in_len,
+		.peek = b->peek,
+		.peek_len = b->peek_len,
+	};
+	struct vhx_devtype_ending e;
+
+	vhx_devtype_end(q->fdev->type, &r, &e);
+	if (e.len)
+		in_write(q, b, e.off, e.bytes, e.len);
+	return e.used_len;
+}
+
+/* In bytes that did not come, of a driver that does not go by the length of an answer. */
+static void in_fill(struct vhx_fqueue *q, uint16_t id, uint32_t end)
+{
+	static const uint8_t zeroes[512];
+	struct vhx_fbuffer *b = &q->buffers[id];
+
+	while (b->in_next < end) {
+		uint32_t n = (uint32_t)vhx_min_u64(sizeof(zeroes), end - b->in_next);
+
+		in_write(q, b, b->in_next, zeroes, n);
+		b->in_next += n;
+	}
+}
+
 /* A request that no backend will answer: the type's table says how it ends. */
 static void request_fail(struct vhx_fqueue *q, uint16_t id)
 {
-	const struct vhx_devtype *type = q->fdev->type;
-	const struct vhx_flight_slot *s = &q->slots[id];
+	uint32_t used_len = ending_write(q, id);
 
-	if (type->has_status && s->in_len)
-		in_write(q, &q->buffers[id], s->in_len - 1, &type->status_error, 1);
 	q->fdev->stats.errors++;
-	request_finish(q, id, 0);
+	request_finish(q, id, used_len);
 }
 
 /* Nobody will end it. What was answered in it is in flight, as if it was not. */
@@ -438,6 +470,19 @@ static void chunk_copy(struct vhx_fqueue *q, uint32_t off, uint8_t *dst, uint32_
 	q->fdev->stats.bytes_copied += len;
 }
 
+/*
+ * Is a write that is sent now on the medium when it completes? Between a write of the config and what came of it,
+ * that is not known.
+ */
+static bool writes_through(const struct vhx_fdev *fdev)
+{
+	const struct vhx_driver *d = &fdev->driver;
+
+	return fdev->type->write_back && !d->config_write.set && !d->config_stale &&
+	       !d->config_reading &&
+	       !fdev->type->write_back(d->features, d->id.config, d->id.config_len);
+}
+
 static void current_set(struct vhx_fqueue *q, uint16_t id)
 {
 	struct vhx_flight_slot *s = &q->slots[id];
@@ -449,6 +494,10 @@ static void current_set(struct vhx_fqueue *q, uint16_t id)
 	b->in_cnt = q->current.in_cnt;
 	b->status = q->fdev->type->status_error;
 	b->status_came = false;
+	b->in_next = 0;
+	b->peek_len = (uint8_t)q->peek_len;
+	memcpy(b->peek, q->peek, sizeof(b->peek));
+	b->through = s->kind == VHX_KIND_WRITE && writes_through(q->fdev);
 	b->flush_mark = q->fdev->writes_done;
 	b->grouped = false;
 	q->have_current = true;
@@ -644,6 +693,9 @@ static void chunk_receive(struct vhx_fqueue *q, struct vhx_link *l, const struct
 
 	q->fdev->stats.bytes_copied += u->chunk_len;
 	q->fdev->stats.bytes_in += u->chunk_len;
+	if (q->fdev->type->fill)
+		in_fill(q, u->id, u->in_off);
+	b->in_next = u->in_off + u->chunk_len;
 	/* A status is looked at, so it is read once and given to the guest from here. */
 	if (u->chunk_len > sizeof(look)) {
 		uint32_t bulk = u->chunk_len - sizeof(look);
@@ -671,39 +723,31 @@ static void answer_judge(struct vhx_fqueue *q, uint16_t id)
 	const struct vhx_flight_slot *s = &q->slots[id];
 	struct vhx_fbuffer *b = &q->buffers[id];
 
+	if (type->fill)
+		in_fill(q, id, s->in_len);
 	if (!type->has_status || !s->in_len)
 		return;
 	if (b->status_came && (b->status != type->status_ok || s->in_prefix >= s->in_len - 1))
 		return;
 	b->status = type->status_error;
-	in_write(q, b, s->in_len - 1, &b->status, 1);
+	ending_write(q, id);
 	q->fdev->stats.errors++;
 }
 
-static bool writes_are_volatile(const struct vhx_fdev *fdev)
-{
-	const struct vhx_driver_identity *id = &fdev->driver.id;
-
-	return !fdev->type->write_back ||
-	       fdev->type->write_back(fdev->driver.features, id->config, id->config_len);
-}
-
-/* Keeps account of what is on stable storage. */
+/* Keeps account of what is on stable storage. A FLUSH that nobody confirms has failed. */
 static void durability_note(struct vhx_fqueue *q, uint16_t id)
 {
 	struct vhx_fdev *fdev = q->fdev;
 
 	switch (q->slots[id].kind) {
 	case VHX_KIND_WRITE:
-		fdev->writes_done++;
-		if (!writes_are_volatile(fdev))
-			fdev->writes_flushed = fdev->writes_done;
+		fdev->writes_done += !q->buffers[id].through;
 		break;
 	case VHX_KIND_FLUSH:
 		if (q->buffers[id].status == fdev->type->status_ok)
 			fdev->writes_flushed = vhx_max_u64(fdev->writes_flushed,
 							   q->buffers[id].flush_mark);
-		else if (q->buffers[id].status_came)
+		else
 			fdev->flush_failed = true;
 		break;
 	default:

@@ -185,16 +185,20 @@ static void event_running(struct vhx_fdev *fdev)
 	struct vhx_driver_identity *id = &fdev->driver.id;
 	bool volatile_writes = fdev->writes_done != fdev->writes_flushed;
 
-	/* Judged after a loss only: the same backend knows its own failures. */
-	if (fdev->needs_running && id->cache_changed && volatile_writes)
+	/*
+	 * Whenever it begins to run: what was lost may have been while it had no driver. The same backend knows its
+	 * own failures; a loss ends that knowledge.
+	 */
+	if (id->cache_changed && volatile_writes)
 		fdev_fail(fdev, "the backend came back without writes that had completed");
-	else if (fdev->needs_running && fdev->flush_failed)
+	else if (fdev->lost && fdev->flush_failed)
 		fdev_fail(fdev, "a flush failed before the backend came back");
 	id->cache_changed = false;
 	if (!fdev->failed)
 		vhx_log(fdev_log(fdev), VHX_LOG_INFO, "%s: running%s", fdev_name(fdev),
 			fdev->needs_running ? " again" : "");
 	fdev->needs_running = false;
+	fdev->lost = false;
 	fdev->stuck = false;
 }
 
@@ -301,6 +305,7 @@ static void fdev_lost(struct vhx_fdev *fdev, int reason)
 	vhx_loop_timer_cancel(loop, &fdev->retry_timer);
 	if (fdev->driver.status & VHX_STATUS_DRIVER_OK)
 		fdev->needs_running = true;
+	fdev->lost |= fdev->driver.attached;
 	vhx_driver_lost(&fdev->driver);
 	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++)
 		vhx_fqueue_interrupted(&fdev->queues[i], why);
@@ -655,6 +660,7 @@ int vhx_fdev_write_config(struct vhx_fdev *fdev, uint32_t off, const void *buf, 
 	d->config_write.off = off;
 	d->config_write.len = len;
 	memcpy(d->config_write.bytes, buf, len);
+	d->config_write.orphan = false;
 	d->config_write.set = true;
 	return 0;
 }

@@ -57,6 +57,95 @@ static void test_only_blk_and_rng_are_replayed(void **state)
 		assert_int_equal(vhx_devtype_find(id)->replay, id == 2 || id == 4);
 }
 
+/* A request that a dead backend lost never looks like one that succeeded. */
+static void test_lost_requests_end_with_the_error_of_their_type(void **state)
+{
+	static const uint8_t peek[VHX_DEVTYPE_PEEK] = {
+		40, 0, 0, 0, 3, 0x34, 0x12, 0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0xa8,
+	};
+	static const struct {
+		uint32_t id;
+		uint16_t queue, queues;
+		uint32_t in_len, off, len, used_len;
+		uint8_t bytes[16];
+	} rows[] = {
+		{ 1, 2, 3, 1, 0, 1, 0, { 1 } }, /* net: ERR */
+		{ 2, 0, 1, 513, 512, 1, 0, { 1 } }, /* blk: IOERR */
+		{ 8, 0, 3, 5, 4, 1, 0, { 9 } }, /* scsi: FAILURE of a control request */
+		{ 8, 2, 3, 620, 0, 12, 12, { [11] = 6 } }, /* and TRANSPORT_FAILURE of a command */
+		{ 8, 2, 3, 11, 0, 0, 0, { 0 } },
+		{ 9, 0, 1, 64, 0, 11, 11, { 11, 0, 0, 0, 7, 0x34, 0x12, 5 } }, /* 9p: Rlerror EIO */
+		{ 9, 0, 1, 10, 0, 0, 0, { 0 } },
+		{ 20, 0, 2, 65, 64, 1, 0, { 1 } }, /* crypto: ERR of data */
+		{ 20, 1, 2, 16, 8, 4, 0, { 1 } }, /* of a new session */
+		{ 20, 1, 2, 1, 0, 1, 0, { 1 } }, /* of the end of one */
+		{ 25, 0, 4, 36, 0, 4, 4, { 0x03, 0x80 } }, /* sound: IO_ERR */
+		{ 25, 2, 4, 8, 0, 8, 0, { 0x03, 0x80 } },
+		{ 25, 3, 4, 108, 100, 8, 0, { 0x03, 0x80 } },
+		{ 26,
+		  1,
+		  2,
+		  100,
+		  0,
+		  16,
+		  16, /* fs: EIO of this very request */
+		  { 16, 0, 0, 0, 0xfb, 0xff, 0xff, 0xff, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7,
+		    0xa8 } },
+		{ 34, 0, 1, 5, 4, 1, 0, { 1 } }, /* i2c: ERR */
+		{ 36, 0, 3, 1, 0, 1, 0, { 1 } }, /* can: NOT_OK */
+		{ 41, 0, 2, 2, 0, 1, 1, { 1 } }, /* gpio: ERR */
+		{ 41, 1, 2, 1, 0, 1, 1, { 0 } }, /* INVALID: no interrupt has come */
+		{ 3, 1, 2, 4, 0, 0, 0, { 0 } }, /* console, and what is unknown: nothing */
+		{ 99, 0, 1, 64, 0, 0, 0, { 0 } },
+	};
+	struct vhx_devtype_ending e;
+	size_t i;
+
+	for (i = 0; i < VHX_ARRAY_SIZE(rows); i++) {
+		struct vhx_devtype_request r = {
+			.queue = rows[i].queue,
+			.queues = rows[i].queues,
+			.out_len = 40,
+			.in_len = rows[i].in_len,
+			.peek = peek,
+			.peek_len = sizeof(peek),
+		};
+
+		vhx_devtype_end(vhx_devtype_find(rows[i].id), &r, &e);
+		assert_int_equal(e.off, rows[i].off);
+		assert_int_equal(e.len, rows[i].len);
+		assert_int_equal(e.used_len, rows[i].used_len);
+		assert_memory_equal(e.bytes, rows[i].bytes, sizeof(e.bytes));
+		assert_true(e.off + e.len <= r.in_len);
+	}
+}
+
+/* Whatever the lengths, an ending lies within the request; posted ones get none. */
+static void test_endings_stay_within_their_request(void **state)
+{
+	static const uint8_t peek[VHX_DEVTYPE_PEEK];
+	struct vhx_devtype_ending e;
+	uint32_t id, n;
+
+	for (id = 0; id < 100; id++) {
+		for (n = 0; n < 64 * 3 * 2; n++) {
+			struct vhx_devtype_request r = {
+				.queue = n / 64 % 3,
+				.queues = 3,
+				.out_len = n / 192,
+				.in_len = n % 64,
+				.peek = peek,
+				.peek_len = r.out_len,
+			};
+
+			vhx_devtype_end(vhx_devtype_find(id), &r, &e);
+			assert_true(e.len <= sizeof(e.bytes) && e.off + e.len <= r.in_len);
+			assert_true(e.used_len <= e.off + e.len);
+			assert_true(r.out_len || !e.len);
+		}
+	}
+}
+
 /* Guest addresses in the payload, or memory that both sides map, cannot be carried. */
 static void test_types_of_addresses_and_shared_memory_are_refused(void **state)
 {
@@ -96,6 +185,8 @@ int main(void)
 		cmocka_unit_test(test_blk_kinds),
 		cmocka_unit_test(test_blk_request_shorter_than_its_type),
 		cmocka_unit_test(test_only_blk_and_rng_are_replayed),
+		cmocka_unit_test(test_lost_requests_end_with_the_error_of_their_type),
+		cmocka_unit_test(test_endings_stay_within_their_request),
 		cmocka_unit_test(test_types_of_addresses_and_shared_memory_are_refused),
 		cmocka_unit_test(test_console_config_is_not_written_again),
 		cmocka_unit_test(test_unknown_type_has_a_row_all_the_same),

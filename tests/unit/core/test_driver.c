@@ -679,6 +679,42 @@ static void test_config_write_goes_to_a_replaced_backend(void **state)
 	assert_int_equal(w.config[20], 0);
 }
 
+/* Asked for while the walk was at something else, by a driver that has gone since. */
+static void test_config_write_of_the_last_driver_is_not_sent(void **state)
+{
+	start();
+	settle();
+	vhx_driver_config_event(&w.d);
+	ask();
+	w.d.config_write.set = true;
+	w.d.config_write.off = 20;
+	w.d.config_write.len = 1;
+	w.d.config_write.bytes[0] = 0xee;
+	vhx_driver_forget_writes(&w.d);
+	assert_int_equal(answer(), 0);
+	settle();
+	assert_int_not_equal(w.config[20], 0xee);
+	assert_int_equal(w.events[VHX_DRIVER_CONFIG_WRITTEN], 0);
+}
+
+/* It was sent; what it left behind is not what the next driver wants. */
+static void test_config_write_of_the_last_driver_is_not_kept(void **state)
+{
+	start();
+	settle();
+	w.d.config_write.set = true;
+	w.d.config_write.off = 20;
+	w.d.config_write.len = 1;
+	w.d.config_write.bytes[0] = 0xee;
+	ask();
+	vhx_driver_forget_writes(&w.d);
+	assert_int_equal(answer(), 0);
+	channel_lost();
+	w.config[20] = 0;
+	settle();
+	assert_int_equal(w.config[20], 0);
+}
+
 static void test_config_write_waits_for_a_backend(void **state)
 {
 	start();
@@ -957,6 +993,8 @@ int main(void)
 		T(test_config_changes_in_the_middle_of_reading),
 		T(test_config_write),
 		T(test_config_write_goes_to_a_replaced_backend),
+		T(test_config_write_of_the_last_driver_is_not_sent),
+		T(test_config_write_of_the_last_driver_is_not_kept),
 		T(test_config_write_waits_for_a_backend),
 		T(test_config_that_never_rests_does_not_hold_up_a_reset),
 		T(test_hostile_answers),

@@ -290,9 +290,16 @@ static int submit_status(struct lab_device *d, struct vhx_request *req)
 	return 0;
 }
 
+static int submit_silent(struct lab_device *d, struct vhx_request *req)
+{
+	vhx_request_complete(req, 0, NULL, 0, 0, 0);
+	return 0;
+}
+
 static int (*const submits[])(struct lab_device *d, struct vhx_request *req) = {
-	[LAB_IN_PLACE] = submit_in_place, [LAB_STAGED] = submit_staged, [LAB_HOLD] = submit_hold,
-	[LAB_BY_SIZE] = submit_by_size,	  [LAB_STATUS] = submit_status,
+	[LAB_IN_PLACE] = submit_in_place, [LAB_STAGED] = submit_staged,
+	[LAB_HOLD] = submit_hold,	  [LAB_BY_SIZE] = submit_by_size,
+	[LAB_STATUS] = submit_status,	  [LAB_SILENT] = submit_silent,
 };
 
 _Static_assert(VHX_ARRAY_SIZE(submits) == LAB_ANSWER_CNT_, "a function per answer");

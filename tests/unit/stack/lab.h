@@ -71,6 +71,7 @@ enum lab_answer {
 	LAB_HOLD, /* kept until lab_device_release() */
 	LAB_BY_SIZE, /* staged if it is large, else in place */
 	LAB_STATUS, /* the status alone, which is an error */
+	LAB_SILENT, /* not a byte, not even a status */
 	LAB_ANSWER_CNT_,
 };
 

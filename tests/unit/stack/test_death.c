@@ -298,6 +298,49 @@ static void test_cache_kept_with_unflushed_writes_is_not_noticed(void **state)
 	lab_close(&w);
 }
 
+/* The guest is told that it failed, and so it did. */
+static void test_flush_without_a_status_is_a_failed_one(void **state)
+{
+	struct lab w;
+
+	open_small(&w, LAB_BLK);
+	w.dev[0]->answer = LAB_SILENT;
+	lab_source_plan(&w.src[0], 1, LAB_FLUSH, HEAD, 0);
+	lab_finish(&w, &w.src[0], 1);
+	assert_int_equal(w.src[0].errors, 1);
+	die(&w);
+	noticed(&w);
+	lab_open_backend(&w);
+	lab_source_plan(&w.src[0], 1, LAB_READ, HEAD, 100);
+	lab_settle(&w);
+	lab_wait(&w, LAB_S);
+	assert_string_equal(vhx_fdev_state(w.fdev[0].fdev), "failed");
+	lab_close(&w);
+}
+
+/* Written by one driver, lost while there was none: the next one does not get the disk as if it was sound. */
+static void test_cache_lost_between_two_drivers_fails_the_device(void **state)
+{
+	struct lab w;
+
+	open_small(&w, LAB_BLK);
+	lab_source_plan(&w.src[0], 10, LAB_WRITE, HEAD + 100, 0);
+	lab_finish(&w, &w.src[0], 10);
+	assert_int_equal(vhx_fdev_reset(w.fdev[0].fdev), -EINPROGRESS);
+	lab_settle(&w);
+	die(&w);
+	/* Nothing is outstanding that an exchange without liveness could find this by. */
+	lab_settle(&w);
+	w.cache_id++;
+	lab_open_backend(&w);
+	assert_int_equal(vhx_fdev_set_features(w.fdev[0].fdev, LAB_FLUSH_FEATURE), 0);
+	lab_start(&w, 0);
+	noticed(&w);
+	lab_wait(&w, LAB_S);
+	assert_string_equal(vhx_fdev_state(w.fdev[0].fdev), "failed");
+	lab_close(&w);
+}
+
 static void test_failed_flush_stays_failed(void **state)
 {
 	struct lab w;
@@ -476,6 +519,8 @@ static int run(void)
 		cmocka_unit_test(test_write_during_a_flush_is_not_flushed),
 		cmocka_unit_test(test_cache_kept_with_unflushed_writes_is_not_noticed),
 		cmocka_unit_test(test_failed_flush_stays_failed),
+		cmocka_unit_test(test_flush_without_a_status_is_a_failed_one),
+		cmocka_unit_test(test_cache_lost_between_two_drivers_fails_the_device),
 		cmocka_unit_test(test_other_medium_is_refused),
 		cmocka_unit_test(test_backend_that_comes_late_is_waited_for),
 		cmocka_unit_test(test_channel_that_always_ends_is_retried_slowly),
