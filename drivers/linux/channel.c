@@ -70,7 +70,11 @@ void hmx_channel_sync(struct hmx_channel *ch)
 
 void hmx_channel_remind(struct hmx_channel *ch, unsigned int ms)
 {
-	mod_delayed_work(ch->wq, &ch->tick, msecs_to_jiffies(ms));
+	unsigned long due = jiffies + msecs_to_jiffies(ms);
+
+	lockdep_assert_held(&ch->port->lock);
+	if (!delayed_work_pending(&ch->tick) || time_before(due, ch->tick.timer.expires))
+		mod_delayed_work(ch->wq, &ch->tick, msecs_to_jiffies(ms));
 }
 
 void hmx_channel_fail(struct hmx_channel *ch, int reason)
@@ -91,7 +95,8 @@ static int hello_limits_take(struct hmx_channel *ch, const struct vhx_hello *hel
 	if (ring < RING_MIN || message < MESSAGE_MIN)
 		return -EPROTO;
 	ch->credit.tx_ring = min(ch->credit.tx_ring, ring);
-	ch->max_message = min3(ch->max_message, message, hmx_credit_message_max(ch->credit.tx_ring));
+	ch->max_message = min3(ch->max_message, message,
+			       hmx_credit_message_max(ch->credit.tx_ring));
 	return 0;
 }
 
@@ -259,6 +264,21 @@ static int attach_answer(struct hmx_channel *ch, const struct hmx_control *c)
 	return 0;
 }
 
+/*
+ * What is removed is so from now on: a question about it would not be answered, and the number may
+ * be another device's with the next message.
+ */
+static void event_device(struct hmx_channel *ch, const struct hmx_control *c)
+{
+	const struct virtio_msg_event_device *e = (const void *)c->payload;
+	struct hmx_device *dev;
+
+	dev = device_by_num(ch, le16_to_cpu(e->dev_num));
+	if (dev && e->state == cpu_to_le16(VIRTIO_MSG_DEVICE_REMOVED))
+		hmx_device_gone(dev);
+	hmx_scan_kick(ch, true);
+}
+
 static int bus_receive(struct hmx_channel *ch, const struct hmx_control *c)
 {
 	struct hmx_control pong;
@@ -266,7 +286,7 @@ static int bus_receive(struct hmx_channel *ch, const struct hmx_control *c)
 	if (c->response && c->msg_id == VIRTIO_MSG_BUS_VHX_ATTACH)
 		return attach_answer(ch, c);
 	if (c->msg_id == VIRTIO_MSG_BUS_EVENT_DEVICE) {
-		hmx_scan_kick(ch, true);
+		event_device(ch, c);
 		return 0;
 	}
 	spin_lock_irq(&ch->port->lock);
@@ -372,8 +392,8 @@ static void message_take(struct hmx_channel *ch, const struct hmx_msg *msg)
 	 * What follows the header of other messages is read by those who handle it, and by them
 	 * only.
 	 */
-	u32 look = msg->type == VHX_MSG_HELLO ? sizeof(struct vhx_hello) :
-						sizeof(struct vhx_msg_header);
+	u32 look = msg->type == VHX_MSG_HELLO ? sizeof(struct vhx_hello)
+					      : sizeof(struct vhx_msg_header);
 	struct vhx_hello start = {};
 	bool counts = false;
 	int ret;
@@ -615,8 +635,7 @@ static void life_end(struct hmx_channel *ch, enum hmx_channel_state next)
 	ch->hello_due = false;
 	ch->forgotten = false;
 	hmx_pending_clear(ch);
-	list_for_each_entry_safe(q, tmp, &ch->starved, starved)
-		list_del_init(&q->starved);
+	list_for_each_entry_safe(q, tmp, &ch->starved, starved) list_del_init(&q->starved);
 	if (ch->asking) {
 		ch->asking = false;
 		ch->ask_error = -EPIPE;
@@ -671,8 +690,7 @@ static void channel_down(struct hmx_channel *ch)
 	/* Our own patience that ends speaks against no request. */
 	devices_lost(ch, reason != -ETIMEDOUT);
 	/* Lives that end as soon as they begin get no quicker ones after them. */
-	if (state == HMX_UP &&
-	    time_after(jiffies, ch->up_since + msecs_to_jiffies(BACKOFF_MAX_MS)))
+	if (state == HMX_UP && time_after(jiffies, ch->up_since + msecs_to_jiffies(BACKOFF_MAX_MS)))
 		ch->backoff_ms = BACKOFF_MIN_MS;
 	if (!READ_ONCE(ch->removing))
 		reopen_arm(ch);
@@ -730,8 +748,10 @@ static void channel_work(struct work_struct *work)
 		break;
 	default:
 		devices_pump(ch);
+		wake_up(&ch->idle_wait);
 		return;
 	}
+	wake_up(&ch->idle_wait);
 	if (before == HMX_HELLO && READ_ONCE(ch->state) == HMX_UP)
 		dev_info_ratelimited(&ch->dev, "up with %s\n", ch->port->peer);
 	if (READ_ONCE(ch->error))
@@ -804,7 +824,7 @@ int hmx_channel_ask(struct hmx_channel *ch, struct hmx_control *c)
 	int ret = -EPIPE;
 
 	spin_lock_irq(&ch->port->lock);
-	if (!hmx_channel_usable(ch) || ch->removing)
+	if (!hmx_channel_usable(ch) || ch->removing || ch->frozen)
 		goto unlock;
 	c->token = ++ch->ask_token;
 	ch->ask = *c;
@@ -858,12 +878,13 @@ int hmx_channel_init(struct hmx_channel *ch, struct hmx_port *port)
 	ch->port = port;
 	ch->state = HMX_CLOSED;
 	INIT_WORK(&ch->work, channel_work);
-	INIT_WORK(&ch->scan, hmx_scan_work);
+	INIT_DELAYED_WORK(&ch->scan, hmx_scan_work);
 	INIT_DELAYED_WORK(&ch->reopen, channel_reopen);
 	INIT_DELAYED_WORK(&ch->tick, channel_tick);
 	INIT_LIST_HEAD(&ch->pending);
 	INIT_LIST_HEAD(&ch->starved);
 	init_waitqueue_head(&ch->ask_wait);
+	init_waitqueue_head(&ch->idle_wait);
 	ch->tx.ch = ch;
 	ch->tx.max_segs = min(port->ops->max_segs, HMX_TX_SEGS);
 	ch->tx.segs = kcalloc(ch->tx.max_segs, sizeof(*ch->tx.segs), GFP_KERNEL);

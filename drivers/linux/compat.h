@@ -5,6 +5,7 @@
 #ifndef HMX_COMPAT_H
 #define HMX_COMPAT_H
 
+#include <linux/timer.h>
 #include <linux/version.h>
 #include <linux/virtio_config.h>
 
@@ -34,6 +35,20 @@
 #define HMX_NET_CONTROL_SPINS true
 #else
 #define HMX_NET_CONTROL_SPINS false
+#endif
+
+/* Renamed in 6.2; the old name went in 6.15. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
+#define hmx_timer_delete_sync del_timer_sync
+#else
+#define hmx_timer_delete_sync timer_delete_sync
+#endif
+
+/* Buses became constants in 6.9. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 9, 0)
+#define HMX_BUS_TYPE struct bus_type
+#else
+#define HMX_BUS_TYPE const struct bus_type
 #endif
 
 /* Since 6.18 a device brings the mapping of its addresses itself; before, its parent does. */

@@ -35,11 +35,11 @@
 #define FEATURES_VRING (BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC) | BIT_ULL(VIRTIO_RING_F_EVENT_IDX))
 
 /* The control queue of a net device, and all that needs it. */
-#define FEATURES_NET_CONTROL \
+#define FEATURES_NET_CONTROL                                                         \
 	(BIT_ULL(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) | BIT_ULL(VIRTIO_NET_F_CTRL_VQ) | \
-	 BIT_ULL(VIRTIO_NET_F_CTRL_RX) | BIT_ULL(VIRTIO_NET_F_CTRL_VLAN) | \
-	 BIT_ULL(VIRTIO_NET_F_GUEST_ANNOUNCE) | BIT_ULL(VIRTIO_NET_F_MQ) | \
-	 BIT_ULL(VIRTIO_NET_F_CTRL_MAC_ADDR) | BIT_ULL(VIRTIO_NET_F_NOTF_COAL) | \
+	 BIT_ULL(VIRTIO_NET_F_CTRL_RX) | BIT_ULL(VIRTIO_NET_F_CTRL_VLAN) |           \
+	 BIT_ULL(VIRTIO_NET_F_GUEST_ANNOUNCE) | BIT_ULL(VIRTIO_NET_F_MQ) |           \
+	 BIT_ULL(VIRTIO_NET_F_CTRL_MAC_ADDR) | BIT_ULL(VIRTIO_NET_F_NOTF_COAL) |     \
 	 BIT_ULL(VIRTIO_NET_F_HASH_REPORT) | BIT_ULL(VIRTIO_NET_F_RSS))
 
 atomic_t hmx_devices_alive = ATOMIC_INIT(0);
@@ -71,11 +71,11 @@ const char *hmx_device_state(const struct hmx_device *dev)
 
 void hmx_device_fail_locked(struct hmx_device *dev, const char *why)
 {
+	dev->cut = false;
 	if (dev->failed)
 		return;
 	dev->failed = true;
-	if (why)
-		dev_err(&dev->ch->dev, "%s: failed: %s\n", dev->name, why);
+	dev->failed_why = why;
 	wake_up(&dev->wait);
 	hmx_channel_kick(dev->ch);
 }
@@ -86,6 +86,20 @@ void hmx_device_fail(struct hmx_device *dev, const char *why)
 
 	spin_lock_irqsave(lock_of(dev), flags);
 	hmx_device_fail_locked(dev, why);
+	spin_unlock_irqrestore(lock_of(dev), flags);
+}
+
+void hmx_device_gone(struct hmx_device *dev)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(lock_of(dev), flags);
+	hmx_walk_lost(dev);
+	dev->walk->unusable = true;
+	dev->gone = true;
+	/* What it said before it went may still be on its way. */
+	dev->ch->forgotten = true;
+	hmx_device_fail_locked(dev, NULL);
 	spin_unlock_irqrestore(lock_of(dev), flags);
 }
 
@@ -163,12 +177,24 @@ static bool queue_pump(struct hmx_device *dev, struct hmx_queue *q)
 	return more && list_empty_careful(&q->starved);
 }
 
+/* The reason of a failure, which was found out under the lock. */
+static void device_report(struct hmx_device *dev)
+{
+	const char *why = READ_ONCE(dev->failed_why);
+
+	if (!why)
+		return;
+	dev_err(&dev->ch->dev, "%s: failed: %s\n", dev->name, why);
+	WRITE_ONCE(dev->failed_why, NULL);
+}
+
 bool hmx_device_pump(struct hmx_device *dev)
 {
 	struct hmx_queue *q;
 	bool more = false;
 	unsigned int i;
 
+	device_report(dev);
 	spin_lock_irq(lock_of(dev));
 	hmx_walk_step(dev);
 	spin_unlock_irq(lock_of(dev));
@@ -213,10 +239,58 @@ bool hmx_device_outstanding(const struct hmx_device *dev)
 	return false;
 }
 
+u64 hmx_device_progress(const struct hmx_device *dev)
+{
+	u64 sum = 0;
+	unsigned int i;
+
+	for (i = 0; i < HMX_QUEUES_MAX; i++) {
+		if (dev->queues[i])
+			sum += dev->queues[i]->stats.completed;
+	}
+	return sum;
+}
+
+bool hmx_device_busy(const struct hmx_device *dev)
+{
+	unsigned int i;
+
+	for (i = 0; i < HMX_QUEUES_MAX; i++) {
+		if (dev->queues[i] && hmx_queue_busy(dev->queues[i]))
+			return true;
+	}
+	return false;
+}
+
+bool hmx_device_writes_through(struct hmx_device *dev)
+{
+	const struct hmx_walk *w = dev->walk;
+	unsigned long flags;
+	bool ret;
+
+	/* Between a write of the config and what came of it, it is not known. */
+	if (!dev->type->write_back || w->write.set || w->config_stale || w->config_reading)
+		return false;
+	spin_lock_irqsave(&dev->config_lock, flags);
+	ret = !dev->type->write_back(dev->features, dev->config, dev->id.config_len);
+	spin_unlock_irqrestore(&dev->config_lock, flags);
+	return ret;
+}
+
+void hmx_device_hurry(struct hmx_device *dev, unsigned int index)
+{
+	struct hmx_queue *q = index < HMX_QUEUES_MAX ? dev->queues[index] : NULL;
+
+	if (!q || q->patience != HMX_PATIENCE_TOLD || q->impatient)
+		return;
+	q->impatient = true;
+	q->flush_due = true;
+	hmx_early_take(q);
+}
+
 /* Waiting for the walk, in process context */
 
-/* Under the lock: is there anybody who could answer? */
-static bool device_reachable(const struct hmx_device *dev)
+bool hmx_device_reachable(const struct hmx_device *dev)
 {
 	return hmx_channel_usable(dev->ch) && dev->walk->attached;
 }
@@ -256,7 +330,7 @@ static bool walk_settled(struct hmx_device *dev, settled_fn settled, unsigned in
 	bool ret;
 
 	spin_lock_irqsave(lock_of(dev), flags);
-	ret = !device_reachable(dev) || settled(dev, arg);
+	ret = !hmx_device_reachable(dev) || settled(dev, arg);
 	spin_unlock_irqrestore(lock_of(dev), flags);
 	return ret;
 }
@@ -304,6 +378,7 @@ static void config_set(struct virtio_device *vdev, unsigned int off, const void 
 	walk_wait(dev, write_settled, 0);
 	spin_lock_irq(lock_of(dev));
 	cw->set = true;
+	cw->orphan = false;
 	cw->off = off;
 	cw->len = len;
 	memcpy(cw->bytes, buf, len);
@@ -378,8 +453,14 @@ static void device_reset(struct virtio_device *vdev)
 	dev->walk->reset_done = false;
 	/* What the last driver wrote is nobody's wish any more. */
 	dev->walk->kept.set = false;
-	if (!dev->walk->waiting)
+	if (hmx_walk_writing(dev->walk))
+		dev->walk->write.orphan = true;
+	else
 		dev->walk->write.set = false;
+	/* Its requests had to end for it to get here. Now the next driver may try. */
+	if (dev->cut)
+		dev->failed = false;
+	dev->cut = false;
 	spin_unlock_irq(lock_of(dev));
 	hmx_channel_sync(dev->ch);
 	walk_wait(dev, reset_settled, 0);
@@ -397,6 +478,31 @@ static void queue_start(struct hmx_device *dev, struct hmx_queue *q)
 	q->live = true;
 }
 
+/*
+ * Entries for a ring of up to @size, a power of two, of which @cnt are to be made: each gets its
+ * share of what is left. 0: none is left.
+ */
+static u16 entries_take(struct hmx_channel *ch, u16 size, unsigned int cnt)
+{
+	u32 share;
+
+	spin_lock_irq(&ch->port->lock);
+	share = (HMX_ENTRIES_MAX - ch->entries) / cnt;
+	if (share < size)
+		size = share ? rounddown_pow_of_two(share) : 0;
+	ch->entries += size;
+	spin_unlock_irq(&ch->port->lock);
+	return size;
+}
+
+/* The partner of entries_take(). */
+static void entries_give(struct hmx_channel *ch, u16 size)
+{
+	spin_lock_irq(&ch->port->lock);
+	ch->entries -= size;
+	spin_unlock_irq(&ch->port->lock);
+}
+
 static struct virtqueue *queue_make(struct hmx_device *dev, unsigned int index, bool ctx,
 				    vq_callback_t *callback, const char *name)
 {
@@ -405,11 +511,17 @@ static struct virtqueue *queue_make(struct hmx_device *dev, unsigned int index, 
 
 	if (index >= dev->id.num_queues || !dev->vq_states[index].max_size)
 		return ERR_PTR(-ENOENT);
-	size = rounddown_pow_of_two(dev->vq_states[index].max_size);
+	size = entries_take(dev->ch, rounddown_pow_of_two(dev->vq_states[index].max_size),
+			    dev->vq_cnt - index);
+	if (!size)
+		return ERR_PTR(-ENOSPC);
 	q = hmx_queue_new(dev, index, size, ctx, callback, name);
-	if (!q)
+	if (!q) {
+		entries_give(dev->ch, size);
 		return ERR_PTR(-ENOMEM);
+	}
 	spin_lock_irq(lock_of(dev));
+	q->reserved = size;
 	dev->queues[index] = q;
 	queue_start(dev, q);
 	spin_unlock_irq(lock_of(dev));
@@ -431,8 +543,10 @@ static void queues_del(struct virtio_device *vdev)
 		q = dev->queues[i];
 		dev->queues[i] = NULL;
 		spin_unlock_irq(lock_of(dev));
-		if (q)
-			hmx_queue_free(q);
+		if (!q)
+			continue;
+		entries_give(dev->ch, q->reserved);
+		hmx_queue_free(q);
 	}
 	hmx_channel_kick(dev->ch);
 }
@@ -443,6 +557,9 @@ static int queues_find(struct virtio_device *vdev, unsigned int nvqs, struct vir
 	struct hmx_device *dev = to_hmx_device(vdev);
 	unsigned int i, index = 0;
 
+	dev->vq_cnt = 0;
+	for (i = 0; i < nvqs; i++)
+		dev->vq_cnt += !!hmx_vq_name(i);
 	for (i = 0; i < nvqs; i++) {
 		vqs[i] = NULL;
 		if (!hmx_vq_name(i))
@@ -495,7 +612,7 @@ static u64 features_get(struct virtio_device *vdev)
 
 	if (dev->handles)
 		features |= BIT_ULL(VIRTIO_F_ACCESS_PLATFORM);
-	if (HMX_NET_CONTROL_SPINS && num_possible_cpus() == 1 && vdev->id.device == VIRTIO_ID_NET)
+	if (HMX_NET_CONTROL_SPINS && num_online_cpus() == 1 && vdev->id.device == VIRTIO_ID_NET)
 		features &= ~FEATURES_NET_CONTROL;
 	return features;
 }
@@ -544,14 +661,84 @@ static const struct virtio_config_ops config_ops = {
 	.enable_vq_after_reset = queue_enable,
 };
 
+/* Drivers that leave */
+
+/* So long may a driver that leaves wait for requests of which none ends. */
+#define GUARD_MS 10000u
+
+static void device_guard(struct work_struct *work)
+{
+	struct hmx_device *dev = container_of(to_delayed_work(work), struct hmx_device, guard);
+	u64 seen;
+
+	spin_lock_irq(lock_of(dev));
+	seen = hmx_device_progress(dev);
+	if (seen == dev->guard_seen && hmx_device_busy(dev) && !dev->failed) {
+		hmx_device_fail_locked(dev, "its driver leaves, and no request ends");
+		dev->cut = true;
+	}
+	dev->guard_seen = seen;
+	spin_unlock_irq(lock_of(dev));
+	queue_delayed_work(system_wq, &dev->guard, msecs_to_jiffies(GUARD_MS));
+}
+
+void hmx_device_guard(struct hmx_device *dev)
+{
+	spin_lock_irq(lock_of(dev));
+	dev->guard_seen = hmx_device_progress(dev);
+	spin_unlock_irq(lock_of(dev));
+	queue_delayed_work(system_wq, &dev->guard, msecs_to_jiffies(GUARD_MS));
+}
+
+void hmx_device_unguard(struct hmx_device *dev)
+{
+	cancel_delayed_work_sync(&dev->guard);
+}
+
+/* Unbound by hand, with its module, or with the device: the core says so to who asks. */
+static int device_notified(struct notifier_block *nb, unsigned long action, void *data)
+{
+	struct virtio_device *vdev = dev_to_virtio(data);
+
+	if (vdev->config != &config_ops)
+		return NOTIFY_DONE;
+	if (action == BUS_NOTIFY_UNBIND_DRIVER)
+		hmx_device_guard(to_hmx_device(vdev));
+	if (action == BUS_NOTIFY_UNBOUND_DRIVER)
+		hmx_device_unguard(to_hmx_device(vdev));
+	return NOTIFY_OK;
+}
+
+static struct notifier_block device_notifier = { .notifier_call = device_notified };
+static DEFINE_MUTEX(device_bus_lock);
+/* The virtio bus, once a device was on it. It is known by its devices only. */
+static HMX_BUS_TYPE *device_bus;
+
+static void device_bus_watch(const struct device *d)
+{
+	mutex_lock(&device_bus_lock);
+	if (!device_bus && !bus_register_notifier(d->bus, &device_notifier))
+		device_bus = d->bus;
+	mutex_unlock(&device_bus_lock);
+}
+
+void hmx_device_exit(void)
+{
+	if (device_bus)
+		bus_unregister_notifier(device_bus, &device_notifier);
+}
+
 /* Life of a device */
 
+/* Who unloads the module waits for the end of this, and not only for the count. */
 static void device_free(struct hmx_device *dev)
 {
+	rcu_read_lock();
 	kfree(dev->walk);
 	kfree(dev);
 	if (atomic_dec_and_test(&hmx_devices_alive))
 		wake_up(&hmx_devices_wait);
+	rcu_read_unlock();
 }
 
 static void device_release(struct device *d)
@@ -577,6 +764,7 @@ struct hmx_device *hmx_device_new(struct hmx_channel *ch, unsigned int index, co
 	init_waitqueue_head(&dev->wait);
 	mutex_init(&dev->write_lock);
 	spin_lock_init(&dev->config_lock);
+	INIT_DELAYED_WORK(&dev->guard, device_guard);
 	atomic_inc(&hmx_devices_alive);
 	return dev;
 }
@@ -597,6 +785,8 @@ int hmx_device_register(struct hmx_device *dev)
 	/* From here on the memory is the device core's; this is the scan's own reference. */
 	ret = register_virtio_device(vdev);
 	get_device(&vdev->dev);
+	if (!ret)
+		device_bus_watch(&vdev->dev);
 	if (ret) {
 		dev_err(&dev->ch->dev, "%s: cannot be registered: %d\n", dev->name, ret);
 		put_device(&vdev->dev);

@@ -10,6 +10,10 @@
  * the walk knows all of it, the scan registers it with the virtio core. A device whose name is no
  * more there is failed, then removed.
  *
+ * A device that the backend takes away is gone with the message that says so (channel.c). One that
+ * has come back under its name before the scan saw that has another number, or is listed again
+ * after the old one was removed.
+ *
  * The scan is a work of its own, since binding and unbinding drivers waits for the channel's work.
  * Only it, and who has cancelled it, changes hmx_channel.devices. It waits for answers of the
  * backend for a bounded time. A driver's probe can wait for I/O; that ends at the latest when the
@@ -19,18 +23,32 @@
  * last user lets go of it; the module waits for that when it is unloaded.
  *
  * What a hostile backend can do: list names. At most HMX_DEVICES_MAX are looked at, of plain
- * characters, and of device types that can be carried (type.c).
+ * characters, and of device types that can be carried (type.c); the questions of a scan and their
+ * time are bounded, and there is a pause between listings.
  */
 #include <linux/ctype.h>
 #include <linux/idr.h>
 #include <linux/module.h>
+#include <linux/rcupdate.h>
 #include <linux/slab.h>
 
 #include "virtio_hmx.h"
 
-/* GET_DEVICES answers with this many numbers at most, and device numbers have 16 bits. */
+/* GET_DEVICES answers with this many numbers at most. */
 #define LIST_COUNT 64u
-#define LIST_ROUNDS (U16_MAX / LIST_COUNT + 1)
+/*
+ * Questions of one scan, and how long all of them may take: names of as many devices as there may
+ * be, and rounds to find their numbers.
+ */
+#define LIST_ASKS (4 * HMX_DEVICES_MAX)
+#define LIST_MS 10000u
+/* From one listing to the next, whatever the backend says. */
+#define LIST_PAUSE_MS 100u
+/* After a device could not be made for want of memory. */
+#define RETRY_MS 1000u
+
+/* So long may requests wait without an answer for a freeze to begin all the same. */
+#define FREEZE_MS 5000u
 
 static char *wanted_names[HMX_DEVICES_MAX];
 static unsigned int wanted_cnt;
@@ -48,17 +66,25 @@ static struct class hmx_class = {
 /* Discovery */
 
 /* What the backend has, each name once. */
-struct device_list {
-	unsigned int cnt;
+struct hmx_list {
+	unsigned int cnt, asks;
+	unsigned long until;
+	u64 life; /* that it is of */
+	u16 nums[HMX_DEVICES_MAX];
 	char names[HMX_DEVICES_MAX][VHX_NAME_LEN];
 };
+
+static void scan_arm(struct hmx_channel *ch, unsigned long delay)
+{
+	if (!READ_ONCE(ch->removing) && !READ_ONCE(ch->frozen))
+		mod_delayed_work(system_long_wq, &ch->scan, delay);
+}
 
 void hmx_scan_kick(struct hmx_channel *ch, bool list)
 {
 	if (list)
 		WRITE_ONCE(ch->list_due, true);
-	if (!READ_ONCE(ch->removing) && !READ_ONCE(ch->frozen))
-		queue_work(system_long_wq, &ch->scan);
+	scan_arm(ch, 0);
 }
 
 /* Names become those of files; so they are plain. */
@@ -86,29 +112,41 @@ static bool name_is_wanted(const char *name)
 	return !wanted_cnt;
 }
 
-static bool name_is_listed(const struct device_list *list, const char *name)
+/* Its place in the list, or -ENOENT. */
+static int name_find(const struct hmx_list *list, const char *name)
 {
 	unsigned int i;
 
 	for (i = 0; i < list->cnt; i++) {
 		if (!strcmp(list->names[i], name))
-			return true;
+			return i;
 	}
-	return false;
+	return -ENOENT;
 }
 
-static void name_add(struct hmx_channel *ch, struct device_list *list, const u8 *name)
+static void name_add(struct hmx_channel *ch, struct hmx_list *list, const u8 *name, u16 dev_num)
 {
 	if (!name_is_plain(name)) {
 		dev_warn_ratelimited(&ch->dev, "a device has no plain name: not taken\n");
 		return;
 	}
-	if (list->cnt == HMX_DEVICES_MAX || !name_is_wanted(name) || name_is_listed(list, name))
+	if (list->cnt == HMX_DEVICES_MAX || !name_is_wanted(name) || name_find(list, name) >= 0)
 		return;
+	list->nums[list->cnt] = dev_num;
 	strscpy(list->names[list->cnt++], name, VHX_NAME_LEN);
 }
 
-static int name_ask(struct hmx_channel *ch, struct device_list *list, u16 dev_num)
+/* A question of this scan, as long as it may ask any. */
+static int list_question(struct hmx_channel *ch, struct hmx_list *list, struct hmx_control *c)
+{
+	if (list->asks++ == LIST_ASKS)
+		return -EPROTO;
+	if (time_after(jiffies, list->until))
+		return -ETIMEDOUT;
+	return hmx_channel_ask(ch, c);
+}
+
+static int name_ask(struct hmx_channel *ch, struct hmx_list *list, u16 dev_num)
 {
 	const struct virtio_msg_vhx_get_name_resp *resp;
 	struct virtio_msg_vhx_get_name *req;
@@ -117,7 +155,7 @@ static int name_ask(struct hmx_channel *ch, struct device_list *list, u16 dev_nu
 
 	req = hmx_control_begin(&c, true, VIRTIO_MSG_BUS_VHX_GET_NAME, 0, sizeof(*req));
 	req->dev_num = cpu_to_le16(dev_num);
-	ret = hmx_channel_ask(ch, &c);
+	ret = list_question(ch, list, &c);
 	if (ret)
 		return ret;
 	resp = (const void *)c.payload;
@@ -126,11 +164,11 @@ static int name_ask(struct hmx_channel *ch, struct device_list *list, u16 dev_nu
 		return 0;
 	if (le16_to_cpu(resp->dev_num) != dev_num || resp->name[VHX_NAME_LEN - 1])
 		return -EPROTO;
-	name_add(ch, list, resp->name);
+	name_add(ch, list, resp->name, dev_num);
 	return 0;
 }
 
-static int names_ask(struct hmx_channel *ch, struct device_list *list,
+static int names_ask(struct hmx_channel *ch, struct hmx_list *list,
 		     const struct virtio_msg_get_devices_resp *resp)
 {
 	const u8 *bits = (const u8 *)(resp + 1);
@@ -148,7 +186,7 @@ static int names_ask(struct hmx_channel *ch, struct device_list *list,
 }
 
 /* One round: *@offset is where the next one begins, 0: that was all. */
-static int list_round(struct hmx_channel *ch, struct device_list *list, u16 *offset)
+static int list_round(struct hmx_channel *ch, struct hmx_list *list, u16 *offset)
 {
 	const struct virtio_msg_get_devices_resp *resp;
 	struct virtio_msg_get_devices *req;
@@ -159,7 +197,7 @@ static int list_round(struct hmx_channel *ch, struct device_list *list, u16 *off
 	req = hmx_control_begin(&c, true, VIRTIO_MSG_BUS_GET_DEVICES, 0, sizeof(*req));
 	req->offset = cpu_to_le16(*offset);
 	req->count = cpu_to_le16(LIST_COUNT);
-	ret = hmx_channel_ask(ch, &c);
+	ret = list_question(ch, list, &c);
 	if (ret)
 		return ret;
 	resp = (const void *)c.payload;
@@ -172,16 +210,15 @@ static int list_round(struct hmx_channel *ch, struct device_list *list, u16 *off
 	return names_ask(ch, list, resp);
 }
 
-static int list_ask(struct hmx_channel *ch, struct device_list *list)
+static int list_ask(struct hmx_channel *ch, struct hmx_list *list)
 {
-	unsigned int rounds = 0;
 	u16 offset = 0;
 	int ret;
 
 	do {
-		ret = rounds++ < LIST_ROUNDS ? list_round(ch, list, &offset) : -EPROTO;
+		ret = list_round(ch, list, &offset);
 	} while (!ret && offset && list->cnt < HMX_DEVICES_MAX);
-	if (ret == -EPROTO) {
+	if (ret == -EPROTO || ret == -ETIMEDOUT) {
 		spin_lock_irq(&ch->port->lock);
 		hmx_channel_fail(ch, ret);
 		spin_unlock_irq(&ch->port->lock);
@@ -214,7 +251,8 @@ static int device_publish(struct hmx_channel *ch, struct hmx_device *dev)
 	return ret;
 }
 
-static void device_add_named(struct hmx_channel *ch, const char *name)
+/* 0, or -ENOMEM. */
+static int device_add_named(struct hmx_channel *ch, const char *name)
 {
 	struct hmx_device *dev;
 	unsigned int i;
@@ -222,46 +260,100 @@ static void device_add_named(struct hmx_channel *ch, const char *name)
 	for (i = 0; i < HMX_DEVICES_MAX && ch->devices[i]; i++)
 		;
 	if (i == HMX_DEVICES_MAX)
-		return;
+		return 0;
 	dev = hmx_device_new(ch, i, name);
 	if (!dev)
-		return;
+		return -ENOMEM;
 	if (device_publish(ch, dev)) {
 		hmx_device_remove(dev);
-		return;
+		return 0;
 	}
 	hmx_stats_device_add(dev);
+	return 0;
 }
 
-static void list_reconcile(struct hmx_channel *ch, const struct device_list *list)
+/*
+ * Is it what the list has under its name? Another number is another device. Of another life than
+ * the list, it is not judged by it.
+ */
+static bool device_is_listed(struct hmx_channel *ch, const struct hmx_device *dev,
+			     const struct hmx_list *list)
+{
+	int at = name_find(list, dev->name);
+	bool same;
+
+	spin_lock_irq(&ch->port->lock);
+	same = ch->stats.lives != list->life || ch->state != HMX_UP ||
+	       (at >= 0 && (!hmx_device_attached(dev) || dev->dev_num == list->nums[at]));
+	spin_unlock_irq(&ch->port->lock);
+	return same;
+}
+
+static void devices_settle_gone(struct hmx_channel *ch)
 {
 	unsigned int i;
 
 	for (i = 0; i < HMX_DEVICES_MAX; i++) {
-		if (ch->devices[i] && !name_is_listed(list, ch->devices[i]->name))
-			ch->devices[i]->gone = true;
+		if (!ch->devices[i] || !READ_ONCE(ch->devices[i]->gone))
+			continue;
+		dev_info(&ch->dev, "%s: removed: the backend has it no more\n",
+			 ch->devices[i]->name);
+		hmx_device_remove(ch->devices[i]);
 	}
-	for (i = 0; i < list->cnt; i++) {
+}
+
+/* 0, or -ENOMEM: not all that is new was added. */
+static int list_reconcile(struct hmx_channel *ch, const struct hmx_list *list)
+{
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < HMX_DEVICES_MAX; i++) {
+		if (ch->devices[i] && !device_is_listed(ch, ch->devices[i], list))
+			hmx_device_gone(ch->devices[i]);
+	}
+	devices_settle_gone(ch);
+	for (i = 0; i < list->cnt && !ret; i++) {
 		if (!device_by_name(ch, list->names[i]))
-			device_add_named(ch, list->names[i]);
+			ret = device_add_named(ch, list->names[i]);
 	}
 	/* Their walks begin. */
 	hmx_channel_kick(ch);
+	return ret;
+}
+
+/* How long it takes until the backend may be asked again, in jiffies. 0: now. */
+static unsigned long list_pause(const struct hmx_channel *ch)
+{
+	return time_before(jiffies, ch->list_next) ? ch->list_next - jiffies : 0;
+}
+
+static void list_pause_begin(struct hmx_channel *ch, unsigned int ms)
+{
+	ch->list_next = jiffies + msecs_to_jiffies(ms);
 }
 
 static void scan_list(struct hmx_channel *ch)
 {
-	struct device_list *list;
+	struct hmx_list *list = ch->list;
 
-	if (!xchg(&ch->list_due, false))
+	if (!READ_ONCE(ch->list_due))
 		return;
-	list = kzalloc(sizeof(*list), GFP_KERNEL);
-	if (!list)
+	if (list_pause(ch)) {
+		scan_arm(ch, list_pause(ch));
 		return;
+	}
+	WRITE_ONCE(ch->list_due, false);
+	memset(list, 0, sizeof(*list));
+	list->until = jiffies + msecs_to_jiffies(LIST_MS);
+	list->life = READ_ONCE(ch->stats.lives);
 	/* A channel that ended meanwhile is listed again when the next one is up. */
-	if (!list_ask(ch, list))
-		list_reconcile(ch, list);
-	kfree(list);
+	if (!list_ask(ch, list) && list_reconcile(ch, list)) {
+		list_pause_begin(ch, RETRY_MS);
+		hmx_scan_kick(ch, true);
+		return;
+	}
+	list_pause_begin(ch, LIST_PAUSE_MS);
 }
 
 static void device_refuse(struct hmx_device *dev, const char *why)
@@ -274,12 +366,6 @@ static void device_settle(struct hmx_device *dev)
 {
 	const char *refusal;
 
-	if (dev->gone) {
-		dev_info(&dev->ch->dev, "%s: removed: the backend has it no more\n", dev->name);
-		hmx_device_fail(dev, NULL);
-		hmx_device_remove(dev);
-		return;
-	}
 	if (!READ_ONCE(dev->id.known) || dev->registered || dev->refused || dev->failed)
 		return;
 	refusal = hmx_type_refusal(dev->type);
@@ -291,9 +377,10 @@ static void device_settle(struct hmx_device *dev)
 
 void hmx_scan_work(struct work_struct *work)
 {
-	struct hmx_channel *ch = container_of(work, struct hmx_channel, scan);
+	struct hmx_channel *ch = container_of(to_delayed_work(work), struct hmx_channel, scan);
 	unsigned int i;
 
+	devices_settle_gone(ch);
 	scan_list(ch);
 	for (i = 0; i < HMX_DEVICES_MAX; i++) {
 		if (READ_ONCE(ch->removing) || READ_ONCE(ch->frozen))
@@ -318,10 +405,14 @@ static void channel_release(struct device *d)
 {
 	struct hmx_channel *ch = container_of(d, struct hmx_channel, dev);
 
+	/* As device_free() */
+	rcu_read_lock();
 	ida_free(&channel_ids, ch->id);
+	kfree(ch->list);
 	kfree(ch);
 	if (atomic_dec_and_test(&channels_alive))
 		wake_up(&hmx_devices_wait);
+	rcu_read_unlock();
 }
 
 static struct hmx_channel *channel_new(struct hmx_port *port)
@@ -330,18 +421,27 @@ static struct hmx_channel *channel_new(struct hmx_port *port)
 
 	if (!ch)
 		return NULL;
+	/* The scan's own, so that a listing never fails for want of memory. */
+	ch->list = kzalloc(sizeof(*ch->list), GFP_KERNEL);
+	if (!ch->list)
+		goto free;
 	ch->id = ida_alloc(&channel_ids, GFP_KERNEL);
-	if (ch->id < 0) {
-		kfree(ch);
-		return NULL;
-	}
+	if (ch->id < 0)
+		goto free_list;
 	atomic_inc(&channels_alive);
 	device_initialize(&ch->dev);
 	ch->dev.class = &hmx_class;
 	ch->dev.parent = port->parent;
 	ch->dev.release = channel_release;
 	dev_set_drvdata(&ch->dev, ch);
+	ch->list_next = jiffies;
 	return ch;
+
+free_list:
+	kfree(ch->list);
+free:
+	kfree(ch);
+	return NULL;
 }
 
 int hmx_port_register(struct hmx_port *port)
@@ -377,6 +477,16 @@ put:
 }
 EXPORT_SYMBOL_GPL(hmx_port_register);
 
+/* Under the lock: whoever listens to the backend does so no more. */
+static void ask_end(struct hmx_channel *ch)
+{
+	if (!ch->asking)
+		return;
+	ch->asking = false;
+	ch->ask_error = -EPIPE;
+	wake_up(&ch->ask_wait);
+}
+
 /* Nothing is added any more. True: a backend is there. */
 static bool channel_detach(struct hmx_channel *ch, bool present)
 {
@@ -388,11 +498,7 @@ static bool channel_detach(struct hmx_channel *ch, bool present)
 	if (!present)
 		hmx_channel_fail(ch, -ENODEV);
 	up = hmx_channel_usable(ch);
-	if (ch->asking) {
-		ch->asking = false;
-		ch->ask_error = -EPIPE;
-		wake_up(&ch->ask_wait);
-	}
+	ask_end(ch);
 	spin_unlock_irq(&ch->port->lock);
 	return up;
 }
@@ -405,7 +511,7 @@ void hmx_port_unregister(struct hmx_port *port, bool present)
 	/* A backend that leaves from here on fails the devices as well: channel.c. */
 	if (!channel_detach(ch, present))
 		hmx_devices_fail(ch);
-	cancel_work_sync(&ch->scan);
+	cancel_delayed_work_sync(&ch->scan);
 	for (i = 0; i < HMX_DEVICES_MAX; i++) {
 		if (ch->devices[i])
 			hmx_device_remove(ch->devices[i]);
@@ -413,7 +519,7 @@ void hmx_port_unregister(struct hmx_port *port, bool present)
 	hmx_stats_channel_del(ch);
 	hmx_channel_stop(ch);
 	/* The work may have asked for one more before it saw the removal. */
-	cancel_work_sync(&ch->scan);
+	cancel_delayed_work_sync(&ch->scan);
 	WRITE_ONCE(port->channel, NULL);
 	hmx_channel_fini(ch);
 	device_unregister(&ch->dev);
@@ -441,6 +547,16 @@ static int devices_thaw(struct hmx_channel *ch, unsigned int end)
 	return ret;
 }
 
+static int device_freeze(struct hmx_device *dev)
+{
+	int ret;
+
+	hmx_device_guard(dev);
+	ret = virtio_device_freeze(&dev->vdev);
+	hmx_device_unguard(dev);
+	return ret;
+}
+
 static int devices_freeze(struct hmx_channel *ch)
 {
 	unsigned int i;
@@ -449,7 +565,7 @@ static int devices_freeze(struct hmx_channel *ch)
 	for (i = 0; i < HMX_DEVICES_MAX; i++) {
 		if (!ch->devices[i] || !ch->devices[i]->registered)
 			continue;
-		ret = virtio_device_freeze(&ch->devices[i]->vdev);
+		ret = device_freeze(ch->devices[i]);
 		if (ret) {
 			devices_thaw(ch, i);
 			return ret;
@@ -462,7 +578,58 @@ static void frozen_set(struct hmx_channel *ch, bool frozen)
 {
 	spin_lock_irq(&ch->port->lock);
 	ch->frozen = frozen;
+	if (frozen)
+		ask_end(ch);
 	spin_unlock_irq(&ch->port->lock);
+}
+
+/* Under the lock. */
+static bool channel_busy(const struct hmx_channel *ch, u64 *progress)
+{
+	bool busy = false;
+	unsigned int i;
+
+	*progress = 0;
+	for (i = 0; i < HMX_DEVICES_MAX; i++) {
+		/* Who failed ends by itself. */
+		if (!ch->devices[i] || ch->devices[i]->failed)
+			continue;
+		*progress += hmx_device_progress(ch->devices[i]);
+		busy |= hmx_device_busy(ch->devices[i]);
+	}
+	return busy;
+}
+
+/* True: nothing is to be waited for, or a request has ended since @before, or none can. */
+static bool channel_moves(struct hmx_channel *ch, u64 before)
+{
+	u64 now;
+	bool ret;
+
+	spin_lock_irq(&ch->port->lock);
+	ret = !channel_busy(ch, &now) || now != before || !hmx_channel_usable(ch);
+	spin_unlock_irq(&ch->port->lock);
+	return ret;
+}
+
+/*
+ * Drivers wait for their requests before they sleep, with no end. 0: those end; -EBUSY: there is no
+ * backend that would answer them, or one that does not.
+ */
+static int channel_drainable(struct hmx_channel *ch)
+{
+	bool busy, usable;
+	u64 before, now;
+
+	spin_lock_irq(&ch->port->lock);
+	channel_busy(ch, &before);
+	spin_unlock_irq(&ch->port->lock);
+	wait_event_timeout(ch->idle_wait, channel_moves(ch, before), msecs_to_jiffies(FREEZE_MS));
+	spin_lock_irq(&ch->port->lock);
+	busy = channel_busy(ch, &now);
+	usable = hmx_channel_usable(ch);
+	spin_unlock_irq(&ch->port->lock);
+	return busy && (!usable || now == before) ? -EBUSY : 0;
 }
 
 int hmx_port_freeze(struct hmx_port *port)
@@ -471,8 +638,8 @@ int hmx_port_freeze(struct hmx_port *port)
 	int ret;
 
 	frozen_set(ch, true);
-	cancel_work_sync(&ch->scan);
-	ret = devices_freeze(ch);
+	cancel_delayed_work_sync(&ch->scan);
+	ret = channel_drainable(ch) ?: devices_freeze(ch);
 	if (ret) {
 		frozen_set(ch, false);
 		hmx_scan_kick(ch, true);
@@ -530,6 +697,9 @@ static void __exit hmx_exit(void)
 {
 	wait_event(hmx_devices_wait,
 		   !atomic_read(&hmx_devices_alive) && !atomic_read(&channels_alive));
+	/* Partner: the read sections of those that counted down, who may not be through. */
+	synchronize_rcu();
+	hmx_device_exit();
 	hmx_stats_exit();
 	class_unregister(&hmx_class);
 	ida_destroy(&channel_ids);

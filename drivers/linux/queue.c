@@ -44,14 +44,10 @@
 #include <linux/sizes.h>
 #include <linux/slab.h>
 
-#include "compat.h"
-#include "virtio_hmx.h"
+#include "chain.h"
 
-/*
- * Longest indirect table. A driver may not make it longer than the ring, but Linux' drivers go by
- * the device's seg_max instead.
- */
-#define INDIRECT_MAX 1024u
+/* What a driver that spins for a queue is made to wait at most: docs/wire.md, section 6. */
+#define HURRY_MS 5000u
 
 /* Largest chunk: that of the largest message that any provider moves. */
 #define CHUNK_MAX (SZ_256K + SZ_8K)
@@ -67,175 +63,12 @@ static spinlock_t *queue_lock(const struct hmx_queue *q)
 	return &q->dev->ch->port->lock;
 }
 
-/* The ring of a device with VERSION_1, which we insist on, is little-endian. */
-
-static u16 ring16(__virtio16 v)
-{
-	return __virtio16_to_cpu(true, v);
-}
-
-static u32 ring32(__virtio32 v)
-{
-	return __virtio32_to_cpu(true, v);
-}
-
-static u64 ring64(__virtio64 v)
-{
-	return __virtio64_to_cpu(true, v);
-}
-
-/* Under the lock. The device is told by the work: it takes locks of the driver's. */
-static int queue_break(struct hmx_queue *q, const char *what)
+int hmx_queue_break(struct hmx_queue *q, const char *what)
 {
 	if (!q->broken)
-		dev_err(&q->dev->vdev.dev, "queue %u: %s\n", q->index, what);
+		q->broken_why = what;
 	q->broken = true;
 	return -EINVAL;
-}
-
-/* Chains */
-
-/* What is left of one descriptor. */
-struct segment {
-	u8 *addr;
-	u32 len;
-	bool write;
-	bool more; /* another descriptor follows it */
-	u16 next;
-};
-
-static struct hmx_position chain_start(const struct hmx_queue *q, u16 head)
-{
-	return (struct hmx_position){
-		.table = q->vring->desc,
-		.len = q->vring->num,
-		.left = q->vring->num,
-		.at = head,
-		.more = true,
-	};
-}
-
-/* VirtIO 2.7.5.3: a table in place of the rest of the chain. Tables do not nest. */
-static int table_enter(const struct hmx_queue *q, struct hmx_position *p)
-{
-	const struct vring_desc *d = &p->table[p->at];
-	u32 len = ring32(d->len), cnt = len / sizeof(*d);
-	const void *table;
-
-	if (p->table != q->vring->desc || ring16(d->flags) & VRING_DESC_F_NEXT)
-		return -EINVAL;
-	if (!cnt || len % sizeof(*d) || cnt > max_t(u32, q->size, INDIRECT_MAX))
-		return -EINVAL;
-	table = hmx_map_addr(q->dev, ring64(d->addr), len);
-	if (!table)
-		return -EINVAL;
-	*p = (struct hmx_position){ .table = table, .len = cnt, .left = cnt, .more = true };
-	return 0;
-}
-
-/* 1: @seg is what is left of the descriptor at @p; 0: the chain has ended; -EINVAL: it is bad. */
-static int position_look(const struct hmx_queue *q, struct hmx_position *p, struct segment *seg)
-{
-	const struct vring_desc *d;
-	u16 flags;
-
-	if (!p->more)
-		return 0;
-	if (p->at >= p->len || !p->left)
-		return -EINVAL;
-	if (ring16(p->table[p->at].flags) & VRING_DESC_F_INDIRECT && table_enter(q, p))
-		return -EINVAL;
-	d = &p->table[p->at];
-	flags = ring16(d->flags);
-	seg->len = ring32(d->len);
-	if (flags & VRING_DESC_F_INDIRECT || p->off > seg->len)
-		return -EINVAL;
-	seg->addr = hmx_map_addr(q->dev, ring64(d->addr), seg->len);
-	if (!seg->addr)
-		return -EINVAL;
-	seg->addr += p->off;
-	seg->len -= p->off;
-	seg->write = flags & VRING_DESC_F_WRITE;
-	seg->more = flags & VRING_DESC_F_NEXT;
-	seg->next = ring16(d->next);
-	return 1;
-}
-
-/* @n bytes of @seg, which was looked at, are done. */
-static void position_advance(struct hmx_position *p, const struct segment *seg, u32 n)
-{
-	p->off += n;
-	if (n < seg->len)
-		return;
-	p->off = 0;
-	p->left--;
-	p->at = seg->next;
-	p->more = seg->more;
-}
-
-struct chain {
-	u32 out_len, in_len;
-	u32 cost;
-	u8 peek[HMX_TYPE_PEEK];
-	u32 peek_len;
-};
-
-static int chain_add(struct chain *c, const struct segment *seg)
-{
-	u32 n;
-
-	c->cost += HMX_DESC_COST;
-	if (seg->write)
-		return check_add_overflow(c->in_len, seg->len, &c->in_len) ? -EINVAL : 0;
-	/* 2.7.4.2: what the device reads comes before what it writes. */
-	if (c->in_len || check_add_overflow(c->out_len, seg->len, &c->out_len))
-		return -EINVAL;
-	n = min_t(u32, seg->len, sizeof(c->peek) - c->peek_len);
-	memcpy(c->peek + c->peek_len, seg->addr, n);
-	c->peek_len += n;
-	return 0;
-}
-
-/* 0, or -EINVAL. Looks at every descriptor of the chain, and at each address. */
-static int chain_measure(const struct hmx_queue *q, u16 head, struct chain *c)
-{
-	struct hmx_position p = chain_start(q, head);
-	struct segment seg;
-	int ret;
-
-	*c = (struct chain){ 0 };
-	while ((ret = position_look(q, &p, &seg)) > 0) {
-		ret = chain_add(c, &seg);
-		if (ret)
-			break;
-		position_advance(&p, &seg, seg.len);
-	}
-	return ret;
-}
-
-/*
- * The next writable bytes at @p, @skip further on. 1, 0 or -EINVAL as position_look(); @skip is
- * what could not be skipped yet.
- */
-static int in_look(const struct hmx_queue *q, struct hmx_position *p, u32 *skip,
-		   struct segment *seg)
-{
-	int ret;
-
-	while ((ret = position_look(q, p, seg)) > 0) {
-		if (seg->write && *skip < seg->len)
-			break;
-		if (seg->write)
-			*skip -= seg->len;
-		position_advance(p, seg, seg->len);
-	}
-	if (ret <= 0)
-		return ret;
-	position_advance(p, seg, *skip);
-	seg->addr += *skip;
-	seg->len -= *skip;
-	*skip = 0;
-	return 1;
 }
 
 /* Slots */
@@ -245,12 +78,12 @@ static u16 slot_id(const struct hmx_queue *q, const struct hmx_slot *s)
 	return s - q->slots;
 }
 
-static bool slot_free(const struct hmx_slot *s)
+bool hmx_slot_free(const struct hmx_slot *s)
 {
 	return list_empty(&s->node);
 }
 
-static void slot_begin(struct hmx_queue *q, u16 id, const struct chain *c)
+struct hmx_slot *hmx_slot_begin(struct hmx_queue *q, u16 id, const struct hmx_chain *c)
 {
 	struct hmx_slot *s = &q->slots[id];
 
@@ -260,13 +93,21 @@ static void slot_begin(struct hmx_queue *q, u16 id, const struct chain *c)
 	s->window = 0;
 	s->begun = false;
 	s->deaths = 0;
-	s->kind = q->dev->type->kind(c->peek, c->peek_len);
+	s->early = false;
+	s->kind = hmx_type_kind(q->dev->type, c->peek, c->peek_len);
 	s->in_next = 0;
 	s->in_prefix = 0;
-	s->in_pos = chain_start(q, id);
+	s->in_pos = hmx_chain_start(q, id);
 	s->status = q->dev->type->status_error;
 	s->status_came = false;
 	list_add_tail(&s->node, &q->order);
+	return s;
+}
+
+/* Posted requests of most types end with their driver only, which would post them again. */
+static bool slot_ends(const struct hmx_queue *q, const struct hmx_slot *s)
+{
+	return s->out_len || q->dev->type->posted_end;
 }
 
 static void slot_window_give(struct hmx_queue *q, struct hmx_slot *s)
@@ -279,6 +120,8 @@ static void slot_end(struct hmx_queue *q, struct hmx_slot *s)
 {
 	slot_window_give(q, s);
 	list_del_init(&s->node);
+	if (s->early)
+		hmx_early_trim(q);
 }
 
 static void slot_rewind(struct hmx_queue *q, struct hmx_slot *s, bool death)
@@ -290,32 +133,131 @@ static void slot_rewind(struct hmx_queue *q, struct hmx_slot *s, bool death)
 	s->sent = 0;
 	s->in_next = 0;
 	s->in_prefix = 0;
-	s->in_pos = chain_start(q, slot_id(q, s));
+	s->in_pos = hmx_chain_start(q, slot_id(q, s));
 	s->status = q->dev->type->status_error;
 	s->status_came = false;
 }
 
-static void cursor_set(struct hmx_queue *q, struct hmx_slot *s)
+void hmx_cursor_set(struct hmx_queue *q, struct hmx_slot *s)
 {
 	q->cursor = s;
 	if (s)
-		q->out_pos = chain_start(q, slot_id(q, s));
+		q->out_pos = hmx_chain_start(q, slot_id(q, s));
 }
 
 static void cursor_advance(struct hmx_queue *q)
 {
 	struct hmx_slot *s = q->cursor;
 
-	cursor_set(q, list_is_last(&s->node, &q->order) ? NULL : list_next_entry(s, node));
+	hmx_cursor_set(q, list_is_last(&s->node, &q->order) ? NULL : list_next_entry(s, node));
 }
 
 static void cursor_reset(struct hmx_queue *q)
 {
 	q->window_wait = false;
-	cursor_set(q, list_first_entry_or_null(&q->order, struct hmx_slot, node));
+	hmx_cursor_set(q, list_first_entry_or_null(&q->order, struct hmx_slot, node));
+}
+
+/* The used ring: under the lock, and invisible until hmx_queue_publish() */
+
+static void used_put(struct hmx_queue *q, u16 id, u32 used_len)
+{
+	const struct vring *r = q->vring;
+	vring_used_elem_t *e = &r->used->ring[q->used_idx & (r->num - 1)];
+
+	e->id = __cpu_to_virtio32(true, id);
+	e->len = __cpu_to_virtio32(true, used_len);
+	q->used_idx++;
+	q->stats.completed++;
+}
+
+/* One that belongs to no group; what is open stays so. */
+void hmx_used_put(struct hmx_queue *q, u16 id, u32 used_len)
+{
+	bool open = q->used_whole != q->used_idx;
+
+	used_put(q, id, used_len);
+	if (!open)
+		q->used_whole = q->used_idx;
+}
+
+/* Writes what a request's type has for an answer when nobody else has one. Returns its used_len. */
+static u32 ending_write(const struct hmx_queue *q, u16 head, const struct hmx_request *r)
+{
+	struct hmx_position p = hmx_chain_start(q, head);
+	struct hmx_segment seg;
+	struct hmx_ending e;
+	u32 done = 0, skip;
+
+	hmx_type_end(q->dev->type, r, &e);
+	skip = e.off;
+	while (done < e.len && hmx_chain_in(q, &p, &skip, &seg) > 0) {
+		u32 n = min(seg.len, e.len - done);
+
+		memcpy(seg.addr, e.bytes + done, n);
+		hmx_chain_advance(&p, &seg, n);
+		done += n;
+	}
+	return done == e.len ? e.used_len : 0;
+}
+
+static struct hmx_request request_of(const struct hmx_queue *q, const struct hmx_chain *c)
+{
+	struct hmx_request r = {
+		.vq = q->index,
+		.vqs = q->dev->vq_cnt,
+		.out_len = c->out_len,
+		.in_len = c->in_len,
+		.peek_len = c->peek_len,
+	};
+
+	memcpy(r.peek, c->peek, sizeof(r.peek));
+	return r;
+}
+
+/*
+ * Ends a request that no backend will answer as its type's table says (type.c). The chain is
+ * looked at again: what its type wants to know of it is kept nowhere.
+ */
+static u32 ending_make(const struct hmx_queue *q, u16 head)
+{
+	struct hmx_request r;
+	struct hmx_chain c;
+
+	if (hmx_chain_measure(q, head, &c))
+		return 0;
+	r = request_of(q, &c);
+	return ending_write(q, head, &r);
 }
 
 /* The ring: taking */
+
+int hmx_queue_head(struct hmx_queue *q, u16 *head)
+{
+	const struct vring *r = q->vring;
+	u16 n;
+
+	/* Partner: virtio_ring's barrier between a chain and the index that announces it. */
+	n = ring16(smp_load_acquire(&r->avail->idx)) - q->last_avail;
+	if (!n)
+		return 0;
+	if (n > q->size)
+		return hmx_queue_break(q, "more chains than the ring has room for");
+	*head = ring16(READ_ONCE(r->avail->ring[q->last_avail & (r->num - 1)]));
+	if (*head >= q->size)
+		return hmx_queue_break(q, "a chain that does not exist");
+	return 1;
+}
+
+/* A chain that is not to be sent, since no backend could ask for it: the driver gets an error. */
+static void chain_refuse(struct hmx_queue *q, u16 head, const struct hmx_chain *c)
+{
+	struct hmx_request r = request_of(q, c);
+
+	q->stats.errors++;
+	hmx_used_put(q, head, ending_write(q, head, &r));
+	q->flush_due = true;
+}
 
 /*
  * Under the lock: puts the cursor on the next chain of the ring. 1; 0: there is none; -EINVAL: the
@@ -323,28 +265,27 @@ static void cursor_reset(struct hmx_queue *q)
  */
 static int queue_take(struct hmx_queue *q, u32 *cost)
 {
-	const struct vring *r = q->vring;
-	struct chain c;
-	u16 head, n;
+	struct hmx_chain c;
+	u16 head;
+	int ret;
 
-	/* Partner: virtio_ring's barrier between a chain and the index that announces it. */
-	n = ring16(smp_load_acquire(&r->avail->idx)) - q->last_avail;
-	if (!n)
-		return 0;
-	if (n > q->size)
-		return queue_break(q, "more chains than the ring has room for");
-	head = ring16(READ_ONCE(r->avail->ring[q->last_avail & (r->num - 1)]));
-	if (head >= q->size || !slot_free(&q->slots[head]))
-		return queue_break(q, "a chain that does not exist or is under way already");
-	if (chain_measure(q, head, &c))
-		return queue_break(q, "a bad chain of descriptors");
-	slot_begin(q, head, &c);
-	cursor_set(q, &q->slots[head]);
-	q->last_avail++;
-	q->stats.chains++;
-	q->stats.bytes_out += c.out_len;
-	*cost = c.cost;
-	return 1;
+	while ((ret = hmx_queue_head(q, &head)) > 0) {
+		if (!hmx_slot_free(&q->slots[head]))
+			return hmx_queue_break(q, "a chain that is under way already");
+		if (hmx_chain_measure(q, head, &c))
+			return hmx_queue_break(q, "a bad chain of descriptors");
+		q->last_avail++;
+		q->stats.chains++;
+		*cost += c.cost;
+		if (c.cnt > max_t(u32, q->size, HMX_CHAIN_MAX)) {
+			chain_refuse(q, head, &c);
+			continue;
+		}
+		hmx_cursor_set(q, hmx_slot_begin(q, head, &c));
+		q->stats.bytes_out += c.out_len;
+		return 1;
+	}
+	return ret;
 }
 
 static bool queue_event_idx(const struct hmx_queue *q)
@@ -352,11 +293,32 @@ static bool queue_event_idx(const struct hmx_queue *q)
 	return virtio_has_feature(&q->dev->vdev, VIRTIO_RING_F_EVENT_IDX);
 }
 
-/*
- * All was taken: asks for the next notify. True: a chain has come meanwhile. Without EVENT_IDX the
- * driver notifies every time.
- */
-static bool queue_arm(struct hmx_queue *q)
+/* Under the lock: are there chains that were not taken? */
+static bool queue_waiting(const struct hmx_queue *q)
+{
+	return ring16(READ_ONCE(q->vring->avail->idx)) != q->last_avail;
+}
+
+bool hmx_queue_busy(const struct hmx_queue *q)
+{
+	const struct vring *r = q->vring;
+	const struct hmx_slot *s;
+	struct hmx_chain c;
+	u16 head;
+
+	list_for_each_entry(s, &q->order, node) {
+		if (slot_ends(q, s) && !s->early)
+			return true;
+	}
+	if (!q->live || q->broken || !queue_waiting(q))
+		return false;
+	head = ring16(READ_ONCE(r->avail->ring[q->last_avail & (r->num - 1)]));
+	if (head >= q->size || hmx_chain_measure(q, head, &c))
+		return false;
+	return c.out_len || q->dev->type->posted_end;
+}
+
+bool hmx_queue_arm(struct hmx_queue *q)
 {
 	const struct vring *r = q->vring;
 
@@ -365,7 +327,7 @@ static bool queue_arm(struct hmx_queue *q)
 	WRITE_ONCE(vring_avail_event(r), __cpu_to_virtio16(true, q->last_avail));
 	/* Partner: virtio_ring's full barrier between its avail index and its look at our event. */
 	smp_mb();
-	return ring16(READ_ONCE(r->avail->idx)) != q->last_avail;
+	return queue_waiting(q);
 }
 
 /* Sending: all under the lock */
@@ -384,8 +346,8 @@ static bool slot_too_big(const struct hmx_queue *q, const struct hmx_slot *s)
 static bool window_take(struct hmx_queue *q, struct hmx_slot *s, u32 len)
 {
 	const struct hmx_limits *l = queue_limits(q);
-	u32 units = len <= l->head_len ? 0 : DIV_ROUND_UP_ULL((u64)len - l->head_len,
-							       VHX_WINDOW_UNIT);
+	u32 units = len <= l->head_len ? 0
+				       : DIV_ROUND_UP_ULL((u64)len - l->head_len, VHX_WINDOW_UNIT);
 
 	if (q->window_used > l->window || units > l->window - q->window_used)
 		return false;
@@ -429,27 +391,36 @@ static int message_open(struct hmx_queue *q, u32 len)
  * Appends up to @len out bytes of the cursor's request. Returns how many: a provider's message may
  * be full of segments before it is full of bytes.
  */
-static u32 chunk_append(struct hmx_queue *q, u32 len, u32 *cost)
+static u32 chain_append(struct hmx_queue *q, u32 len, u32 *cost)
 {
 	struct hmx_tx *tx = &q->dev->ch->tx;
-	struct segment seg;
-	u32 done = 0, copied = tx->head_len;
+	struct hmx_segment seg;
+	u32 done = 0;
 
 	while (done < len) {
 		u32 n, taken;
 
-		if (position_look(q, &q->out_pos, &seg) <= 0 || seg.write) {
-			queue_break(q, "a chain that changed under way");
+		if (hmx_chain_look(q, &q->out_pos, &seg) <= 0 || seg.write) {
+			hmx_queue_break(q, "a chain that changed under way");
 			break;
 		}
 		n = min(seg.len, len - done);
 		taken = hmx_tx_ref(tx, seg.addr, n);
-		position_advance(&q->out_pos, &seg, taken);
+		hmx_chain_advance(&q->out_pos, &seg, taken);
 		done += taken;
 		*cost += HMX_DESC_COST;
 		if (taken < n)
 			break;
 	}
+	return done;
+}
+
+static u32 chunk_append(struct hmx_queue *q, struct hmx_slot *s, u32 len, u32 *cost)
+{
+	struct hmx_tx *tx = &q->dev->ch->tx;
+	u32 copied = tx->head_len, done;
+
+	done = s->early ? hmx_early_append(q, s, len) : chain_append(q, len, cost);
 	copied = tx->head_len - copied;
 	q->stats.bytes_copied += copied;
 	q->stats.bytes_by_ref += done - copied;
@@ -470,12 +441,14 @@ static void record_append(struct hmx_queue *q, struct hmx_slot *s, u32 len, u32 
 		.in_len = cpu_to_le32(s->in_len),
 	};
 	struct vhx_avail_record *record = hmx_tx_put(tx, &wire, sizeof(wire));
-	u32 done = chunk_append(q, len, cost);
+	u32 done = chunk_append(q, s, len, cost);
 
 	record->chunk_len = cpu_to_le32(done);
 	hmx_tx_pad(tx);
-	if (!s->begun)
+	if (!s->begun) {
 		s->flush_mark = q->dev->writes_done;
+		s->through = s->kind == HMX_KIND_WRITE && hmx_device_writes_through(q->dev);
+	}
 	s->begun = true;
 	s->sent = too_big ? s->out_len : s->sent + done;
 }
@@ -507,8 +480,17 @@ static int cursor_step(struct hmx_queue *q, u32 budget)
 
 static bool queue_sendable(const struct hmx_queue *q)
 {
-	return q->live && !q->broken && !q->dev->failed &&
-	       hmx_device_queue_live(q->dev, q->index);
+	return q->live && !q->broken && !q->dev->failed && hmx_device_queue_live(q->dev, q->index);
+}
+
+/* As queue_take(), for the cursor that there is as well. */
+static int queue_next(struct hmx_queue *q, u32 *cost)
+{
+	if (q->impatient)
+		hmx_early_take(q);
+	if (q->cursor)
+		return 1;
+	return q->impatient ? 0 : queue_take(q, cost);
 }
 
 /* True: there is more, but no budget for it. @first: what the first record may cost. */
@@ -520,8 +502,8 @@ static bool queue_send(struct hmx_queue *q, u32 budget, u32 first)
 
 		if (!budget)
 			return true;
-		ret = q->cursor ? 1 : queue_take(q, &cost);
-		if (ret < 0 || (!ret && !queue_arm(q)))
+		ret = queue_next(q, &cost);
+		if (ret < 0 || (!ret && !hmx_queue_arm(q)))
 			return false;
 		budget -= min(budget, cost);
 		if (!ret)
@@ -555,110 +537,167 @@ bool hmx_queue_pump(struct hmx_queue *q, u32 budget)
 	return queue_pump(q, budget, CHUNK_MAX);
 }
 
+/* Under the lock: ends what is in flight, with an error. */
+static void flight_end(struct hmx_queue *q, struct hmx_slot *s)
+{
+	u16 id = slot_id(q, s);
+
+	slot_end(q, s);
+	q->stats.errors++;
+	if (!s->early)
+		hmx_used_put(q, id, ending_make(q, id));
+}
+
+/*
+ * Under the lock, of an impatient driver: all of it ends. There are few of them, since it waits for
+ * each.
+ */
+static void queue_end_now(struct hmx_queue *q)
+{
+	struct hmx_slot *s, *next;
+	u32 cost = 0;
+
+	list_for_each_entry_safe(s, next, &q->order, node) flight_end(q, s);
+	hmx_cursor_set(q, NULL);
+	while (!q->broken && (queue_take(q, &cost) > 0 || hmx_queue_arm(q))) {
+		if (q->cursor)
+			flight_end(q, q->cursor);
+		hmx_cursor_set(q, NULL);
+	}
+	q->flush_due |= hmx_queue_publish(q);
+}
+
+/*
+ * Under the lock. Of who spins for this queue: without a backend it gets errors, and from one that
+ * takes too long as well. The timer runs on the CPU that spins, if need be.
+ */
+static void queue_hurry(struct hmx_queue *q)
+{
+	q->hurry_until = jiffies + msecs_to_jiffies(HURRY_MS);
+	if (!hmx_device_reachable(q->dev) || q->dev->failed)
+		queue_end_now(q);
+	else if (!timer_pending(&q->hurry))
+		mod_timer(&q->hurry, q->hurry_until);
+}
+
+static void queue_hurry_over(struct timer_list *t)
+{
+	struct hmx_queue *q = container_of(t, struct hmx_queue, hurry);
+	unsigned long flags;
+
+	spin_lock_irqsave(queue_lock(q), flags);
+	if (!q->live || (list_empty(&q->order) && !queue_waiting(q)))
+		goto unlock;
+	if (time_before(jiffies, q->hurry_until)) {
+		mod_timer(&q->hurry, q->hurry_until);
+		goto unlock;
+	}
+	/* What was sent may still be answered: not in this life. */
+	hmx_channel_fail(q->dev->ch, -ETIMEDOUT);
+	queue_end_now(q);
+	hmx_channel_kick(q->dev->ch);
+unlock:
+	spin_unlock_irqrestore(queue_lock(q), flags);
+}
+
+/*
+ * Under the lock. What a driver that waits with its CPU in its hands has to see before the notify
+ * returns, or without the channel's work. False: nobody will look at this queue any more.
+ */
+static bool queue_serve(struct hmx_queue *q)
+{
+	if (q->impatient && q->live) {
+		hmx_early_take(q);
+		q->flush_due |= hmx_queue_publish(q);
+	}
+	if (q->patience == HMX_PATIENCE_SHORT && q->live)
+		queue_hurry(q);
+	if (!q->impatient && q->patience != HMX_PATIENCE_SHORT)
+		return true;
+	return q->live && !q->broken;
+}
+
 /*
  * The driver has made chains available. Any context: often under its own lock, with interrupts off.
+ * False breaks the virtqueue, which ends the waiting of those who spin.
  */
 static bool queue_notify(struct virtqueue *vq)
 {
 	struct hmx_queue *q = vq->priv;
 	unsigned long flags;
-	bool work;
+	bool work, alive;
 
 	spin_lock_irqsave(queue_lock(q), flags);
 	q->stats.notifies++;
 	work = queue_pump(q, HMX_NOTIFY_BYTES, 0);
+	alive = queue_serve(q);
 	/* What has to be told to the driver, or ends with an error, is the work's. */
-	work |= q->broken || q->dev->failed;
+	work |= q->flush_due || q->broken || q->dev->failed;
 	spin_unlock_irqrestore(queue_lock(q), flags);
 	if (work)
 		hmx_channel_kick(q->dev->ch);
-	return true;
+	return alive;
 }
 
 /* Completion: the work, without the lock */
 
-/* Invisible until the index moves: hmx_queue_flush(). */
-static void used_put(struct hmx_queue *q, u16 id, u32 used_len)
-{
-	const struct vring *r = q->vring;
-	vring_used_elem_t *e = &r->used->ring[q->used_idx & (r->num - 1)];
-
-	e->id = __cpu_to_virtio32(true, id);
-	e->len = __cpu_to_virtio32(true, used_len);
-	q->used_idx++;
-	q->stats.completed++;
-}
-
-/*
- * Writes the last in byte of a request that ends otherwise than its backend said, or without one.
- */
-static void status_write(struct hmx_queue *q, struct hmx_slot *s, u8 status)
-{
-	struct hmx_position p = chain_start(q, slot_id(q, s));
-	struct segment seg;
-	u32 skip = s->in_len - 1;
-
-	s->status = status;
-	if (in_look(q, &p, &skip, &seg) > 0)
-		*seg.addr = status;
-}
-
-/*
- * A request that no backend will answer: the type's table says how it ends. The slot is not in
- * flight any more.
- */
-static void request_fail(struct hmx_queue *q, struct hmx_slot *s)
-{
-	const struct hmx_type *type = q->dev->type;
-
-	if (type->has_status && s->in_len)
-		status_write(q, s, type->status_error);
-	q->stats.errors++;
-	used_put(q, slot_id(q, s), 0);
-}
-
+/* Ends requests that are in flight for nobody but us. */
 static void requests_fail(struct hmx_queue *q, struct list_head *list)
 {
 	struct hmx_slot *s, *next;
+	u32 used_len;
+	u16 id;
 
 	list_for_each_entry_safe(s, next, list, node) {
+		id = slot_id(q, s);
+		used_len = s->early ? 0 : ending_make(q, id);
+		spin_lock_irq(queue_lock(q));
 		list_del_init(&s->node);
-		request_fail(q, s);
+		q->stats.errors++;
+		if (!s->early)
+			hmx_used_put(q, id, used_len);
+		else
+			hmx_early_trim(q);
+		spin_unlock_irq(queue_lock(q));
 	}
 }
 
-/* No group will be ended by anybody: its half is shown. */
 static void queue_fail_flight(struct hmx_queue *q)
 {
+	struct hmx_slot *s, *next;
 	LIST_HEAD(list);
-	struct hmx_slot *s;
 
 	spin_lock_irq(queue_lock(q));
-	list_for_each_entry(s, &q->order, node)
+	list_for_each_entry_safe(s, next, &q->order, node) {
+		if (!slot_ends(q, s))
+			continue;
 		slot_window_give(q, s);
-	list_splice_init(&q->order, &list);
+		list_move_tail(&s->node, &list);
+	}
 	cursor_reset(q);
 	spin_unlock_irq(queue_lock(q));
 	requests_fail(q, &list);
-	q->used_whole = q->used_idx;
 }
 
-static struct hmx_slot *queue_take_to_fail(struct hmx_queue *q)
+static struct hmx_slot *queue_take_to_fail(struct hmx_queue *q, struct list_head *list)
 {
 	struct hmx_slot *s = NULL;
-	u32 cost;
+	u32 cost = 0;
 
 	spin_lock_irq(queue_lock(q));
-	while (!s && !q->broken) {
+	if (q->impatient)
+		hmx_early_take(q);
+	while (!s && !q->broken && !q->impatient) {
 		if (queue_take(q, &cost) > 0)
 			s = q->cursor;
-		else if (q->broken || !queue_arm(q))
+		else if (q->broken || !hmx_queue_arm(q))
 			break;
 	}
-	if (s) {
-		slot_end(q, s);
-		cursor_set(q, NULL);
-	}
+	/* A posted one stays in flight, on a device that nothing comes from any more. */
+	if (s && slot_ends(q, s))
+		list_move_tail(&s->node, list);
+	if (s)
+		hmx_cursor_set(q, NULL);
 	spin_unlock_irq(queue_lock(q));
 	return s;
 }
@@ -669,15 +708,21 @@ static struct hmx_slot *queue_take_to_fail(struct hmx_queue *q)
  */
 static void queue_fail_ring(struct hmx_queue *q)
 {
-	struct hmx_slot *s;
+	LIST_HEAD(list);
 
-	while ((s = queue_take_to_fail(q)))
-		request_fail(q, s);
-	q->used_whole = q->used_idx;
+	while (queue_take_to_fail(q, &list))
+		requests_fail(q, &list);
 }
 
-/* Moves the used index. True: the driver wants an interrupt. */
-static bool used_publish(struct hmx_queue *q)
+/* No group will be ended by anybody: its half is shown. */
+static void queue_group_end(struct hmx_queue *q)
+{
+	spin_lock_irq(queue_lock(q));
+	q->used_whole = q->used_idx;
+	spin_unlock_irq(queue_lock(q));
+}
+
+bool hmx_queue_publish(struct hmx_queue *q)
 {
 	const struct vring *r = q->vring;
 	u16 old = q->used_told;
@@ -722,11 +767,28 @@ static void queue_window_pump(struct hmx_queue *q)
 		hmx_channel_kick(q->dev->ch);
 }
 
+static void queue_show(struct hmx_queue *q)
+{
+	bool interrupt;
+
+	spin_lock_irq(queue_lock(q));
+	interrupt = hmx_queue_publish(q) || q->flush_due;
+	q->flush_due = false;
+	spin_unlock_irq(queue_lock(q));
+	if (interrupt)
+		queue_interrupt(q);
+}
+
+/* What is in flight ends first: nobody looks at a broken virtqueue any more. */
 static void queue_report(struct hmx_queue *q)
 {
 	if (!READ_ONCE(q->broken) || q->broken_told)
 		return;
 	q->broken_told = true;
+	dev_err(&q->dev->vdev.dev, "queue %u: %s\n", q->index, q->broken_why);
+	queue_fail_flight(q);
+	queue_group_end(q);
+	queue_show(q);
 	virtio_break_device(&q->dev->vdev);
 }
 
@@ -738,26 +800,25 @@ void hmx_queue_flush(struct hmx_queue *q)
 	if (READ_ONCE(q->dev->failed)) {
 		queue_fail_flight(q);
 		queue_fail_ring(q);
+		queue_group_end(q);
 	}
-	if (q->used_whole == q->used_told)
+	if (READ_ONCE(q->used_whole) == READ_ONCE(q->used_told) && !READ_ONCE(q->flush_due))
 		return;
-	if (used_publish(q))
-		queue_interrupt(q);
+	queue_show(q);
 	queue_window_pump(q);
 }
 
 void hmx_queue_fail_all(struct hmx_queue *q)
 {
-	if (!READ_ONCE(q->live))
-		return;
-	queue_fail_flight(q);
-	queue_fail_ring(q);
 	hmx_queue_flush(q);
 }
 
 /* What told the dead backend something and may not be asked again, or was asked too often. */
-static bool slot_hopeless(const struct hmx_queue *q, const struct hmx_slot *s)
+static bool slot_hopeless(const struct hmx_queue *q, const struct hmx_slot *s, bool begun)
 {
+	/* Output that was taken from the driver, and that nobody has seen, waits for somebody. */
+	if (s->early)
+		return begun;
 	if (!q->dev->type->replay)
 		return s->out_len;
 	return s->deaths >= DEATHS_MAX;
@@ -775,7 +836,7 @@ static void queue_unsend(struct hmx_queue *q, bool death, struct list_head *hope
 		bool begun = s->begun;
 
 		slot_rewind(q, s, death && q->dev->type->replay);
-		if (slot_hopeless(q, s))
+		if (slot_hopeless(q, s, begun))
 			list_move_tail(&s->node, hopeless);
 		else
 			q->dev->replays += begun;
@@ -793,8 +854,11 @@ void hmx_queue_interrupted(struct hmx_queue *q, bool death)
 	queue_unsend(q, death, &hopeless);
 	spin_unlock_irq(queue_lock(q));
 	requests_fail(q, &hopeless);
-	/* Nobody will end a group that is open. */
-	q->used_whole = q->used_idx;
+	queue_group_end(q);
+	spin_lock_irq(queue_lock(q));
+	if (q->patience == HMX_PATIENCE_SHORT)
+		queue_end_now(q);
+	spin_unlock_irq(queue_lock(q));
 	hmx_queue_flush(q);
 }
 
@@ -827,7 +891,7 @@ static int slot_answer(struct hmx_slot *s, const struct used *u, u32 *gap)
 	u32 prefix = s->in_prefix;
 
 	/* An answer before the question was asked whole cannot be one. */
-	if (slot_free(s) || !s->begun || s->sent < s->out_len)
+	if (hmx_slot_free(s) || !s->begun || s->sent < s->out_len)
 		return -EPROTO;
 	if (u->chunk_len) {
 		if (u->in_off < s->in_next || u->in_off > s->in_len ||
@@ -848,50 +912,65 @@ static int slot_answer(struct hmx_slot *s, const struct used *u, u32 *gap)
 }
 
 /*
- * Judges a record against its slot; the slot of an accepted completion is out of flight on return.
- * 1: @gap bytes of in lie between the last chunk and this one; 0: nobody waits for it any more;
- * -EPROTO.
+ * Under the lock: judges a record against its slot; the slot of an accepted completion is out of
+ * flight on return. 1: @gap bytes of in lie between the last chunk and this one; 0: nobody waits
+ * for it any more; -EPROTO.
  */
 static int answer_accept(struct hmx_queue *q, const struct used *u, u32 *gap)
 {
 	struct hmx_slot *s = &q->slots[u->id];
-	int ret = 0;
+	int ret;
 
-	spin_lock_irq(queue_lock(q));
 	/* Of a queue that was closed, or a device given up, nobody waits for answers. */
-	if (q->live && !q->broken && !q->dev->failed) {
-		ret = slot_answer(s, u, gap) ?: 1;
-		if (ret > 0 && u->flags & VHX_USED_COMPLETE)
-			slot_end(q, s);
-	}
-	spin_unlock_irq(queue_lock(q));
+	if (!q->live || q->broken || q->dev->failed)
+		return 0;
+	ret = slot_answer(s, u, gap) ?: 1;
+	if (ret > 0 && u->flags & VHX_USED_COMPLETE)
+		slot_end(q, s);
 	return ret;
 }
 
-static void queue_break_work(struct hmx_queue *q, const char *what)
+/* In bytes that did not come: @len of them at the position. */
+static int in_fill(struct hmx_queue *q, struct hmx_slot *s, u32 len)
 {
-	spin_lock_irq(queue_lock(q));
-	queue_break(q, what);
-	spin_unlock_irq(queue_lock(q));
-}
-
-/* Moves the record's chunk into the posted buffers, straight out of the message. */
-static void chunk_receive(struct hmx_queue *q, struct hmx_slot *s, struct hmx_rx *rx, u32 gap,
-			  u32 len)
-{
-	struct segment seg;
+	struct hmx_segment seg;
+	u32 skip = 0;
 
 	while (len) {
 		u32 n;
 
-		if (in_look(q, &s->in_pos, &gap, &seg) <= 0) {
-			queue_break_work(q, "a chain that changed under way");
-			rx->off += len;
-			return;
-		}
+		if (hmx_chain_in(q, &s->in_pos, &skip, &seg) <= 0)
+			return -EINVAL;
+		n = min(seg.len, len);
+		memset(seg.addr, 0, n);
+		hmx_chain_advance(&s->in_pos, &seg, n);
+		len -= n;
+	}
+	return 0;
+}
+
+/*
+ * Moves the record's chunk into the posted buffers, straight out of the message. 0, or -EINVAL: the
+ * chain has changed.
+ */
+static int chunk_receive(struct hmx_queue *q, struct hmx_slot *s, struct hmx_rx *rx, u32 gap,
+			 u32 len)
+{
+	struct hmx_segment seg;
+
+	if (gap && q->dev->type->fill) {
+		if (in_fill(q, s, gap))
+			return -EINVAL;
+		gap = 0;
+	}
+	while (len) {
+		u32 n;
+
+		if (hmx_chain_in(q, &s->in_pos, &gap, &seg) <= 0)
+			return -EINVAL;
 		n = min(seg.len, len);
 		hmx_rx_read(rx, seg.addr, n);
-		position_advance(&s->in_pos, &seg, n);
+		hmx_chain_advance(&s->in_pos, &seg, n);
 		len -= n;
 		/*
 		 * The buffer is out of the peer's reach: what is looked at is what the driver will
@@ -901,81 +980,155 @@ static void chunk_receive(struct hmx_queue *q, struct hmx_slot *s, struct hmx_rx
 		q->stats.bytes_in += n;
 	}
 	s->status_came = s->in_next == s->in_len;
+	return 0;
 }
 
 /*
  * Many drivers look at the status only. An answer without one, or one that says all is well over
- * bytes that never came, would hand them what was in their buffers before.
+ * bytes that never came, would hand them what was in their buffers before. False: it was made an
+ * error.
  */
+static bool answer_sound(const struct hmx_type *type, const struct hmx_slot *s)
+{
+	if (!type->has_status || !s->in_len)
+		return true;
+	return s->status_came && (s->status != type->status_ok || s->in_prefix >= s->in_len - 1);
+}
+
 static void answer_judge(struct hmx_queue *q, struct hmx_slot *s)
 {
 	const struct hmx_type *type = q->dev->type;
 
-	if (!type->has_status || !s->in_len)
+	if (type->fill)
+		in_fill(q, s, s->in_len - s->in_next);
+	if (answer_sound(type, s))
 		return;
-	if (s->status_came && (s->status != type->status_ok || s->in_prefix >= s->in_len - 1))
-		return;
-	status_write(q, s, type->status_error);
+	s->status = type->status_error;
+	ending_make(q, slot_id(q, s));
 	q->stats.errors++;
 }
 
-static bool writes_are_volatile(struct hmx_device *dev)
-{
-	unsigned long flags;
-	bool ret;
-
-	if (!dev->type->write_back)
-		return true;
-	spin_lock_irqsave(&dev->config_lock, flags);
-	ret = dev->type->write_back(dev->features, dev->config, dev->id.config_len);
-	spin_unlock_irqrestore(&dev->config_lock, flags);
-	return ret;
-}
-
-/* Keeps account of what is on stable storage. */
+/*
+ * Keeps account of what is on stable storage. A write counts by the mode that it was sent under,
+ * and a FLUSH that nobody confirms has failed.
+ */
 static void durability_note(struct hmx_queue *q, const struct hmx_slot *s)
 {
 	struct hmx_device *dev = q->dev;
 
-	if (s->kind == HMX_KIND_PLAIN)
+	if (s->kind == HMX_KIND_WRITE)
+		dev->writes_done += !s->through;
+	if (s->kind != HMX_KIND_FLUSH)
 		return;
-	spin_lock_irq(queue_lock(q));
-	if (s->kind == HMX_KIND_WRITE) {
-		dev->writes_done++;
-		if (!writes_are_volatile(dev))
-			dev->writes_flushed = dev->writes_done;
-	} else if (s->status == dev->type->status_ok) {
+	if (s->status == dev->type->status_ok)
 		dev->writes_flushed = max(dev->writes_flushed, s->flush_mark);
-	} else if (s->status_came) {
+	else
 		dev->flush_failed = true;
+}
+
+/* The first bytes of an answer that may say how long the driver will wait for another queue. */
+static void answer_listen(struct hmx_queue *q, const struct hmx_slot *s, u16 id)
+{
+	struct hmx_position p = hmx_chain_start(q, id);
+	struct hmx_segment seg;
+	u8 look[HMX_TYPE_PEEK];
+	u32 len = 0, skip = 0;
+	int told;
+
+	if (!q->dev->type->told)
+		return;
+	while (len < min_t(u32, s->in_prefix, sizeof(look)) &&
+	       hmx_chain_in(q, &p, &skip, &seg) > 0) {
+		u32 n = min_t(u32, seg.len, sizeof(look) - len);
+
+		memcpy(look + len, seg.addr, n);
+		hmx_chain_advance(&p, &seg, n);
+		len += n;
 	}
+	told = hmx_type_told(q->dev->type, q->dev->features, q->index, look,
+			     min(len, s->in_prefix));
+	if (told >= 0)
+		hmx_device_hurry(q->dev, told);
+}
+
+/* Without the lock, or of a queue that keeps it: the bytes of an accepted record. */
+static int record_copy(struct hmx_queue *q, struct hmx_slot *s, struct hmx_rx *rx,
+		       const struct used *u, u32 gap)
+{
+	if (u->chunk_len && chunk_receive(q, s, rx, gap, u->chunk_len))
+		return -EINVAL;
+	if (u->flags & VHX_USED_COMPLETE && !s->early)
+		answer_judge(q, s);
+	return 0;
+}
+
+/* Under the lock. */
+static void record_end(struct hmx_queue *q, struct hmx_slot *s, const struct used *u)
+{
+	if (!(u->flags & VHX_USED_COMPLETE) || s->early)
+		return;
+	durability_note(q, s);
+	answer_listen(q, s, u->id);
+	used_put(q, u->id, u->used_len);
+	if (!(u->flags & VHX_USED_GROUP))
+		q->used_whole = q->used_idx;
+}
+
+/*
+ * Where a timer can end requests, that must not be between the judgment and the last byte. These
+ * have short answers.
+ */
+static int record_receive_locked(struct hmx_queue *q, struct hmx_rx *rx, const struct used *u)
+{
+	struct hmx_slot *s = &q->slots[u->id];
+	u32 gap = 0;
+	int ret;
+
+	spin_lock_irq(queue_lock(q));
+	ret = answer_accept(q, u, &gap);
+	if (ret > 0 && record_copy(q, s, rx, u, gap))
+		hmx_queue_break(q, "a chain that changed under way");
+	else if (ret > 0)
+		record_end(q, s, u);
 	spin_unlock_irq(queue_lock(q));
+	return ret;
 }
 
 static int record_receive(struct hmx_queue *q, struct hmx_rx *rx, const struct used *u)
 {
-	struct hmx_slot *s;
+	struct hmx_slot *s = &q->slots[u->id];
 	u32 gap = 0;
+	int ret, err;
+
+	spin_lock_irq(queue_lock(q));
+	ret = answer_accept(q, u, &gap);
+	spin_unlock_irq(queue_lock(q));
+	if (ret <= 0)
+		return ret;
+	err = record_copy(q, s, rx, u, gap);
+	spin_lock_irq(queue_lock(q));
+	if (err)
+		hmx_queue_break(q, "a chain that changed under way");
+	else
+		record_end(q, s, u);
+	spin_unlock_irq(queue_lock(q));
+	return ret;
+}
+
+/* 0, or -EPROTO. What was not read of the message is skipped. */
+static int record_apply(struct hmx_queue *q, struct hmx_rx *rx, const struct used *u)
+{
+	u32 end = rx->off + u->chunk_len;
 	int ret;
 
 	if (u->id >= q->size)
 		return -EPROTO;
-	s = &q->slots[u->id];
-	ret = answer_accept(q, u, &gap);
-	if (ret <= 0) {
-		rx->off += u->chunk_len;
-		return ret;
-	}
-	if (u->chunk_len)
-		chunk_receive(q, s, rx, gap, u->chunk_len);
-	if (!(u->flags & VHX_USED_COMPLETE))
-		return 0;
-	answer_judge(q, s);
-	durability_note(q, s);
-	used_put(q, u->id, u->used_len);
-	if (!(u->flags & VHX_USED_GROUP))
-		q->used_whole = q->used_idx;
-	return 0;
+	if (q->patience == HMX_PATIENCE_SHORT)
+		ret = record_receive_locked(q, rx, u);
+	else
+		ret = record_receive(q, rx, u);
+	rx->off = end;
+	return min(ret, 0);
 }
 
 int hmx_queue_receive(struct hmx_queue *q, struct hmx_rx *rx)
@@ -988,7 +1141,7 @@ int hmx_queue_receive(struct hmx_queue *q, struct hmx_rx *rx)
 		if (rx->len - rx->off < sizeof(wire))
 			return -EPROTO;
 		hmx_rx_read(rx, &wire, sizeof(wire));
-		ret = used_decode(&wire, rx->len - rx->off, &u) ?: record_receive(q, rx, &u);
+		ret = used_decode(&wire, rx->len - rx->off, &u) ?: record_apply(q, rx, &u);
 		if (ret)
 			return ret;
 		/* Padding may be missing at the end. */
@@ -1014,11 +1167,22 @@ static struct hmx_queue *queue_alloc(struct hmx_device *dev, u16 index, u16 size
 	}
 	INIT_LIST_HEAD(&q->order);
 	INIT_LIST_HEAD(&q->starved);
+	timer_setup(&q->hurry, queue_hurry_over, 0);
+	q->patience = hmx_type_patience(dev->type, dev->features, index, dev->vq_cnt);
+	if (hmx_early_init(q))
+		goto free;
 	return q;
+
+free:
+	kvfree(q->slots);
+	kfree(q);
+	return NULL;
 }
 
 static void queue_unalloc(struct hmx_queue *q)
 {
+	hmx_timer_delete_sync(&q->hurry);
+	hmx_early_fini(q);
 	kvfree(q->slots);
 	kfree(q);
 }
@@ -1081,6 +1245,8 @@ void hmx_queue_rewind(struct hmx_queue *q)
 	q->used_idx = 0;
 	q->used_whole = 0;
 	q->used_told = 0;
+	q->flush_due = false;
+	hmx_early_rewind(q);
 	q->broken = false;
 	q->broken_told = false;
 	spin_unlock_irq(queue_lock(q));

@@ -2,8 +2,8 @@
 /*
  * Theory of operation
  *
- * What a channel sends: messages that credit covers (docs/wire.md, section 5), control messages that
- * wait for room, and the open data message. Sending happens wherever somebody has something to
+ * What a channel sends: messages that credit covers (docs/wire.md, section 5), control messages
+ * that wait for room, and the open data message. Sending happens wherever somebody has something to
  * send, always under the lock; nothing here sleeps or takes another one.
  *
  * Order on the wire: HELLO before all else; control and data in the order of the calls. A control
@@ -199,7 +199,8 @@ static void pending_add(struct hmx_channel *ch, const struct hmx_control *c)
 		hmx_channel_fail(ch, -ENOBUFS);
 		return;
 	}
-	p = kmalloc(sizeof(*p), GFP_ATOMIC);
+	/* Without a line in the log: it could come back here. */
+	p = kmalloc(sizeof(*p), GFP_ATOMIC | __GFP_NOWARN);
 	if (!p) {
 		hmx_channel_fail(ch, -ENOMEM);
 		return;
@@ -231,8 +232,7 @@ void hmx_pending_clear(struct hmx_channel *ch)
 {
 	struct pending_control *p, *next;
 
-	list_for_each_entry_safe(p, next, &ch->pending, node)
-		pending_drop(ch, p);
+	list_for_each_entry_safe(p, next, &ch->pending, node) pending_drop(ch, p);
 }
 
 void hmx_channel_control(struct hmx_channel *ch, const struct hmx_control *c)

@@ -133,6 +133,7 @@ static void queue_show(struct seq_file *s, unsigned int i, const struct hmx_queu
 	queue_value_show(s, i, "bytes_by_ref", st->bytes_by_ref);
 	queue_value_show(s, i, "interrupts", st->interrupts);
 	queue_value_show(s, i, "starved", st->starved);
+	queue_value_show(s, i, "dropped", st->dropped);
 }
 
 static int device_show(struct seq_file *s, void *unused)

@@ -44,9 +44,9 @@ enum test_use {
 
 struct hmx_test {
 	struct hmx_window window;
-	struct mutex lock;	/* of ioctls */
-	enum test_use use;	/* stored with release, once */
-	atomic64_t rings;	/* of the peer, not taken yet */
+	struct mutex lock; /* of ioctls */
+	enum test_use use; /* stored with release, once */
+	atomic64_t rings; /* of the peer, not taken yet */
 	wait_queue_head_t wait; /* for rings */
 	struct page **pages;
 	unsigned int nr_pages;
@@ -347,6 +347,17 @@ static int port_ioctl(struct hmx_test *t, unsigned int cmd, void __user *uarg)
 	return copy_to_user(uarg, &op, sizeof(op)) ? -EFAULT : ret;
 }
 
+/* A window: sleep without a sleep */
+
+static int channel_sleep(struct hmx_test *t, unsigned int cmd)
+{
+	if (t->use != TEST_CHANNEL)
+		return -ENOTCONN;
+	if (cmd == HMX_TEST_FREEZE)
+		return hmx_port_freeze(&t->window.port);
+	return hmx_port_restore(&t->window.port);
+}
+
 /* The file */
 
 static long test_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
@@ -360,6 +371,8 @@ static long test_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		ret = test_attach(t, TEST_CHANNEL, uarg);
 	else if (cmd == HMX_TEST_PORT)
 		ret = test_attach(t, TEST_PORT, uarg);
+	else if (cmd == HMX_TEST_FREEZE || cmd == HMX_TEST_RESTORE)
+		ret = channel_sleep(t, cmd);
 	else
 		ret = port_ioctl(t, cmd, uarg);
 	mutex_unlock(&t->lock);

@@ -8,6 +8,8 @@
  *   device.c    one virtio device: config ops                                (both)
  *   walk.c      from what is applied of a device to what is wanted           (the work)
  *   queue.c     one virtqueue: chains to AVAIL, USED to chains, replay       (notify and the work)
+ *   chain.c     one chain of descriptors
+ *   early.c     output that is taken from a driver before anybody has it     (notify)
  *   map.c       what an address in a descriptor means
  *   type.c      what is to be known of device types
  *   stats.c     sysfs and debugfs
@@ -18,10 +20,11 @@
  * control messages, and of a queue what has been taken from its ring and what has been sent. It
  * also covers what is wanted of a device and what is applied. It nests inside virtqueue locks of
  * drivers, since virtqueue_notify() may be called under them; so nothing that takes such a lock
- * (vring_interrupt(), virtio_config_changed()) is called with it held.
+ * (vring_interrupt(), virtio_config_changed()) is called with it held. Nor is a line logged: the
+ * log may go to a console on the same channel, whose notify takes the lock.
  *
  * The channel's work is the only one that takes messages, so what is only changed on arrival has no
- * lock: the receiving half of a slot, the used ring. It never waits for a driver. Whoever must be
+ * lock: the receiving half of a slot. It never waits for a driver. Whoever must be
  * sure that it is not in the middle of a queue clears hmx_queue.live under the lock, then calls
  * hmx_channel_sync().
  *
@@ -51,8 +54,13 @@ struct dentry;
 struct hmx_device;
 struct hmx_queue;
 
+/*
+ * Entries of all rings of a channel: what a backend can make the guest allocate, some 200 bytes for
+ * each. 64 queues of 1024 entries, or 256 of 256.
+ */
+#define HMX_ENTRIES_MAX (64u << 10)
 #define HMX_DEVICES_MAX 64u /* per channel; the wire's */
-#define HMX_QUEUES_MAX 64u  /* per device; the wire's VHX_VDEV_QUEUES_MAX */
+#define HMX_QUEUES_MAX 64u /* per device; the wire's VHX_VDEV_QUEUES_MAX */
 #define HMX_CONFIG_MAX 256u /* the wire's VHX_DRIVER_CONFIG_MAX */
 
 /* Control messages in private memory, host order but for the payload. */
@@ -89,19 +97,19 @@ struct hmx_tx {
 	struct hmx_channel *ch;
 	bool open;
 	u32 type;
-	u32 len, cap;	/* bytes so far, and at most */
-	u8 *head;	/* what is copied: headers, records, small and scattered payload */
+	u32 len, cap; /* bytes so far, and at most */
+	u8 *head; /* what is copied: headers, records, small and scattered payload */
 	u32 head_len, head_cap;
 	struct kvec *segs;
 	unsigned int nr, max_segs;
 };
 
 enum hmx_channel_state {
-	HMX_CLOSED,	/* removed, or frozen */
-	HMX_WAITING,	/* the last life ended; the next begins after a pause */
-	HMX_OPENING,	/* the port is open, the peers have not met */
-	HMX_HELLO,	/* HELLO is under way */
-	HMX_UP,		/* control and data flow */
+	HMX_CLOSED, /* removed, or frozen */
+	HMX_WAITING, /* the last life ended; the next begins after a pause */
+	HMX_OPENING, /* the port is open, the peers have not met */
+	HMX_HELLO, /* HELLO is under way */
+	HMX_UP, /* control and data flow */
 	HMX_STATE_CNT_,
 };
 
@@ -111,10 +119,10 @@ enum hmx_channel_state {
 #define HMX_TX_MESSAGE_MAX (256u << 10)
 
 struct hmx_channel_stats {
-	u64 lives;	  /* times that the channel was up */
+	u64 lives; /* times that the channel was up */
 	u64 credits_sent; /* bare ones */
-	u64 data_sent;	  /* AVAIL messages */
-	u64 stale;	  /* messages of other incarnations, or of devices that are no more */
+	u64 data_sent; /* AVAIL messages */
+	u64 stale; /* messages of other incarnations, or of devices that are no more */
 	u64 pings;
 };
 
@@ -124,12 +132,12 @@ struct hmx_channel {
 	int id;
 	enum hmx_channel_state state;
 	int error; /* why this life ends, 0: it does not */
-	bool opened;   /* the port is to be closed; the channel's work, or who has cancelled it */
+	bool opened; /* the port is to be closed; the channel's work, or who has cancelled it */
 	bool removing; /* no new devices, no new life: if this one ends, requests fail */
 	struct workqueue_struct *wq; /* ordered: one of the three below at a time */
-	struct work_struct work;     /* the channel's work, see above */
-	struct delayed_work reopen;  /* from WAITING to OPENING */
-	struct delayed_work tick;    /* time-outs, PING; armed while something is outstanding */
+	struct work_struct work; /* the channel's work, see above */
+	struct delayed_work reopen; /* from WAITING to OPENING */
+	struct delayed_work tick; /* time-outs, PING; armed while something is outstanding */
 	unsigned int backoff_ms;
 
 	/* HELLO: docs/wire.md, section 4 */
@@ -139,7 +147,7 @@ struct hmx_channel {
 	unsigned long hello_until; /* jiffies */
 	unsigned long up_since;
 	u32 rx_max_message; /* as our HELLO says */
-	u32 max_message;    /* that we may send */
+	u32 max_message; /* that we may send */
 	struct hmx_credit credit;
 	struct hmx_tx tx;
 	struct list_head pending; /* control messages that wait for room */
@@ -154,16 +162,21 @@ struct hmx_channel {
 	 * served.
 	 */
 	struct list_head starved; /* of hmx_queue.starved */
-	bool refused;		  /* somebody was, since it was last cleared */
+	bool refused; /* somebody was, since it was last cleared */
+	u32 entries; /* of all rings, against HMX_ENTRIES_MAX. Under the lock */
+	u16 walk_token; /* of the last request of a walk. Under the lock */
 
 	/*
 	 * Discovery (main.c): adds and removes devices. Only it, and who has cancelled it, changes
 	 * the table
 	 */
-	struct work_struct scan;
-	bool frozen;	/* nothing is added or removed */
-	bool list_due;	/* ask the backend what there is */
+	struct delayed_work scan;
+	unsigned long list_next; /* jiffies: not listed again before */
+	struct hmx_list *list; /* the scan's, while it runs */
+	bool frozen; /* nothing is added or removed */
+	bool list_due; /* ask the backend what there is */
 	bool forgotten; /* a device was removed in this life: messages for it may still come */
+	wait_queue_head_t idle_wait; /* after each pass, for who waits for requests to end */
 	wait_queue_head_t ask_wait;
 	struct hmx_control ask; /* the scan's request, and in its place the response */
 	bool asking;
@@ -272,6 +285,96 @@ static inline void hmx_rx_read(struct hmx_rx *rx, void *dst, u32 len)
 	rx->off += len;
 }
 
+/* type.c */
+
+enum hmx_kind {
+	HMX_KIND_PLAIN,
+	HMX_KIND_WRITE, /* volatile until a flush that begins later has ended */
+	HMX_KIND_FLUSH,
+};
+
+#define HMX_TYPE_PEEK 16u /* out bytes that decide the kind */
+
+/* What a type's requests carry, and so who may see them (docs/devices.md). */
+enum hmx_class {
+	HMX_CLASS_UNKNOWN, /* a type that is not listed: carried as it is */
+	HMX_CLASS_MESSAGE, /* bytes only */
+	HMX_CLASS_ADDRESS, /* guest addresses in the payload mean nothing to a backend: refused */
+	HMX_CLASS_SHARED, /* is about memory that both sides map: refused */
+};
+
+/* How a driver waits for the requests of a queue. */
+enum hmx_patience {
+	HMX_PATIENCE_LONG, /* for as long as it takes */
+	HMX_PATIENCE_SHORT, /* it spins, and can be interrupted: a time-out ends requests */
+	HMX_PATIENCE_NONE, /* it spins with interrupts off: early.c, message by message */
+	HMX_PATIENCE_NONE_STREAM, /* the same, and the bytes are a stream */
+	HMX_PATIENCE_TOLD, /* a stream, which the backend may make impatient */
+};
+
+/* A request as its type sees it. */
+struct hmx_request {
+	u16 vq, vqs; /* its queue, of so many that the driver uses */
+	u32 out_len, in_len;
+	u8 peek[HMX_TYPE_PEEK]; /* the first out bytes */
+	u32 peek_len;
+};
+
+/* What is written into a request that no backend answers: @len bytes at @off of its in bytes. */
+struct hmx_ending {
+	u32 off, len;
+	u32 used_len;
+	u8 bytes[16];
+};
+
+#define HMX_ALWAYS (~0ull)
+
+/*
+ * Segments of a request that drivers are offered at most: what a chain may have, without its first
+ * and its last one.
+ */
+#define HMX_CHAIN_MAX 1024u
+#define HMX_SEGS_MAX (HMX_CHAIN_MAX - 2u)
+
+/* docs/wire.md, section 11; the same rows as core/devtype.c of the user-space frontend. */
+struct hmx_type {
+	u32 device_id;
+	const char *name;
+	enum hmx_class class;
+	bool replay;
+	/*
+	 * What the driver wrote into the config is state, and a replaced backend is told again.
+	 * Else it was an act.
+	 */
+	bool config_kept;
+	/* Posted requests are waited for, and so end with the device; else they would come again */
+	bool posted_end;
+	/* The last in byte is a status, and is all that the driver looks at. */
+	bool has_status;
+	u8 status_error, status_ok;
+	/* Drivers do not go by the length of an answer: what did not come reads as zero */
+	bool fill;
+	u16 segs_off; /* where the config says how many segments a request has; 0: nowhere */
+	u64 segs_feature;
+	void (*end)(const struct hmx_request *r, struct hmx_ending *e);
+	enum hmx_kind (*kind)(const u8 *out, u32 len);
+	bool (*write_back)(u64 features, const u8 *config, u32 config_len);
+	enum hmx_patience (*patience)(u64 features, u16 vq, u16 vqs);
+	int (*told)(u64 features, u16 vq, const u8 *in, u32 len);
+};
+
+const struct hmx_type *hmx_type_find(u32 device_id); /* never NULL */
+/* Why devices of this type cannot be carried, in one line; NULL: they can. */
+const char *hmx_type_refusal(const struct hmx_type *type);
+enum hmx_kind hmx_type_kind(const struct hmx_type *type, const u8 *out, u32 len);
+/* How a request ends that no backend answers. Posted ones end with nothing written. */
+void hmx_type_end(const struct hmx_type *type, const struct hmx_request *r, struct hmx_ending *e);
+enum hmx_patience hmx_type_patience(const struct hmx_type *type, u64 features, u16 vq, u16 vqs);
+/* The queue that an answer on queue @vq makes impatient, or -ENOENT. */
+int hmx_type_told(const struct hmx_type *type, u64 features, u16 vq, const u8 *in, u32 len);
+/* Corrects what a backend's config promises and this transport does not do. */
+void hmx_type_config(const struct hmx_type *type, u64 features, u8 *config, u32 len);
+
 /* device.c */
 
 struct hmx_limits {
@@ -300,8 +403,6 @@ struct hmx_identity {
 	bool cache_known, cache_changed;
 };
 
-struct hmx_type;
-
 struct hmx_device {
 	struct virtio_device vdev;
 	struct hmx_channel *ch;
@@ -309,8 +410,10 @@ struct hmx_device {
 	struct hmx_identity id;
 	const struct hmx_type *type;
 	bool registered;
-	bool failed;  /* every request, present and future, ends with an error */
-	bool gone;    /* the backend has it no more: to be removed */
+	bool failed; /* every request, present and future, ends with an error */
+	bool cut; /* failed until its driver resets it */
+	const char *failed_why; /* to be logged by the work, once; NULL: was, or need not be */
+	bool gone; /* the backend has it no more: to be removed. Under the lock */
 	bool refused; /* of a type that is not for us */
 	bool handles; /* descriptors hold handles of map.c */
 	wait_queue_head_t wait; /* for what is applied to become what is wanted */
@@ -321,6 +424,10 @@ struct hmx_device {
 	u64 features;
 	u8 status; /* as the driver set it */
 	struct hmx_walk *walk;
+
+	/* While a driver leaves: fails the device if its requests do not end. */
+	struct delayed_work guard;
+	u64 guard_seen; /* requests that had ended when it last looked */
 
 	/* Config cache */
 	spinlock_t config_lock; /* irq-safe, a leaf */
@@ -333,6 +440,7 @@ struct hmx_device {
 
 	struct hmx_vq_state vq_states[HMX_QUEUES_MAX];
 	struct hmx_queue *queues[HMX_QUEUES_MAX]; /* entries change under the lock */
+	u16 vq_cnt; /* that the driver asked for */
 	u16 dev_num; /* at this backend */
 	struct dentry *debugfs;
 	u64 replays, stale;
@@ -346,6 +454,13 @@ static inline struct hmx_device *to_hmx_device(struct virtio_device *vdev)
 
 /* May AVAIL go out for queue @index now? Under the lock. */
 bool hmx_device_queue_live(const struct hmx_device *dev, u16 index);
+
+/* Is somebody there who could answer? Under the lock. */
+bool hmx_device_reachable(const struct hmx_device *dev);
+/* Is a write that is sent now on the medium when it completes? Under the lock. */
+bool hmx_device_writes_through(struct hmx_device *dev);
+/* The driver spins for queue @index from now on. Under the lock, in the work. */
+void hmx_device_hurry(struct hmx_device *dev, unsigned int index);
 
 /* Process context: a device that is not registered yet, in no table. NULL: no memory. */
 struct hmx_device *hmx_device_new(struct hmx_channel *ch, unsigned int index, const char *name);
@@ -363,6 +478,22 @@ void hmx_device_remove(struct hmx_device *dev);
 void hmx_device_fail(struct hmx_device *dev, const char *why);
 /* The same, without a line, for all devices of a channel. Any context. */
 void hmx_devices_fail(struct hmx_channel *ch);
+/*
+ * Any context, without the lock: the backend has it no more, or has another one under its name.
+ * Nothing is asked of it any more, every request ends with an error, and the scan removes it.
+ */
+void hmx_device_gone(struct hmx_device *dev);
+/*
+ * Process context: between the two its driver leaves, which may wait for requests. If none of them
+ * ends for a while, the device fails until its next reset.
+ */
+void hmx_device_guard(struct hmx_device *dev);
+void hmx_device_unguard(struct hmx_device *dev);
+/* Requests that have ended so far; and are there any that a driver may wait for? Under the lock. */
+u64 hmx_device_progress(const struct hmx_device *dev);
+bool hmx_device_busy(const struct hmx_device *dev);
+/* When the module goes. */
+void hmx_device_exit(void);
 /* Devices whose memory lives still. */
 extern atomic_t hmx_devices_alive;
 extern wait_queue_head_t hmx_devices_wait;
@@ -416,7 +547,7 @@ void hmx_stats_device_del(struct hmx_device *dev);
  */
 struct hmx_position {
 	const struct vring_desc *table;
-	u32 len;  /* of the table, in descriptors */
+	u32 len; /* of the table, in descriptors */
 	u32 left; /* descriptors that may still be looked at */
 	u32 off;
 	u16 at;
@@ -427,9 +558,12 @@ struct hmx_position {
 struct hmx_slot {
 	struct list_head node; /* hmx_queue.order; empty: free. Under the lock */
 	u32 out_len, in_len;
-	u32 sent;   /* of out_len. Under the lock */
+	u32 sent; /* of out_len. Under the lock */
 	u32 window; /* units held. Under the lock */
 	bool begun; /* its first record has gone. Under the lock */
+	bool early; /* stands for bytes of early.c. Under the lock */
+	bool through; /* a write that is not volatile. Under the lock */
+	u32 early_at;
 	u8 deaths;
 	u8 kind; /* type.c */
 	/* Receiving half: the work's */
@@ -443,9 +577,10 @@ struct hmx_slot {
 struct hmx_queue_stats {
 	u64 notifies, chains, completed, errors;
 	u64 bytes_out, bytes_in;
-	u64 bytes_copied;  /* payload copied before the send: inlined or gathered */
-	u64 bytes_by_ref;  /* payload handed to the provider in place */
+	u64 bytes_copied; /* payload copied before the send: inlined or gathered */
+	u64 bytes_by_ref; /* payload handed to the provider in place */
 	u64 interrupts, starved;
+	u64 dropped; /* bytes of output that found no room */
 };
 
 struct hmx_queue {
@@ -457,13 +592,20 @@ struct hmx_queue {
 	const struct vring *vring;
 	bool live; /* chains are taken and answered. Under the lock */
 	bool broken; /* the driver broke the ring: it is left alone. Under the lock */
+	const char *broken_why;
 	bool broken_told; /* the work's */
-	u16 last_avail; /* Under the lock */
 	/*
-	 * The work's: next entry of the used ring; behind the last whole group; as the driver sees
-	 * it
+	 * Under the lock: next entry of the avail ring; of the used ring; behind its last whole
+	 * group; as the driver sees it
 	 */
+	u16 last_avail;
 	u16 used_idx, used_whole, used_told;
+	bool flush_due; /* there is something to interrupt for. Under the lock */
+	enum hmx_patience patience;
+	bool impatient; /* chains are given back at once: early.c. Under the lock */
+	struct hmx_early *early;
+	struct timer_list hurry; /* HMX_PATIENCE_SHORT: armed while something is outstanding */
+	unsigned long hurry_until; /* jiffies. Under the lock */
 	struct hmx_slot *slots;
 	struct list_head order; /* slots in flight, oldest first */
 	struct hmx_slot *cursor; /* first one not sent whole; NULL: none */
@@ -471,6 +613,7 @@ struct hmx_queue {
 	u32 window_used;
 	bool window_wait; /* the cursor waits for units of the window */
 	struct list_head starved; /* in ch->starved, or empty */
+	u16 reserved; /* of ch->entries */
 	struct hmx_queue_stats stats;
 };
 
@@ -489,6 +632,8 @@ struct hmx_queue {
  */
 struct hmx_queue *hmx_queue_new(struct hmx_device *dev, u16 index, u16 size, bool ctx,
 				vq_callback_t *callback, const char *name);
+/* Under the lock: is there a request, taken or not, that a driver may wait for? */
+bool hmx_queue_busy(const struct hmx_queue *q);
 /* The queue is not live, and the work was synced since. */
 void hmx_queue_free(struct hmx_queue *q);
 
@@ -520,8 +665,38 @@ void hmx_queue_interrupted(struct hmx_queue *q, bool death);
  * error.
  */
 void hmx_queue_fail_all(struct hmx_queue *q);
+/*
+ * Under the lock, for queue.c and early.c. hmx_queue_break(): -EINVAL, and the ring is left alone
+ * from now on. hmx_queue_head(): 1 and the next head of the avail ring; 0; or -EINVAL: broken.
+ * hmx_queue_arm(): all was taken, asks for the next notify; true: a chain has come meanwhile;
+ * without EVENT_IDX the driver notifies every time. hmx_queue_publish(): moves the used index;
+ * true: the driver wants an interrupt.
+ */
+int hmx_queue_break(struct hmx_queue *q, const char *what);
+int hmx_queue_head(struct hmx_queue *q, u16 *head);
+bool hmx_queue_arm(struct hmx_queue *q);
+void hmx_used_put(struct hmx_queue *q, u16 id, u32 used_len);
+bool hmx_queue_publish(struct hmx_queue *q);
+struct hmx_chain;
+bool hmx_slot_free(const struct hmx_slot *s);
+struct hmx_slot *hmx_slot_begin(struct hmx_queue *q, u16 id, const struct hmx_chain *c);
+void hmx_cursor_set(struct hmx_queue *q, struct hmx_slot *s);
 /* Process context, not live and synced: the ring is new (reset of the device or of the queue). */
 void hmx_queue_rewind(struct hmx_queue *q);
+
+/* early.c */
+
+/* 0, or -ENOMEM. By q->patience; the partner of hmx_early_fini(). */
+int hmx_early_init(struct hmx_queue *q);
+void hmx_early_fini(struct hmx_queue *q);
+/* Under the lock, all of them: nothing is kept any more */
+void hmx_early_rewind(struct hmx_queue *q);
+/* An early slot went out of flight. */
+void hmx_early_trim(struct hmx_queue *q);
+/* Takes what is in the ring, and gives it back. */
+void hmx_early_take(struct hmx_queue *q);
+/* Appends up to @len bytes of what is not sent of @s to the open message; returns how many. */
+u32 hmx_early_append(struct hmx_queue *q, const struct hmx_slot *s, u32 len);
 
 /* map.c */
 
@@ -532,46 +707,5 @@ void hmx_queue_rewind(struct hmx_queue *q);
 bool hmx_map_setup(struct device *dev, struct virtio_device *vdev);
 /* What a descriptor's @len bytes at @addr are; NULL: no address of ours. */
 void *hmx_map_addr(const struct hmx_device *dev, u64 addr, u32 len);
-
-/* type.c */
-
-enum hmx_kind {
-	HMX_KIND_PLAIN,
-	HMX_KIND_WRITE, /* volatile until a flush that begins later has ended */
-	HMX_KIND_FLUSH,
-};
-
-#define HMX_TYPE_PEEK 16u /* out bytes that decide the kind */
-
-/* What a type's requests carry, and so who may see them (docs/devices.md). */
-enum hmx_class {
-	HMX_CLASS_UNKNOWN, /* a type that is not listed: carried as it is */
-	HMX_CLASS_MESSAGE, /* bytes only */
-	HMX_CLASS_ADDRESS, /* guest addresses in the payload mean nothing to a backend: refused */
-	HMX_CLASS_SHARED,  /* is about memory that both sides map: refused */
-	HMX_CLASS_SPINS,  /* its driver spins for answers with interrupts off: refused so far */
-	HMX_CLASS_SILENT, /* a request that is lost passes for a good one: refused so far */
-};
-
-/* docs/wire.md, section 11; the same rows as core/devtype.c of the user-space frontend. */
-struct hmx_type {
-	u32 device_id;
-	const char *name;
-	enum hmx_class class;
-	bool replay;
-	/*
-	 * What the driver wrote into the config is state, and a replaced backend is told again.
-	 * Else it was an act.
-	 */
-	bool config_kept;
-	bool has_status;
-	u8 status_error, status_ok;
-	enum hmx_kind (*kind)(const u8 *out, u32 len);
-	bool (*write_back)(u64 features, const u8 *config, u32 config_len);
-};
-
-const struct hmx_type *hmx_type_find(u32 device_id); /* never NULL */
-/* Why devices of this type cannot be carried, in one line; NULL: they can. */
-const char *hmx_type_refusal(const struct hmx_type *type);
 
 #endif

@@ -5,8 +5,8 @@
  * The walk from what is applied of a device to what is wanted of it. Whenever the two differ, it
  * names the one control request that brings them closer; at most one is outstanding. The steps are
  * tried in the order of a table, which is that of VirtIO 3.1.1: first start, a late queue, a reset,
- * and bringing a replaced backend to where the dead one was are all the same walk (src/core/driver.c
- * is the same in user space).
+ * and bringing a replaced backend to where the dead one was are all the same walk
+ * (src/core/driver.c is the same in user space).
  *
  *   attach -> info -> features -> config      once per channel
  *   queue sizes                               once: then the device is *known*
@@ -47,6 +47,7 @@
 #define EVENT_CONFIG BIT(1)
 #define EVENT_GONE BIT(2)
 #define EVENT_RUNNING BIT(3)
+#define EVENT_REFUSED BIT(4)
 
 static spinlock_t *lock_of(const struct hmx_device *dev)
 {
@@ -124,6 +125,11 @@ static bool next_size(struct hmx_device *dev, struct hmx_walk *w)
 	return true;
 }
 
+bool hmx_walk_writing(const struct hmx_walk *w)
+{
+	return w->waiting && w->request.msg_id == VIRTIO_MSG_SET_CONFIG && !w->keeping;
+}
+
 /* Last of all: a backend whose config never rests holds up nothing but this. */
 static bool next_config_again(struct hmx_device *dev, struct hmx_walk *w)
 {
@@ -142,8 +148,7 @@ static bool next_config_again(struct hmx_device *dev, struct hmx_walk *w)
 
 static void status_request(struct hmx_device *dev, u8 status)
 {
-	struct virtio_msg_status *s =
-		request_begin(dev, VIRTIO_MSG_SET_DEVICE_STATUS, sizeof(*s));
+	struct virtio_msg_status *s = request_begin(dev, VIRTIO_MSG_SET_DEVICE_STATUS, sizeof(*s));
 
 	s->status = cpu_to_le32(status);
 }
@@ -305,16 +310,18 @@ static bool next_driver_ok(struct hmx_device *dev, struct hmx_walk *w)
 }
 
 static bool (*const steps[])(struct hmx_device *dev, struct hmx_walk *w) = {
-	next_attach,	   next_info,	     next_features,	next_config,
-	next_size,	   next_reset,	     next_acknowledge,	next_set_features,
-	next_features_ok,  next_config_keep, next_config_write, next_queue_close,
-	next_queue_open,   next_driver_ok,   next_config_again,
+	next_attach,	   next_info,	     next_features,	next_config,	  next_size,
+	next_reset,	   next_acknowledge, next_set_features, next_features_ok, next_config_keep,
+	next_config_write, next_queue_close, next_queue_open,	next_driver_ok,	  next_config_again,
 };
 
 static bool walk_resting(struct hmx_device *dev, struct hmx_walk *w)
 {
-	if (w->paused && time_before(jiffies, w->resume))
+	if (w->paused && time_before(jiffies, w->resume)) {
+		/* The work may have come for somebody else. */
+		hmx_channel_remind(dev->ch, jiffies_to_msecs(w->resume - jiffies) + 1);
 		return true;
+	}
 	w->paused = false;
 	return w->waiting || !hmx_channel_usable(dev->ch);
 }
@@ -339,7 +346,8 @@ void hmx_walk_step(struct hmx_device *dev)
 
 	if (walk_resting(dev, w) || !walk_next(dev, w))
 		return;
-	w->token = dev->index << TOKEN_SHIFT | ((w->token + 1) & TOKEN_SEQUENCE);
+	/* The channel's sequence: an answer to who had this place before is nobody's. */
+	w->token = dev->index << TOKEN_SHIFT | (++dev->ch->walk_token & TOKEN_SEQUENCE);
 	w->request.token = w->token;
 	w->waiting = true;
 	w->until = jiffies + msecs_to_jiffies(CONTROL_MS);
@@ -477,6 +485,8 @@ static void config_take(struct hmx_device *dev, struct hmx_walk *w, unsigned int
 {
 	unsigned long flags;
 
+	hmx_type_config(hmx_type_find(dev->id.device_id), dev->id.features, w->config_new,
+			dev->id.config_len);
 	spin_lock_irqsave(&dev->config_lock, flags);
 	if (memcmp(dev->config, w->config_new, dev->id.config_len)) {
 		memcpy(dev->config, w->config_new, dev->id.config_len);
@@ -551,15 +561,19 @@ static void queues_closed(struct hmx_device *dev)
 		queue_closed(&dev->vq_states[i]);
 }
 
-/* Judged after a loss only: the same backend knows its own failures. */
+/*
+ * Whenever it begins to run: what was lost may have been while it slept, or had no driver. The same
+ * backend knows its own failures; a loss ends that knowledge.
+ */
 static void loss_judge(struct hmx_device *dev, struct hmx_walk *w)
 {
-	if (w->needs_running && dev->id.cache_changed && dev->writes_done != dev->writes_flushed)
-		hmx_device_fail_locked(dev, "the backend came back without writes that had completed");
-	else if (w->needs_running && dev->flush_failed)
+	if (dev->id.cache_changed && dev->writes_done != dev->writes_flushed)
+		hmx_device_fail_locked(dev,
+				       "the backend came back without writes that had completed");
+	else if (w->lost && dev->flush_failed)
 		hmx_device_fail_locked(dev, "a flush failed before the backend came back");
 	dev->id.cache_changed = false;
-	w->needs_running = false;
+	w->lost = false;
 }
 
 static int reset_response(struct hmx_device *dev, struct hmx_walk *w, u32 status)
@@ -570,6 +584,8 @@ static int reset_response(struct hmx_device *dev, struct hmx_walk *w, u32 status
 	w->reset_done = true;
 	w->features_set = false;
 	w->kept_done = false;
+	/* A reset may bring back what a driver has written over. */
+	w->config_stale = true;
 	queues_closed(dev);
 	return 0;
 }
@@ -677,9 +693,11 @@ static int set_config_response(struct hmx_device *dev, struct hmx_walk *w,
 	if (w->keeping)
 		return kept_response(dev, w, len, events);
 	cw->set = false;
+	/* What the last driver wrote was undone by its reset. */
+	if (cw->orphan)
+		return 0;
 	if (!len) {
-		dev_warn_ratelimited(&dev->ch->dev, "%s: a write of the config is refused\n",
-				     dev->name);
+		*events |= EVENT_REFUSED;
 		return 0;
 	}
 	w->kept = *cw;
@@ -733,6 +751,9 @@ static void events_act(struct hmx_device *dev, unsigned int events)
 {
 	if (events & (EVENT_KNOWN | EVENT_GONE))
 		hmx_scan_kick(dev->ch, false);
+	if (events & EVENT_REFUSED)
+		dev_warn_ratelimited(&dev->ch->dev, "%s: a write of the config is refused\n",
+				     dev->name);
 	if (events & EVENT_RUNNING && !READ_ONCE(dev->failed))
 		dev_info_ratelimited(&dev->ch->dev, "%s: running\n", dev->name);
 	/* The virtio core has set a status: it is ready to be told. */
@@ -763,8 +784,7 @@ void hmx_walk_lost(struct hmx_device *dev)
 {
 	struct hmx_walk *w = dev->walk;
 
-	if (w->status & VIRTIO_CONFIG_S_DRIVER_OK)
-		w->needs_running = true;
+	w->lost |= w->attached;
 	w->attached = false;
 	w->have_info = false;
 	w->have_features = false;

@@ -16,6 +16,7 @@
 /* A write of the config space. */
 struct config_write {
 	bool set;
+	bool orphan; /* sent, and its driver has left since */
 	u32 off, len;
 	u8 bytes[CONFIG_CHUNK_MAX];
 };
@@ -23,15 +24,15 @@ struct config_write {
 struct hmx_walk {
 	/* Wanted, beside what is in struct hmx_device */
 	struct config_write write; /* asked for, not answered yet */
-	struct config_write kept;  /* the last one accepted: a replaced backend gets it, too */
+	struct config_write kept; /* the last one accepted: a replaced backend gets it, too */
 	bool config_stale;
 	/* Applied */
 	bool attached, have_info, have_features, have_config;
 	u16 sizes_got; /* queues whose size was asked; for good */
 	u8 status;
 	bool features_set, reset_done;
-	bool kept_done;	   /* @kept holds at this backend */
-	bool keeping;	   /* the outstanding SET_CONFIG is for that */
+	bool kept_done; /* @kept holds at this backend */
+	bool keeping; /* the outstanding SET_CONFIG is for that */
 	bool config_reading; /* again, after it was read once */
 	u8 config_tries;
 	u64 applied_features;
@@ -46,12 +47,14 @@ struct hmx_walk {
 	/* A pause, for ATTACH */
 	bool paused;
 	unsigned long resume;
-	bool unusable;	    /* no step but a reset is taken any more */
-	bool needs_running; /* it ran when the last channel was lost */
+	bool unusable; /* no step but a reset is taken any more */
+	bool lost; /* a channel was, since it was last judged what that means */
 };
 
 /* All under the lock, and but for the first in the work. */
 void hmx_device_fail_locked(struct hmx_device *dev, const char *why);
+/* Is the outstanding request the driver's own write of the config? */
+bool hmx_walk_writing(const struct hmx_walk *w);
 /* Sends the next request, if one is due. */
 void hmx_walk_step(struct hmx_device *dev);
 /* Nothing is applied any more. What is wanted and known stays. */

@@ -69,4 +69,8 @@ struct hmx_test_op {
 #define HMX_TEST_CONSUME _IOWR('H', 7, struct hmx_test_op)
 #define HMX_TEST_PREPARE_WAIT _IOWR('H', 8, struct hmx_test_op)
 
+/* Around a sleep of the system, which this is none of: its drivers. ENOTCONN: no window. */
+#define HMX_TEST_FREEZE _IO('H', 9)
+#define HMX_TEST_RESTORE _IO('H', 10)
+
 #endif

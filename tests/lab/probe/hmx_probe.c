@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * A virtio driver for the lab, of the types that the lab's kernel has no driver for: it makes any request
+ * that it is told to, and shows what came of it. /sys/kernel/debug/hmx_probe/VIRTIO_NAME has
+ *
+ *   ask     write "VQ OUT IN ACTION [SEGMENTS]": a request of OUT out bytes, which begin with ACTION, and IN in
+ *           bytes, poisoned, in so many segments. The write ends with the request
+ *   post    write "VQ IN": a buffer that nobody waits for; it is posted again whenever it comes back
+ *   resize  write "VQ ENTRIES": the queue is reset, and what was in it taken back
+ *   result  read: "completed|recycled used=N in=HEX": of the last ask, its first and last 16 in bytes
+ *   posts   read: how often posted buffers came back
+ *
+ * The config's first byte is the number of queues. One user at a time asks.
+ */
+#include <linux/completion.h>
+#include <linux/debugfs.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/scatterlist.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/uaccess.h>
+#include <linux/virtio.h>
+#include <linux/virtio_config.h>
+
+#define QUEUES_MAX 64u
+#define POISON 0xa5
+#define SHOWN 16u
+
+struct buffer {
+	u8 *out, *in;
+	u32 out_len, in_len, used_len, segments;
+	bool posted, recycled;
+	struct completion done;
+};
+
+struct probe {
+	struct virtio_device *vdev;
+	struct virtqueue *vqs[QUEUES_MAX];
+	unsigned int cnt;
+	spinlock_t lock;      /* of the rings */
+	struct mutex ask;     /* one at a time */
+	char result[160];
+	u64 posts;
+	struct dentry *dir;
+};
+
+static struct dentry *root;
+
+static void buffer_free(struct buffer *b)
+{
+	if (!b)
+		return;
+	kvfree(b->out);
+	kfree(b->in);
+	kfree(b);
+}
+
+static struct buffer *buffer_new(u32 out_len, u32 in_len, u32 segments)
+{
+	struct buffer *b = kzalloc(sizeof(*b), GFP_KERNEL);
+
+	if (!b)
+		return NULL;
+	init_completion(&b->done);
+	b->out_len = out_len;
+	b->in_len = in_len;
+	b->segments = segments;
+	b->out = kzalloc(max(out_len, 16u), GFP_KERNEL);
+	b->in = kmalloc(max(in_len, 1u), GFP_KERNEL);
+	if (b->out && b->in) {
+		memset(b->in, POISON, in_len);
+		return b;
+	}
+	buffer_free(b);
+	return NULL;
+}
+
+/* Under the lock. */
+static int buffer_add(struct virtqueue *vq, struct buffer *b)
+{
+	struct scatterlist *sg, *sgs[2], out;
+	u32 each = b->in_len / b->segments, i;
+	unsigned int outs = 0, ins = 0;
+	int ret;
+
+	sg = kmalloc_array(b->segments, sizeof(*sg), GFP_ATOMIC);
+	if (!sg)
+		return -ENOMEM;
+	sg_init_table(sg, b->segments);
+	for (i = 0; i < b->segments; i++)
+		sg_set_buf(&sg[i], b->in + i * each,
+			   i + 1 < b->segments ? each : b->in_len - i * each);
+	sg_init_one(&out, b->out, b->out_len ?: 1);
+	if (b->out_len)
+		sgs[outs++] = &out;
+	if (b->in_len)
+		sgs[outs + ins++] = sg;
+	ret = virtqueue_add_sgs(vq, sgs, outs, ins, b, GFP_ATOMIC);
+	if (!ret)
+		virtqueue_kick(vq);
+	kfree(sg);
+	return ret;
+}
+
+static void probe_done(struct virtqueue *vq)
+{
+	struct probe *p = vq->vdev->priv;
+	struct buffer *b;
+	unsigned long flags;
+	u32 len;
+
+	spin_lock_irqsave(&p->lock, flags);
+	while ((b = virtqueue_get_buf(vq, &len))) {
+		b->used_len = len;
+		if (!b->posted) {
+			complete(&b->done);
+			continue;
+		}
+		p->posts++;
+		if (buffer_add(vq, b))
+			buffer_free(b);
+	}
+	spin_unlock_irqrestore(&p->lock, flags);
+}
+
+static void probe_recycle(struct virtqueue *vq, void *buf)
+{
+	struct buffer *b = buf;
+
+	b->recycled = true;
+	if (b->posted)
+		buffer_free(b);
+	else
+		complete(&b->done);
+}
+
+static void result_set(struct probe *p, const struct buffer *b)
+{
+	u32 n = min(b->in_len, SHOWN);
+
+	snprintf(p->result, sizeof(p->result), "%s used=%u in=%*phN last=%*phN\n",
+		 b->recycled ? "recycled" : "completed", b->used_len, n, b->in, n,
+		 b->in + b->in_len - n);
+}
+
+static struct virtqueue *probe_vq(struct probe *p, u32 index)
+{
+	return index < p->cnt ? p->vqs[index] : NULL;
+}
+
+static ssize_t command_get(char *text, size_t size, const char __user *buf, size_t len)
+{
+	ssize_t n = strncpy_from_user(text, buf, min(len, size - 1));
+
+	if (n >= 0)
+		text[n] = '\0';
+	return n;
+}
+
+static ssize_t ask_write(struct file *file, const char __user *buf, size_t len, loff_t *pos)
+{
+	struct probe *p = file->private_data;
+	u32 vq, out, in, action, segments = 1;
+	struct buffer *b;
+	char text[64];
+	int ret;
+
+	ret = command_get(text, sizeof(text), buf, len);
+	if (ret < 0)
+		return ret;
+	if (sscanf(text, "%u %u %u %u %u", &vq, &out, &in, &action, &segments) < 4 ||
+	    !probe_vq(p, vq) || !segments || segments > max(in, 1u))
+		return -EINVAL;
+	b = buffer_new(out, in, segments);
+	if (!b)
+		return -ENOMEM;
+	b->out[0] = action;
+	/* What types answer with: 9p has a tag of two bytes there, FUSE a word of eight. */
+	if (out >= 16)
+		memcpy(b->out + 5, "\x34\x12\0\xa1\xa2\xa3\xa4\xa5\xa6\xa7\xa8", 11);
+	mutex_lock(&p->ask);
+	spin_lock_irq(&p->lock);
+	ret = buffer_add(p->vqs[vq], b);
+	spin_unlock_irq(&p->lock);
+	if (!ret) {
+		wait_for_completion(&b->done);
+		result_set(p, b);
+	}
+	mutex_unlock(&p->ask);
+	buffer_free(b);
+	return ret ?: len;
+}
+
+static ssize_t post_write(struct file *file, const char __user *buf, size_t len, loff_t *pos)
+{
+	struct probe *p = file->private_data;
+	struct buffer *b;
+	char text[64];
+	u32 vq, in;
+	int ret;
+
+	ret = command_get(text, sizeof(text), buf, len);
+	if (ret < 0)
+		return ret;
+	if (sscanf(text, "%u %u", &vq, &in) != 2 || !probe_vq(p, vq))
+		return -EINVAL;
+	b = buffer_new(0, in, 1);
+	if (!b)
+		return -ENOMEM;
+	b->posted = true;
+	spin_lock_irq(&p->lock);
+	ret = buffer_add(p->vqs[vq], b);
+	spin_unlock_irq(&p->lock);
+	if (ret)
+		buffer_free(b);
+	return ret ?: len;
+}
+
+static ssize_t resize_write(struct file *file, const char __user *buf, size_t len, loff_t *pos)
+{
+	struct probe *p = file->private_data;
+	u32 vq, entries;
+	char text[64];
+	int ret;
+
+	ret = command_get(text, sizeof(text), buf, len);
+	if (ret < 0)
+		return ret;
+	if (sscanf(text, "%u %u", &vq, &entries) != 2 || !probe_vq(p, vq))
+		return -EINVAL;
+	ret = virtqueue_resize(p->vqs[vq], entries, probe_recycle);
+	return ret ?: len;
+}
+
+static ssize_t result_read(struct file *file, char __user *buf, size_t len, loff_t *pos)
+{
+	struct probe *p = file->private_data;
+
+	return simple_read_from_buffer(buf, len, pos, p->result, strlen(p->result));
+}
+
+static const struct file_operations ask_fops = {
+	.owner = THIS_MODULE,
+	.open = simple_open,
+	.write = ask_write,
+};
+
+static const struct file_operations post_fops = {
+	.owner = THIS_MODULE,
+	.open = simple_open,
+	.write = post_write,
+};
+
+static const struct file_operations resize_fops = {
+	.owner = THIS_MODULE,
+	.open = simple_open,
+	.write = resize_write,
+};
+
+static const struct file_operations result_fops = {
+	.owner = THIS_MODULE,
+	.open = simple_open,
+	.read = result_read,
+};
+
+
+static void files_make(struct probe *p)
+{
+	p->dir = debugfs_create_dir(dev_name(&p->vdev->dev), root);
+	debugfs_create_file("ask", 0200, p->dir, p, &ask_fops);
+	debugfs_create_file("post", 0200, p->dir, p, &post_fops);
+	debugfs_create_file("resize", 0200, p->dir, p, &resize_fops);
+	debugfs_create_file("result", 0400, p->dir, p, &result_fops);
+	debugfs_create_u64("posts", 0400, p->dir, &p->posts);
+}
+
+static int probe_start(struct virtio_device *vdev)
+{
+	static const char *const names[QUEUES_MAX] = { [0 ... QUEUES_MAX - 1] = "probe" };
+	static vq_callback_t *callbacks[QUEUES_MAX] = { [0 ... QUEUES_MAX - 1] = probe_done };
+	struct probe *p = kzalloc(sizeof(*p), GFP_KERNEL);
+	int ret;
+
+	if (!p)
+		return -ENOMEM;
+	spin_lock_init(&p->lock);
+	mutex_init(&p->ask);
+	p->vdev = vdev;
+	vdev->priv = p;
+	p->cnt = clamp_t(u32, virtio_cread8(vdev, 0), 1, QUEUES_MAX);
+	ret = virtio_find_vqs(vdev, p->cnt, p->vqs, callbacks, names, NULL);
+	if (ret) {
+		kfree(p);
+		return ret;
+	}
+	virtio_device_ready(vdev);
+	files_make(p);
+	return 0;
+}
+
+/* Who asks is still waiting, and is answered: then its file goes. */
+static void probe_stop(struct virtio_device *vdev)
+{
+	struct probe *p = vdev->priv;
+	unsigned int i;
+	void *buf;
+
+	mutex_lock(&p->ask);
+	mutex_unlock(&p->ask);
+	virtio_reset_device(vdev);
+	debugfs_remove(p->dir);
+	for (i = 0; i < p->cnt; i++) {
+		while ((buf = virtqueue_detach_unused_buf(p->vqs[i])))
+			buffer_free(buf);
+	}
+	vdev->config->del_vqs(vdev);
+	kfree(p);
+}
+
+static const struct virtio_device_id ids[] = {
+	{ 8, VIRTIO_DEV_ANY_ID },  { 20, VIRTIO_DEV_ANY_ID }, { 25, VIRTIO_DEV_ANY_ID },
+	{ 34, VIRTIO_DEV_ANY_ID }, { 36, VIRTIO_DEV_ANY_ID }, { 41, VIRTIO_DEV_ANY_ID },
+	{ 99, VIRTIO_DEV_ANY_ID }, { 9, VIRTIO_DEV_ANY_ID },  { 26, VIRTIO_DEV_ANY_ID },
+	{ 18, VIRTIO_DEV_ANY_ID }, { 0 },
+};
+MODULE_DEVICE_TABLE(virtio, ids);
+
+static struct virtio_driver probe_driver = {
+	.driver.name = KBUILD_MODNAME,
+	.driver.owner = THIS_MODULE,
+	.id_table = ids,
+	.probe = probe_start,
+	.remove = probe_stop,
+};
+
+static int __init probe_init(void)
+{
+	root = debugfs_create_dir("hmx_probe", NULL);
+	return register_virtio_driver(&probe_driver);
+}
+
+static void __exit probe_exit(void)
+{
+	unregister_virtio_driver(&probe_driver);
+	debugfs_remove(root);
+}
+
+module_init(probe_init);
+module_exit(probe_exit);
+MODULE_DESCRIPTION("Requests of any kind, for tests");
+MODULE_LICENSE("Dual BSD/GPL");
