@@ -25,6 +25,8 @@
 #include "util/error.h"
 
 #define NS_PER_US 1000ull
+/* A manager that asks for signs of life more often than anybody can use them does not get a busy loop. */
+#define ALIVE_PERIOD_MIN_NS 10000000ull
 /* How old a status may be. */
 #define STATUS_PERIOD_NS 2000000000ull
 
@@ -120,7 +122,9 @@ int vhx_notifier_open(struct vhx_notifier *n, struct vhx_loop *loop)
 	n->watched = sd_watchdog_enabled(0, &watchdog_us) > 0;
 	n->period_ns = STATUS_PERIOD_NS;
 	if (n->watched)
-		n->period_ns = vhx_min_u64(n->period_ns, watchdog_us / 2 * NS_PER_US);
+		n->period_ns = vhx_max_u64(
+			vhx_min_u64(n->period_ns, watchdog_us / 2 * NS_PER_US),
+			ALIVE_PERIOD_MIN_NS);
 	n->timer.expired = period_over;
 	return vhx_attendant_open(&n->attendant, process_run, NULL);
 }

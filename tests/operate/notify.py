@@ -26,11 +26,11 @@ def check(what, good):
 class Manager:
     """One service of it: the socket of NOTIFY_SOCKET, and what came there."""
 
-    def __init__(self, name, *command):
+    def __init__(self, name, *command, watchdog_us=WATCHDOG_US):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.sock.bind(name + '.notify')
         self.notes = []
-        environment = dict(os.environ, NOTIFY_SOCKET=os.path.abspath(name + '.notify'), WATCHDOG_USEC=str(WATCHDOG_US))
+        environment = dict(os.environ, NOTIFY_SOCKET=os.path.abspath(name + '.notify'), WATCHDOG_USEC=str(watchdog_us))
         environment.pop('WATCHDOG_PID', None)
         self.log = open(name + '.log', 'w+', encoding='utf-8')
         self.process = subprocess.Popen(command, env=environment, stderr=self.log)
@@ -85,6 +85,17 @@ def served():
     backend.end()
 
 
+def watchdog_of_no_time():
+    """What asks for a sign of life every microsecond gets them, and the program still does its work."""
+    backend = Manager('hasty', BACKEND, '--listen', 'unix:be.sock', '--device', 'blk,id=disk0,file=disk.img',
+                      watchdog_us=1)
+    backend.wait('WATCHDOG=1')
+    done = subprocess.run([LOAD, '--target', 'unix:be.sock', '--run-ms', '100'], capture_output=True, text=True,
+                          timeout=GUARD_S, check=False)
+    check('the load runs: ' + done.stdout + done.stderr, done.returncode == 0)
+    backend.end()
+
+
 def hostile_text():
     """Nobody can put a second assignment into a status: names of devices have no line ends to begin with."""
     done = subprocess.run([BACKEND, '--listen', 'unix:be.sock', '--device', 'rng,id=a\nREADY=1'], capture_output=True,
@@ -121,6 +132,7 @@ def main():
         with open('disk.img', 'wb') as disk:
             disk.truncate(1 << 20)
         served()
+        watchdog_of_no_time()
         hostile_text()
         activated()
         os.chdir('/')
