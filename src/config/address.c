@@ -89,8 +89,6 @@ int vhx_listen_address_parse(const char *text, struct vhx_listen_address *addres
 			     struct vhx_error *err)
 {
 	*address = (struct vhx_listen_address){ 0 };
-	if (!strncmp(text, UNIX_PREFIX, strlen(UNIX_PREFIX)))
-		return vhx_socket_path_copy(address->path, text + strlen(UNIX_PREFIX), err);
 	if (!strncmp(text, TCP_PREFIX, strlen(TCP_PREFIX)) &&
 	    !tcp_parse(text + strlen(TCP_PREFIX), address))
 		return 0;

@@ -18,14 +18,13 @@ struct vhx_address {
 /* 0, -EINVAL, -ENAMETOOLONG. The path is taken literally: commas in it are not special. */
 int vhx_address_parse(const char *text, struct vhx_address *address, struct vhx_error *err);
 
-/* `unix:PATH`, or `tcp:ADDRESS:PORT` with a numeric address, IPv6 in brackets. */
+/* `tcp:ADDRESS:PORT` with a numeric address, IPv6 in brackets. */
 struct vhx_listen_address {
-	char path[VHX_UNIX_PATH_MAX]; /* "" for tcp */
 	struct sockaddr_storage sockaddr;
 	socklen_t sockaddr_len;
 };
 
-/* 0, -EINVAL, -ENAMETOOLONG. No name is ever looked up. */
+/* 0, -EINVAL. No name is ever looked up. */
 int vhx_listen_address_parse(const char *text, struct vhx_listen_address *address,
 			     struct vhx_error *err);
 

@@ -21,12 +21,13 @@
 #include <unistd.h>
 
 #include "config/address.h"
+#include "config/socket_spec.h"
 #include "mediator/metrics_text.h"
 #include "util/unix_socket.h"
 
 #define NS_PER_MS 1000000ull
 #define BACKLOG 8
-#define SOCKET_MODE 0660
+#define UNIX_PREFIX "unix:"
 #define CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
 struct vhx_metrics {
@@ -143,18 +144,33 @@ static int tcp_listen(const struct vhx_listen_address *address)
 	return fd;
 }
 
+/* libmicrohttpd accepts, and shows us nobody: the file alone says who may. */
+static int unix_listen(struct vhx_metrics *m, struct vhx_error *err)
+{
+	struct vhx_socket_spec spec;
+	int ret = vhx_socket_spec_parse(m->cfg.address, &spec, err);
+
+	if (ret)
+		return ret;
+	if (spec.policy.uids_cnt || spec.policy.gids_cnt || spec.policy.label[0]) {
+		vhx_error_set(err, "--metrics: who connects is not looked at: use mode and group");
+		return -EINVAL;
+	}
+	ret = vhx_unix_listen_policy(&m->listener, spec.path, SOCK_STREAM, &spec.policy, err);
+	return ret ? ret : vhx_unix_listener_steal(&m->listener);
+}
+
 /* A descriptor of the caller's, or negative with a text. */
 static int metrics_listen(struct vhx_metrics *m, struct vhx_error *err)
 {
 	struct vhx_listen_address address;
-	int ret = vhx_listen_address_parse(m->cfg.address, &address, err);
+	int ret;
 
+	if (!strncmp(m->cfg.address, UNIX_PREFIX, strlen(UNIX_PREFIX)))
+		return unix_listen(m, err);
+	ret = vhx_listen_address_parse(m->cfg.address, &address, err);
 	if (ret)
 		return ret;
-	if (address.path[0]) {
-		ret = vhx_unix_listen(&m->listener, address.path, SOCK_STREAM, SOCKET_MODE, err);
-		return ret ? ret : vhx_unix_listener_steal(&m->listener);
-	}
 	ret = tcp_listen(&address);
 	if (ret < 0)
 		vhx_error_set(err, "%s: %s", m->cfg.address, strerror(-ret));

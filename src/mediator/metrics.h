@@ -21,7 +21,7 @@ struct json_object;
 struct vhx_metrics;
 
 struct vhx_metrics_config {
-	const char *address; /* unix:PATH or tcp:ADDRESS:PORT */
+	const char *address; /* unix:PATH[,mode=..][,group=..] or tcp:ADDRESS:PORT */
 	/* As a control command: fills the counters, from the loop's thread. */
 	int (*stats)(void *ctx, struct json_object *into);
 	void *ctx;

@@ -134,9 +134,18 @@ def over_tcp(backend, folder):
         end(process)
 
 
+def mode_is_the_owners(backend, folder):
+    path = folder + '/m'
+    for keys, mode in ('', 0o600), (',mode=0640', 0o640):
+        process = serve(backend, folder, 'unix:' + path + keys)
+        assert os.stat(path).st_mode & 0o777 == mode, oct(os.stat(path).st_mode)
+        end(process)
+
+
 def refused(backend, folder):
     for address in ('tcp:localhost:80', 'tcp:127.0.0.1', 'tcp:127.0.0.1:0', 'tcp:[::1:80', 'unix:',
-                    'http:x', 'tcp:127.0.0.1:65536'):
+                    'http:x', 'tcp:127.0.0.1:65536',
+                    'unix:%s/m,allow-uid=0' % folder, 'unix:%s/m,mode=888' % folder):
         done = subprocess.run([backend, '--listen', 'unix:%s/s' % folder, '--metrics', address,
                                '--device', 'blk,file=%s/img' % folder], capture_output=True,
                               text=True, timeout=20, check=False)
@@ -149,6 +158,7 @@ def main(backend, load, vhxctl):
             image.truncate(1 << 20)
         over_unix(backend, load, vhxctl, folder)
         over_tcp(backend, folder)
+        mode_is_the_owners(backend, folder)
         refused(backend, folder)
     print('parsed')
 
