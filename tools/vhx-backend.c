@@ -132,10 +132,26 @@ static int settings_check(const void *settings_ctx, struct vhx_error *err)
 	return ret;
 }
 
+static int sockets_check(const void *settings_ctx, struct vhx_error *err)
+{
+	const struct settings *s = settings_ctx;
+	struct vhx_socket_spec spec;
+	struct vhx_argo_spec argo;
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; !ret && i < s->listen.cnt; i++)
+		ret = vhx_argo_spec_matches(s->listen.items[i])
+			      ? vhx_argo_spec_parse(s->listen.items[i], &argo, err)
+			      : vhx_socket_spec_parse(s->listen.items[i], &spec, err);
+	return ret;
+}
+
 static const struct vhx_source_type source_type = {
 	.options = &options,
 	.settings_len = sizeof(struct settings),
 	.check = settings_check,
+	.check_sockets = sockets_check,
 };
 
 static struct settings settings;

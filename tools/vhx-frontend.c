@@ -181,10 +181,23 @@ static int settings_check(const void *settings_ctx, struct vhx_error *err)
 	return vhx_address_parse(s->connect, &address, err);
 }
 
+static int sockets_check(const void *settings_ctx, struct vhx_error *err)
+{
+	static struct vhx_vhost_user_spec spec;
+	const struct settings *s = settings_ctx;
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; !ret && i < s->vhost_user.cnt; i++)
+		ret = vhx_vhost_user_spec_parse(s->vhost_user.items[i], &spec, err);
+	return ret;
+}
+
 static const struct vhx_source_type source_type = {
 	.options = &options,
 	.settings_len = sizeof(struct settings),
 	.check = settings_check,
+	.check_sockets = sockets_check,
 };
 
 static struct settings settings;

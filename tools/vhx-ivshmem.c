@@ -66,21 +66,26 @@ static int settings_check(const void *settings_ctx, struct vhx_error *err)
 {
 	const struct settings *s = settings_ctx;
 	struct vhx_address address;
-	struct vhx_window_spec spec;
-	int ret;
 
 	if (!s->connect || !s->qemu) {
 		vhx_error_set(err, "%s", nothing);
 		return -EINVAL;
 	}
-	ret = vhx_address_parse(s->connect, &address, err);
-	return ret ? ret : vhx_window_spec_parse(s->qemu, &spec, err);
+	return vhx_address_parse(s->connect, &address, err);
+}
+
+static int sockets_check(const void *settings_ctx, struct vhx_error *err)
+{
+	struct vhx_window_spec spec;
+
+	return vhx_window_spec_parse(((const struct settings *)settings_ctx)->qemu, &spec, err);
 }
 
 static const struct vhx_source_type source_type = {
 	.options = &options,
 	.settings_len = sizeof(struct settings),
 	.check = settings_check,
+	.check_sockets = sockets_check,
 };
 
 static struct settings settings;

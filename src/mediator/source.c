@@ -86,11 +86,24 @@ static int fail(const struct vhx_source *s, const struct vhx_error *err)
 	return VHX_EXIT_USAGE;
 }
 
+static int check_all(const struct vhx_source *s, const void *into, struct vhx_error *err)
+{
+	const struct vhx_program_settings *common = into;
+	struct vhx_socket_spec spec;
+	int ret = s->type->check ? s->type->check(into, err) : 0;
+
+	if (!ret && common->control)
+		ret = vhx_socket_path_spec_parse(common->control, &spec, err);
+	if (!ret && s->type->check_sockets)
+		ret = s->type->check_sockets(into, err);
+	return ret;
+}
+
 static int check_print(const struct vhx_source *s, const void *into)
 {
 	struct vhx_error err;
 
-	if (s->type->check && s->type->check(into, &err)) {
+	if (check_all(s, into, &err)) {
 		vhx_error_prefix(&err, "%s", s->path);
 		return fail(s, &err);
 	}

@@ -16,6 +16,8 @@ struct vhx_source_type {
 	size_t settings_len;
 	/* Says what is wrong with @settings as far as that can be told without opening anything. May be NULL. */
 	int (*check)(const void *settings, struct vhx_error *err);
+	/* The same for what looks names of users up, which a confined program cannot: for --check alone. May be NULL. */
+	int (*check_sockets)(const void *settings, struct vhx_error *err);
 };
 
 struct vhx_source {
