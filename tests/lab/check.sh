@@ -311,7 +311,7 @@ tier_xen() {
 	*) lacking build >/dev/null && { build build-check build || return; } ;;
 	esac
 	run_limit=1800 guest xen "${tests[@]}" || return
-	e2e "${tests[@]}"
+	run_limit=2700 e2e "${tests[@]}"
 }
 
 # The first run makes a clean system, which takes its time.

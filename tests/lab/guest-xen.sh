@@ -45,8 +45,16 @@ compile() {
 		-j"$(nproc)"
 }
 
+# keep SOURCE DIR: what of the source stays, with both halves of Flask's policy.
+keep() {
+	mv "$1/xen/xen" "$2/xen" &&
+		mv "$1/xen/.config" "$2/config" &&
+		mv "$1/tools/flask/policy" "$2/flask" &&
+		mv "$1/xen/xsm/flask/policy" "$2/flask/hypervisor"
+}
+
 recipe=$({
-	declare -f configure compile
+	declare -f configure compile keep
 	gcc -dumpfullversion
 } | sha256sum | cut -c 1-12)
 
@@ -98,9 +106,7 @@ make_xen() {
 		echo "guest-xen: the hypervisor does not build" >&2
 		return 1
 	fi
-	mv "$tmp/src/xen/xen" "$tmp/xen"
-	mv "$tmp/src/xen/.config" "$tmp/config"
-	mv "$tmp/src/tools/flask/policy" "$tmp/flask"
+	keep "$tmp/src" "$tmp" || return
 	rm -rf "$tmp/src" "$tmp/hypervisor" "$tmp/log"
 	mv -T "$tmp" "$cache/xen-$version-$recipe"
 }
@@ -157,7 +163,7 @@ version=$(basename "$linux"/root/lib/modules/*)
 # The last ones are for a dom0's start; a domU has no use for them.
 guest=$(cache_guest "$linux" "$version" "vmlinuz=root/boot/vmlinuz-$version" virtio_blk ext4 \
 	+virtio_net +virtio_console +virtio_rng +vmw_vsock_virtio_transport \
-	+xen-privcmd +xen-evtchn +xenfs +xen-gntdev +xen-gntalloc)
+	+xen-privcmd +xen-evtchn +xenfs +xen-gntdev +xen-gntalloc +loop)
 sum=$({ cat "$0" "$here/vmlinux.py" && echo "$guest"; } | sha256sum | cut -c 1-12)
 if [ ! -d "$dir/guest-$sum" ]; then
 	tmp=$dir/guest-$sum.tmp.$$

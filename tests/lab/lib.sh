@@ -249,6 +249,8 @@ need_qemu() {
 need_xen() {
 	need qemu-system-x86_64 qemu-system-x86
 	need_guest_tools
+	# Three kernels on one emulated machine, one after the other.
+	vhx_guest_patience=$((vhx_guest_patience * 4))
 	made "Xen" "$vhx_lab/guest-xen.sh"
 	xen_dir=$made
 	made "the driver" env VHX_BUILD="$vhx_build" "$vhx_lab/modules.sh" 6.1

@@ -14,12 +14,12 @@ usage() {
 	  --argo WORDS     Xen's argo= (default 1,mac-permissive=0; 0 turns Argo off)
 	  --xsm WORDS      the access control, as words of Xen's command line, such as "xsm=silo"
 	  --policy FILE    a Flask policy to boot with
-	  --smp N          processors of the machine (default 2)
+	  --smp N          processors of the machine (default 1)
 	The memory is that of the machine; dom0 has 1 GiB of it. Disks and devices are for other runners.
 	TEXT
 }
 
-argo=1,mac-permissive=0 xsm='' policy='' smp=2 guest_mem=2560M
+argo=1,mac-permissive=0 xsm='' policy='' smp=1 guest_mem=2560M
 while [ $# -gt 0 ]; do
 	case $1 in
 	--argo) argo=$2; shift 2; continue ;;
@@ -47,6 +47,12 @@ guest_files+=("$here/guest/xen.sh" "$here/guest/domu.sh")
 guest_archives+=("$dir/dom0.cpio")
 guest_prepare "$dir"
 
+# What dom0 got beside its initramfs is for domUs too: archives that their own are put together from.
+mkdir "$guest_tmp/domu"
+[ ! -e "$guest_tmp/programs.cpio" ] || mv "$guest_tmp/programs.cpio" "$guest_tmp/domu/"
+[ $guest_fio = no ] || cp "$dir/fio.cpio" "$guest_tmp/domu/"
+(cd "$guest_tmp" && find domu -type f | cpio -o -H newc -R 0:0 --quiet) >>"$guest_tmp/initrd"
+
 # What guards real processors against their flaws costs an emulated one most of its time.
 fast="spec-ctrl=no xpti=no pv-l1tf=no bootscrub=no"
 # What this emulation of a processor gets wrong: dom0 crashes (smap), PVH domUs do (rdtscp), programs lose their
@@ -57,6 +63,6 @@ modules="$dir/vmlinux console=hvc0 quiet panic=-1 mitigations=off $guest_append,
 [ -z "$policy" ] || modules+=,$policy
 guest_run qemu-system-x86_64 -M pc -accel tcg,thread=multi -cpu "$cpu" -smp "$smp" -m "$guest_mem" \
 	-kernel "$dir/xen" -append "argo=$argo $xsm $fast console=com1 com1=115200 dom0_mem=1024M,max:1024M \
-loglvl=all guest_loglvl=all" \
+conring_size=128k loglvl=all guest_loglvl=all" \
 	-initrd "$modules" \
 	-nodefaults -no-user-config -no-reboot -display none -serial stdio -monitor none

@@ -5,7 +5,7 @@
 # the first complaint on. The lists are of beginnings and phrases that the kernel's own checks print.
 export PATH=/bin
 bad='WARNING:|BUG:|INFO: |Oops|KASAN:|UBSAN:|ODEBUG:|cut here|Call Trace|general protection|corruption'
-bad="$bad|refcount_t: |Unable to handle|Internal error|DEBUG_LOCKS_WARN|blocked for more than|stall"
+bad="$bad|refcount_t: |Unable to handle|Internal error|DEBUG_LOCKS_WARN|blocked for more than| stall"
 bad="$bad|lockdep is turned off|circular locking|unreferenced object|nobody cared|scheduling while atomic"
 bad="$bad|Unknown symbol|disagrees about version|sysfs: cannot create|kobject_add_internal failed"
 # Said by every boot, and by nothing that went wrong.

@@ -5,8 +5,8 @@
 #   domu_do NAME COMMAND                runs one line in it, shows what that prints, returns its status
 #   domu_start NAME COMMAND             only starts it: $call is its number for domu_wait NAME NUMBER
 #   domu_destroy NAME, domu_reboot NAME
-# A domU has the modules of --modules too, in /driver, and loads those of /domu/order (that file's lines as
-# for init), if the script makes one.
+# A domU has the programs of --program and --fio too, and the modules of --modules, in /driver: it loads those of
+# /domu/order (lines of a name and parameters), if the script makes one.
 set -u
 # A guard against hangs, in steps of half a second: each costs an emulated processor; never an expectation.
 patience=1200
@@ -79,12 +79,13 @@ domu_initramfs() {
 		cp /driver/*.ko /tmp/domu/driver/
 		cp /domu/order /tmp/domu/driver/order
 	fi
-	cp /domu/initramfs.cpio /tmp/domu.cpio
+	cat /domu/*.cpio >/tmp/domu.cpio
 	(cd /tmp/domu && find . | cpio -o -H newc 2>/dev/null) >>/tmp/domu.cpio
 }
 
-# domu_create NAME TYPE [FILE...]: with $domu_append on its kernel's command line and $domu_config as
-# further lines of its configuration.
+# domu_create NAME TYPE [FILE...]: the second one of a name has the files of the first. With $domu_append on its
+# kernel's command line and $domu_config as further lines of its configuration. Its TSC is the processor's own:
+# Xen does not trust that of an emulated one, and each look at Xen's would be a trap.
 domu_create() {
 	name=$1 type=$2
 	shift 2
@@ -97,6 +98,7 @@ domu_create() {
 	extra = "console=hvc0 quiet panic=-1 mitigations=off ${domu_append:-}"
 	memory = 192
 	vcpus = 1
+	tsc_mode = "native"
 	on_crash = "destroy"
 	on_reboot = "restart"
 	${domu_config:-}
@@ -145,7 +147,6 @@ domu_do() {
 domu_destroy() {
 	xl destroy "$1" || fail "domU $1 was not destroyed"
 	wait_for "the end of domU $1" domu_absent "$1"
-	rm -f "/tmp/$1.cpio"
 }
 
 domu_absent() {
