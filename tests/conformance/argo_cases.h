@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What Argo answers, as a table of cases for any hypervisor that has it, such as the model in
- * src/exchange/argo_hv.h (test_argo_cases.c).
+ * What Argo answers, as a table of cases for any hypervisor that has it: the real one (tests/lab/argo-abi.c,
+ * from two of its domains) and the model in src/exchange/argo_hv.h (test_argo_cases.c).
  *
  * A case is a list of steps, each one call of one of two domains and what it must come to. Both sides have
  * the table: a step is named by its index, so that the other domain can be asked for it over anything.

@@ -13,6 +13,7 @@ SINGLE = ('Makefile', 'meson.build', '.clang-format', '.clang-tidy', '.shellchec
 LICENCES = {
     'include/uapi': '(GPL-2.0 WITH Linux-syscall-note) OR BSD-3-Clause',
     'drivers/linux': 'GPL-2.0-only OR BSD-3-Clause',
+    'tests/lab/argo_raw': 'GPL-2.0-only OR BSD-3-Clause',
     '': 'BSD-3-Clause',
 }
 # In the order of the first match.
