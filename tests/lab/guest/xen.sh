@@ -104,7 +104,7 @@ domu_create() {
 	${domu_config:-}
 	TEXT
 	: >"$(domu_log "$name")"
-	xl create -q "/tmp/$name.cfg" || fail "domU $name was not created"
+	xl create -q "/tmp/$name.cfg" >"/tmp/$name.log" 2>&1 || fail "domU $name was not created"
 	domu_up "$name"
 }
 
