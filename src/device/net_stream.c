@@ -202,7 +202,7 @@ static int stream_init(struct vhx_net_end *e, struct vhx_error *err)
 
 static int stream_open(struct vhx_net_end *e, const char *rest, struct vhx_error *err)
 {
-	int fd = e->lines[0].watch.fd, ret;
+	int fd, ret;
 
 	ret = stream_init(e, err);
 	if (ret)
