@@ -43,8 +43,7 @@ static ssize_t dgram_receive(struct vhx_net_end *e, unsigned int pair, const str
 static int dgram_send(struct vhx_net_end *e, unsigned int pair, const struct virtio_net_hdr *hdr,
 		      const struct iovec *iov, int cnt)
 {
-	struct msghdr msg = { .msg_iov = (struct iovec *)(uintptr_t)iov,
-			      .msg_iovlen = (size_t)cnt };
+	struct msghdr msg = { .msg_iov = vhx_unconst(iov), .msg_iovlen = (size_t)cnt };
 
 	if (sendmsg(e->lines[0].watch.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
 		return 0;
@@ -80,7 +79,7 @@ static int paths_split(const char *rest, struct sockaddr_un *local, struct socka
 	local->sun_family = AF_UNIX;
 	memcpy(local->sun_path, rest, len);
 	remote->sun_family = AF_UNIX;
-	strcpy(remote->sun_path, colon + 1);
+	memcpy(remote->sun_path, colon + 1, strlen(colon + 1));
 	return 0;
 }
 

@@ -72,7 +72,7 @@ static int tap_send(struct vhx_net_end *e, unsigned int pair, const struct virti
 {
 	struct iovec all[VHX_NET_IOV_MAX + 1];
 
-	all[0] = (struct iovec){ (void *)(uintptr_t)hdr, sizeof(*hdr) };
+	all[0] = (struct iovec){ vhx_unconst(hdr), sizeof(*hdr) };
 	memcpy(all + 1, iov, (size_t)cnt * sizeof(*iov));
 	if (writev(e->lines[pair].watch.fd, all, cnt + 1) >= 0)
 		return 0;
