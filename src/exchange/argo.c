@@ -60,6 +60,8 @@ struct argo_port {
 	uint64_t pause_ns; /* between the last two greetings */
 	bool more; /* OPENING: the timer runs for what is left in the ring */
 	int obstacle;
+	uint32_t refused; /* the largest payload that waits for room, + 1; 0: none */
+	uint64_t unchecked_ns; /* READY: since we last looked for our own ring */
 	uint32_t inc; /* of this life */
 	uint32_t peer_inc; /* the peer's life that our MEETs name, 0: none */
 	uint32_t peer_ring_len;
@@ -268,14 +270,28 @@ static bool ring_lost(struct argo_port *ap)
 	return ap->dev->ops->check(ap->dev) == 0;
 }
 
+/* The hypervisor logs messages that find nobody, so one whom none was found for is asked for first. */
+static bool still_absent(struct argo_port *ap)
+{
+	struct argo_addr dst = peer_addr(ap);
+
+	if (ap->state == ARGO_UNBOUND || (ap->obstacle != -ECONNREFUSED && ap->obstacle != -ESRCH))
+		return false;
+	ap->calls.queries++;
+	return ap->dev->ops->query(ap->dev, &dst) == 0;
+}
+
 static int life_greet(struct argo_port *ap)
 {
-	int err = ring_lost(ap) ? life_bind(ap) : 0;
+	int err = 0;
 
-	if (err)
-		obstacle_set(ap, err);
-	else if (ap->owed)
-		err = life_say(ap);
+	if (!still_absent(ap)) {
+		err = ring_lost(ap) ? life_bind(ap) : 0;
+		if (err)
+			obstacle_set(ap, err);
+		else if (ap->owed)
+			err = life_say(ap);
+	}
 	pause_begin(ap);
 	return err;
 }
@@ -398,20 +414,37 @@ static void life_advance(struct argo_port *ap, bool due)
 		life_join(ap);
 }
 
-/* READY: the timer ran out. */
-static void life_probe(struct argo_port *ap)
+/* It started over and has a ring already, for which ours is gone: the hypervisor logs this look, so it is rare. */
+static bool ring_checked(struct argo_port *ap)
+{
+	ap->unchecked_ns += ap->cfg.probe_ns;
+	if (ap->unchecked_ns < ap->cfg.check_ns)
+		return true;
+	ap->unchecked_ns = 0;
+	ap->calls.checks++;
+	return ap->dev->ops->check(ap->dev) != 0;
+}
+
+/* To ask would end the wait of a send: then PING is what finds out. */
+static bool peer_found(struct argo_port *ap)
 {
 	struct argo_addr dst = peer_addr(ap);
 
+	if (ap->refused)
+		return true;
+	ap->calls.queries++;
+	return ap->dev->ops->query(ap->dev, &dst) != 0;
+}
+
+/* READY: the timer ran out. */
+static void life_probe(struct argo_port *ap)
+{
 	if (!ap->cfg.probe_ns)
 		return;
-	/* The peer has its ring, and we still have that which it knows of. */
-	ap->calls.queries++;
-	ap->calls.checks++;
-	if (ap->dev->ops->query(ap->dev, &dst) == 0 || ap->dev->ops->check(ap->dev) == 0)
-		argo_fail(ap, -EPIPE);
-	else
+	if (peer_found(ap) && ring_checked(ap))
 		timer_set(ap, ap->cfg.probe_ns);
+	else
+		argo_fail(ap, -EPIPE);
 }
 
 /* Sending */
@@ -429,7 +462,7 @@ static int iov_total(const struct iovec *iov, unsigned int cnt, uint32_t max, ui
 }
 
 /* What the hypervisor's refusal means to the caller. */
-static int send_refused(struct argo_port *ap, int err)
+static int send_refused(struct argo_port *ap, uint32_t len, int err)
 {
 	ap->calls.refused++;
 	if (absent(err))
@@ -441,6 +474,7 @@ static int send_refused(struct argo_port *ap, int err)
 		return err;
 	if (err != -EAGAIN)
 		timer_set(ap, ARGO_RETRY_NS);
+	ap->refused = (uint32_t)vhx_max_u64(ap->refused, len + 1ull);
 	ap->port.stats.would_blocks++;
 	return -EAGAIN;
 }
@@ -465,7 +499,9 @@ static int argo_send(struct vhx_port *p, uint32_t type, const struct iovec *iov,
 		return ret;
 	ret = ap->dev->ops->send(ap->dev, &dst, type, iov, cnt);
 	if (ret < 0)
-		return send_refused(ap, ret);
+		return send_refused(ap, total, ret);
+	if (total + 1ull >= ap->refused)
+		ap->refused = 0;
 	p->stats.sends++;
 	p->stats.wakes_sent++; /* every send raises the event */
 	p->stats.tx_messages++;

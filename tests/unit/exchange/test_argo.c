@@ -448,6 +448,7 @@ static void test_idle_death_is_found_by_the_probe(void **state)
 		host_open(&h);
 		cfg = side_config(&h, BE);
 		cfg.probe_ns = PROBE_NS;
+		cfg.check_ns = 3 * PROBE_NS;
 		side_open_with(&h, BE, &cfg);
 		side_open(&h, FE);
 		meet(&h);
@@ -466,6 +467,55 @@ static void test_idle_death_is_found_by_the_probe(void **state)
 		expect_gone(h.be.port, -EPIPE);
 		host_close(&h);
 	}
+}
+
+static void test_probe_does_not_end_the_wait_of_a_send(void **state)
+{
+	struct vhx_argo_config cfg;
+	struct vhx_msg msg;
+	uint64_t queries;
+	struct host h;
+
+	host_open(&h);
+	cfg = side_config(&h, BE);
+	cfg.probe_ns = PROBE_NS;
+	cfg.check_ns = 1000000 * PROBE_NS;
+	side_open_with(&h, BE, &cfg);
+	side_open(&h, FE);
+	meet(&h);
+	while (!send_text(h.be.port, 1))
+		;
+	queries = vhx_argo_port_calls(h.be.port)->queries;
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(turn(h.be.port), 0);
+	assert_int_equal(vhx_argo_port_calls(h.be.port)->queries, queries);
+	/* It is woken, and goes, and then the peer is looked for again. */
+	while (vhx_port_peek(h.fe.port, &msg) == 1)
+		vhx_port_consume(h.fe.port);
+	assert_int_equal(turn(h.be.port), 0);
+	assert_int_equal(send_text(h.be.port, 1), 0);
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(turn(h.be.port), 0);
+	assert_true(vhx_argo_port_calls(h.be.port)->queries > queries);
+	host_close(&h);
+}
+
+static void test_nobody_is_asked_for_before_it_is_greeted_again(void **state)
+{
+	struct host h;
+
+	host_open(&h);
+	side_open(&h, BE);
+	assert_int_equal(h.be.obstacle, -ECONNREFUSED);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(turn(h.be.port), 0);
+	assert_int_equal(vhx_argo_port_calls(h.be.port)->meets, 1);
+	assert_int_equal(vhx_argo_port_calls(h.be.port)->registers, 1);
+	assert_true(vhx_argo_port_calls(h.be.port)->queries >= 4);
+	side_open(&h, FE);
+	meet(&h);
+	expect_exchange(&h);
+	host_close(&h);
 }
 
 /* ---- a hostile partner ---- */
@@ -721,6 +771,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_another_life_of_the_peer_ends_ours),
 	cmocka_unit_test(test_goodbye_of_an_earlier_life_means_nothing),
 	cmocka_unit_test(test_idle_death_is_found_by_the_probe),
+	cmocka_unit_test(test_probe_does_not_end_the_wait_of_a_send),
+	cmocka_unit_test(test_nobody_is_asked_for_before_it_is_greeted_again),
 	cmocka_unit_test(test_foreign_ports_are_dropped),
 	cmocka_unit_test(test_flood_before_the_meeting_is_taken_in_bursts),
 	cmocka_unit_test(test_meets_that_are_not_well_formed),
