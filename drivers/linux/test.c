@@ -5,8 +5,8 @@
  * KASAN for one. vhx/hmx_test.h describes it.
  *
  * Objects. Each open file has at most one window: pages of a memfd, pinned and mapped. It is
- * either a port registered with the transport, or a bare one, which ioctls drive under
- * hmx_test.lock. The file owns all of it; its last close takes the port away first, then the
+ * either a port registered with the transport, or a bare one (test_port.c), which ioctls drive
+ * under hmx_test.lock. The file owns all of it; its last close takes the port away first, then the
  * memory.
  *
  * Events. The peer's is a counter that read() takes, ours is a write(). ring() comes with a
@@ -24,7 +24,6 @@
 #include <linux/mutex.h>
 #include <linux/poll.h>
 #include <linux/shmem_fs.h>
-#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
@@ -33,8 +32,7 @@
 #include <vhx/hmx_test.h>
 
 #include "hmx_window.h"
-
-#define TEST_MESSAGE_MAX SZ_1M /* above all that a port takes, so that it can say so */
+#include "test_port.h"
 
 enum test_use {
 	TEST_UNUSED,
@@ -46,6 +44,7 @@ struct hmx_test {
 	struct hmx_window window;
 	struct mutex lock; /* of ioctls */
 	enum test_use use; /* stored with release, once */
+	struct hmx_test_port bare; /* of TEST_PORT */
 	atomic64_t rings; /* of the peer, not taken yet */
 	wait_queue_head_t wait; /* for rings */
 	struct page **pages;
@@ -151,6 +150,7 @@ static int test_start(struct hmx_test *t, enum test_use use)
 	if (use == TEST_CHANNEL)
 		return hmx_port_register(port);
 	spin_lock_init(&port->lock);
+	t->bare = (struct hmx_test_port){ .port = port, .rings = &t->rings };
 	return 0;
 }
 
@@ -176,175 +176,13 @@ static int test_attach(struct hmx_test *t, enum test_use use, const void __user 
 	return 0;
 }
 
-/* A bare port: its operations, one by one */
-
-static int port_open(struct hmx_test *t, struct hmx_test_op *op)
-{
-	return t->window.port.ops->open(&t->window.port);
-}
-
-static int port_close(struct hmx_test *t, struct hmx_test_op *op)
-{
-	t->window.port.ops->close(&t->window.port);
-	return 0;
-}
-
-/* All pieces but the last have the same length, so that most of them begin anywhere. */
-static unsigned int port_cut(struct kvec *segs, u8 *buf, const struct hmx_test_op *op)
-{
-	u32 piece = op->len / op->nr_segs;
-	unsigned int i;
-
-	for (i = 0; i < op->nr_segs; i++) {
-		segs[i].iov_base = buf + i * piece;
-		segs[i].iov_len = piece;
-	}
-	segs[i - 1].iov_len = op->len - (i - 1) * piece;
-	return i;
-}
-
-static int port_send_buf(struct hmx_port *port, const struct hmx_test_op *op, u8 *buf)
-{
-	struct kvec segs[HMX_TEST_SEGS_MAX];
-	unsigned int nr = port_cut(segs, buf, op);
-	unsigned long flags;
-	int err;
-
-	spin_lock_irqsave(&port->lock, flags);
-	err = port->ops->send(port, op->type, segs, nr, op->len);
-	spin_unlock_irqrestore(&port->lock, flags);
-	return err;
-}
-
-static int port_send(struct hmx_test *t, struct hmx_test_op *op)
-{
-	u8 *buf;
-	int err;
-
-	if (!op->nr_segs || op->nr_segs > HMX_TEST_SEGS_MAX)
-		return -EINVAL;
-	if (op->len > TEST_MESSAGE_MAX)
-		return -EMSGSIZE;
-	buf = kvmalloc(op->len, GFP_KERNEL);
-	if (!buf)
-		return -ENOMEM;
-	if (copy_from_user(buf, u64_to_user_ptr(op->addr), op->len))
-		err = -EFAULT;
-	else
-		err = port_send_buf(&t->window.port, op, buf);
-	kvfree(buf);
-	return err;
-}
-
-static int port_peek(struct hmx_test *t, struct hmx_test_op *op)
-{
-	struct hmx_port *port = &t->window.port;
-	struct hmx_msg msg = {};
-	unsigned long flags;
-	int ret;
-
-	spin_lock_irqsave(&port->lock, flags);
-	ret = port->ops->peek(port, &msg);
-	spin_unlock_irqrestore(&port->lock, flags);
-	op->type = msg.type;
-	op->len = msg.len;
-	return ret;
-}
-
-static int port_read(struct hmx_test *t, struct hmx_test_op *op)
-{
-	u32 peeked = t->window.peeked ? t->window.msg.len : 0;
-	int err = 0;
-	void *buf;
-
-	if (op->off > peeked || op->len > peeked - op->off)
-		return -EINVAL;
-	buf = kvmalloc(op->len, GFP_KERNEL);
-	if (!buf)
-		return -ENOMEM;
-	t->window.port.ops->read(&t->window.port, op->off, buf, op->len);
-	if (copy_to_user(u64_to_user_ptr(op->addr), buf, op->len))
-		err = -EFAULT;
-	kvfree(buf);
-	return err;
-}
-
-static int port_consume(struct hmx_test *t, struct hmx_test_op *op)
-{
-	struct hmx_port *port = &t->window.port;
-	unsigned long flags;
-
-	if (!t->window.peeked)
-		return -EINVAL;
-	spin_lock_irqsave(&port->lock, flags);
-	port->ops->consume(port);
-	spin_unlock_irqrestore(&port->lock, flags);
-	return 0;
-}
-
-static int port_prepare_wait(struct hmx_test *t, struct hmx_test_op *op)
-{
-	struct hmx_port *port = &t->window.port;
-	unsigned long flags;
-	int ret;
-
-	spin_lock_irqsave(&port->lock, flags);
-	ret = port->ops->prepare_wait(port);
-	spin_unlock_irqrestore(&port->lock, flags);
-	return ret;
-}
-
-static void port_state(struct hmx_test *t, struct hmx_test_state *state)
-{
-	const struct hmx_port *port = &t->window.port;
-	const struct hmx_port_stats *stats = &port->stats;
-
-	*state = (struct hmx_test_state){
-		.max_message = port->max_message,
-		.tx_ring_len = port->tx_ring_len,
-		.rx_ring_len = port->rx_ring_len,
-		.rings = atomic64_xchg(&t->rings, 0),
-		.tx_messages = stats->tx_messages,
-		.tx_bytes = stats->tx_bytes,
-		.rx_messages = stats->rx_messages,
-		.rx_bytes = stats->rx_bytes,
-		.sends = stats->sends,
-		.wakes_sent = stats->wakes_sent,
-		.wakes_taken = atomic64_read(&stats->wakes_taken),
-		.would_blocks = stats->would_blocks,
-	};
-}
-
-static const struct {
-	unsigned int cmd;
-	int (*run)(struct hmx_test *t, struct hmx_test_op *op);
-} port_ops[] = {
-	{ HMX_TEST_OPEN, port_open },
-	{ HMX_TEST_CLOSE, port_close },
-	{ HMX_TEST_SEND, port_send },
-	{ HMX_TEST_PEEK, port_peek },
-	{ HMX_TEST_READ, port_read },
-	{ HMX_TEST_CONSUME, port_consume },
-	{ HMX_TEST_PREPARE_WAIT, port_prepare_wait },
-};
+/* A bare port */
 
 static int port_ioctl(struct hmx_test *t, unsigned int cmd, void __user *uarg)
 {
-	struct hmx_test_op op;
-	unsigned int i = 0;
-	int ret;
-
-	while (i < ARRAY_SIZE(port_ops) && port_ops[i].cmd != cmd)
-		i++;
-	if (i == ARRAY_SIZE(port_ops))
-		return -ENOTTY;
 	if (t->use != TEST_PORT)
-		return -ENOTCONN;
-	if (copy_from_user(&op, uarg, sizeof(op)))
-		return -EFAULT;
-	ret = port_ops[i].run(t, &op);
-	port_state(t, &op.state);
-	return copy_to_user(uarg, &op, sizeof(op)) ? -EFAULT : ret;
+		return hmx_test_is_op(cmd) ? -ENOTCONN : -ENOTTY;
+	return hmx_test_port_ioctl(&t->bare, cmd, uarg);
 }
 
 /* A window: sleep without a sleep */
@@ -456,7 +294,7 @@ static int test_release(struct inode *inode, struct file *file)
 	if (t->use == TEST_CHANNEL)
 		hmx_port_unregister(&t->window.port, false);
 	if (t->use == TEST_PORT)
-		port_close(t, NULL);
+		t->window.port.ops->close(&t->window.port);
 	if (t->use != TEST_UNUSED)
 		test_unmap(t);
 	mutex_destroy(&t->lock);
