@@ -56,4 +56,20 @@
 #define HMX_HAVE_VIRTIO_MAP 1
 #endif
 
+/* A hypercall of five arguments by its number, where addresses are the kernel's. */
+#ifdef CONFIG_XEN
+#ifdef CONFIG_X86
+#define hmx_xen_call xen_single_call
+#else
+#define hmx_xen_call privcmd_call
+#endif
+#endif
+
+/* Flags of a mapping are set by functions since 6.3. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
+#define hmx_vm_flags_clear(vma, flags) ((vma)->vm_flags &= ~(flags))
+#else
+#define hmx_vm_flags_clear vm_flags_clear
+#endif
+
 #endif

@@ -169,7 +169,7 @@ _Static_assert(VHX_ARGO_RING_MAX == ARGO_RING_LEN_MAX, "largest ring");
  * Ports. Those of the transport (VHX_ARGO_PORT_RESERVED) are for endpoints whose opener had CAP_SYS_ADMIN.
  * No program sends with the port of another one's ring.
  *
- * Memory. The pages of a ring count against RLIMIT_MEMLOCK.
+ * Memory. The pages of a ring count against RLIMIT_MEMLOCK, but for openers with CAP_SYS_ADMIN.
  */
 #define HMX_ARGO_DEVICE "/dev/argo"
 
