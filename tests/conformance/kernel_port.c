@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <vhx/argo.h>
 #include <vhx/hmx_test.h>
 
 #include "util/checked.h"
@@ -16,7 +17,7 @@
 #define MESSAGE_MAX (1u << 20)
 
 struct kernel_port {
-	struct vhx_port port; /* port.fd is the socket */
+	struct vhx_port port; /* port.fd is the socket, or dev itself */
 	int dev;
 	uint8_t *gather;
 };
@@ -155,10 +156,23 @@ static int kernel_event(struct vhx_port *p)
 	return ret < 0 ? ret : 0;
 }
 
+static int argo_event(struct vhx_port *p)
+{
+	struct kernel_port *k = to_kernel(p);
+	struct vhx_msg msg;
+	uint64_t events;
+	int ret;
+
+	if (read(k->dev, &events, sizeof(events)) < 0 && errno != EAGAIN)
+		abort();
+	ret = look(p, &msg);
+	return ret < 0 ? ret : 0;
+}
+
 static void kernel_free(struct kernel_port *k)
 {
 	close(k->port.fd);
-	if (k->dev >= 0)
+	if (k->dev >= 0 && k->dev != k->port.fd)
 		close(k->dev);
 	free(k->gather);
 	free(k);
@@ -182,6 +196,19 @@ static const struct vhx_port_ops kernel_ops = {
 	.consume = kernel_consume,
 	.prepare_wait = kernel_prepare_wait,
 	.event = kernel_event,
+	.close = kernel_close,
+};
+
+static const struct vhx_port_ops kernel_argo_ops = {
+	.name = "kernel-argo",
+	.caps = VHX_PORT_PATIENT,
+	.iov_max = ARGO_IOVS_MAX,
+	.send = kernel_send,
+	.peek = kernel_peek,
+	.read = kernel_read,
+	.consume = kernel_consume,
+	.prepare_wait = kernel_prepare_wait,
+	.event = argo_event,
 	.close = kernel_close,
 };
 
@@ -213,6 +240,44 @@ int kernel_port_open(int sock, int window, uint32_t size, struct vhx_port **port
 	k->port.fd = sock;
 	k->port.memory = size / 2;
 	err = kernel_attach(k, window, size);
+	if (err) {
+		kernel_free(k);
+		return err;
+	}
+	*port = &k->port;
+	return 0;
+}
+
+static int kernel_argo_attach(struct kernel_port *k, const struct hmx_argo_test_port *attach)
+{
+	int err;
+
+	k->gather = malloc(MESSAGE_MAX);
+	if (!k->gather)
+		return -ENOMEM;
+	err = ioctl(k->dev, HMX_ARGO_TEST_PORT, attach) ? -errno : 0;
+	return err ? err : call_plain(k, HMX_TEST_OPEN);
+}
+
+int kernel_argo_open(uint16_t partner, bool backend, uint32_t ring_len, struct vhx_port **port)
+{
+	struct hmx_argo_test_port attach = { .partner = partner,
+					     .backend = backend,
+					     .ring_len = ring_len };
+	struct kernel_port *k = calloc(1, sizeof(*k));
+	int err;
+
+	if (!k)
+		return -ENOMEM;
+	k->port.ops = &kernel_argo_ops;
+	k->port.memory = ring_len;
+	k->dev = open(HMX_ARGO_TEST_DEVICE, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	if (k->dev < 0) {
+		free(k);
+		return -errno;
+	}
+	k->port.fd = k->dev;
+	err = kernel_argo_attach(k, &attach);
 	if (err) {
 		kernel_free(k);
 		return err;

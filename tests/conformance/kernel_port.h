@@ -12,4 +12,7 @@
 /* As vhx_ivshmem_open() for side VHX_WINDOW_GUEST. -ENOENT: the kernel has no such device; -ENODEV: no window. */
 int kernel_port_open(int sock, int window, uint32_t size, struct vhx_port **port);
 
+/* A port of the kernel's provider `argo`, through the lab's module hmx_argo_test. */
+int kernel_argo_open(uint16_t partner, bool backend, uint32_t ring_len, struct vhx_port **port);
+
 #endif

@@ -3,11 +3,14 @@
 
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <vhx/argo.h>
 #include <vhx/section.h>
 
+#include "exchange/argo_device.h"
 #include "exchange/argo_model.h"
 #include "exchange/ivshmem.h"
 #include "exchange/local.h"
@@ -122,10 +125,125 @@ static int kernel_first_pair(uint32_t ring_len, struct vhx_port *ends[2])
 	return err;
 }
 
+/* ---- Argo, of the domain with itself: who serves is a program's port or the kernel's, as is the other ---- */
+
+static int argo_program_open(int device, bool backend, uint32_t ring_len, struct vhx_port **port)
+{
+	struct vhx_argo_config cfg = {
+		.port = backend ? VHX_ARGO_PORT_BE : VHX_ARGO_PORT_FE,
+		.peer_port = backend ? VHX_ARGO_PORT_FE : VHX_ARGO_PORT_BE,
+		.ring_len = ring_len,
+	};
+	int err = vhx_argo_device_endpoint(device, &cfg.dev);
+
+	if (err)
+		return err;
+	cfg.partner = cfg.dev->domid;
+	return vhx_argo_open(&cfg, port);
+}
+
+static int argo_self(int device, uint16_t *domid)
+{
+	struct hmx_argo_info info;
+
+	if (ioctl(device, HMX_ARGO_INFO, &info))
+		return -errno;
+	*domid = info.domid;
+	return 0;
+}
+
+static int argo_end_open(bool kernel, bool backend, uint32_t ring_len, struct vhx_port **port)
+{
+	int device = vhx_argo_device_open();
+	uint16_t domid = 0;
+	int err;
+
+	if (device < 0)
+		return device;
+	err = argo_self(device, &domid);
+	if (!err && kernel)
+		err = kernel_argo_open(domid, backend, ring_len, port);
+	else if (!err)
+		err = argo_program_open(device, backend, ring_len, port);
+	close(device);
+	return err;
+}
+
+static int argo_unmet(uint32_t ring_len, struct vhx_port *ends[2])
+{
+	int err = argo_end_open(false, true, ring_len, &ends[0]);
+
+	return err ? err : argo_end_open(false, false, ring_len, &ends[1]);
+}
+
+static int argo_kernel_unmet(uint32_t ring_len, struct vhx_port *ends[2])
+{
+	int err = argo_end_open(false, true, ring_len, &ends[0]);
+
+	return err ? err : argo_end_open(true, false, ring_len, &ends[1]);
+}
+
+static int argo_kernels_unmet(uint32_t ring_len, struct vhx_port *ends[2])
+{
+	int err = argo_end_open(true, true, ring_len, &ends[0]);
+
+	return err ? err : argo_end_open(true, false, ring_len, &ends[1]);
+}
+
+/* Each takes its events until both have met. */
+static int argo_meet(struct vhx_port *ends[2])
+{
+	int err = 0;
+
+	for (int i = 0; !err && !(vhx_port_ready(ends[0]) && vhx_port_ready(ends[1])); i++) {
+		if (!vhx_port_ready(ends[i % 2]) || vhx_port_prepare_wait(ends[i % 2]))
+			err = vhx_port_event(ends[i % 2]);
+	}
+	return err;
+}
+
+static int argo_pair(uint32_t ring_len, struct vhx_port *ends[2])
+{
+	int err = argo_unmet(ring_len, ends);
+
+	return err ? err : argo_meet(ends);
+}
+
+static int argo_kernel_pair(uint32_t ring_len, struct vhx_port *ends[2])
+{
+	int err = argo_kernel_unmet(ring_len, ends);
+
+	return err ? err : argo_meet(ends);
+}
+
+static int argo_kernel_first_pair(uint32_t ring_len, struct vhx_port *ends[2])
+{
+	struct vhx_port *met[2];
+	int err = argo_kernel_pair(ring_len, met);
+
+	ends[0] = met[1];
+	ends[1] = met[0];
+	return err;
+}
+
+static int argo_kernels_pair(uint32_t ring_len, struct vhx_port *ends[2])
+{
+	int err = argo_kernels_unmet(ring_len, ends);
+
+	return err ? err : argo_meet(ends);
+}
+
 static const struct provider providers[] = {
-	{ "loop", vhx_loopback_pair, NULL },	     { "local", local_pair, local_unmet },
-	{ "ivshmem", ivshmem_pair, ivshmem_unmet },  { "kernel", kernel_pair, kernel_unmet },
-	{ "kernel-first", kernel_first_pair, NULL }, { "argo-model", vhx_argo_model_pair, vhx_argo_model_unmet },
+	{ "loop", vhx_loopback_pair, NULL },
+	{ "local", local_pair, local_unmet },
+	{ "ivshmem", ivshmem_pair, ivshmem_unmet },
+	{ "kernel", kernel_pair, kernel_unmet },
+	{ "kernel-first", kernel_first_pair, NULL },
+	{ "argo-model", vhx_argo_model_pair, vhx_argo_model_unmet },
+	{ "argo", argo_pair, argo_unmet },
+	{ "argo-kernel", argo_kernel_pair, argo_kernel_unmet },
+	{ "argo-kernel-first", argo_kernel_first_pair, NULL },
+	{ "argo-kernels", argo_kernels_pair, argo_kernels_unmet },
 };
 
 const struct provider *provider_find(const char *name)

@@ -72,5 +72,20 @@ struct hmx_test_op {
 /* Around a sleep of the system, which this is none of: its drivers. ENOTCONN: no window. */
 #define HMX_TEST_FREEZE _IO('H', 9)
 #define HMX_TEST_RESTORE _IO('H', 10)
+/*
+ * /dev/hmx_argo_test: a bare port of the provider `argo` (docs/wire.md, section 15). ARGO_PORT makes it, then the
+ * port's operations are as above. The descriptor tells of the port's own events: read() of 8 bytes takes
+ * their number, without blocking; poll() says POLLIN when there are any.
+ */
+#define HMX_ARGO_TEST_DEVICE "/dev/hmx_argo_test"
+
+struct hmx_argo_test_port {
+	__u16 partner; /* may be our own domain */
+	__u16 backend; /* 1: who serves; 0: the frontend */
+	__u32 ring_len;
+};
+
+/* 0, or an error: EBUSY: has one already; EADDRINUSE: another one has this partner and role. */
+#define HMX_ARGO_TEST_PORT _IOW('H', 9, struct hmx_argo_test_port)
 
 #endif
