@@ -17,6 +17,7 @@
 #include "hmx_argo.h"
 
 #define ARGO_OPS 5u /* numbers of operations are below */
+#define ARGO_OP_QUERY 0u /* no number of the hypervisor's: a notify that asks */
 
 /* Hypercalls by operation. Read without a lock. */
 struct argo_calls {
@@ -98,8 +99,12 @@ int argo_rx_check(struct argo_rx *rx);
  */
 int argo_send(struct argo_calls *calls, const struct argo_send_addr *addr,
 	      const struct argo_iov *iov, unsigned int nr, u32 type, bool user);
-/* Wakes whom our rings have refused. @data: a question that is answered there, or NULL. */
-int argo_notify(struct argo_calls *calls, struct argo_ring_data *data);
+/* Wakes whom our rings have refused. */
+int argo_notify(struct argo_calls *calls);
+/* The same, and asks for one ring of others'; @ent is filled in. */
+int argo_ask(struct argo_calls *calls, struct argo_ring_data_ent *ent);
+/* 1: there is a ring that we may send to; 0; or an error. A wait of ours there is over then. */
+int argo_query(struct argo_calls *calls, const struct argo_addr *addr);
 
 /* argo_dev.c */
 int argo_dev_init(struct device *parent);

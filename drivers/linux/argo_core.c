@@ -74,9 +74,16 @@ static const char *const argo_op_names[ARGO_OPS] = {
 	[ARGO_OP_UNREGISTER_RING] = "unregister_ring",
 	[ARGO_OP_SENDV] = "sendv",
 	[ARGO_OP_NOTIFY] = "notify",
+	[ARGO_OP_QUERY] = "query",
 };
 
 /* Hypercalls */
+
+static void argo_count(struct argo_calls *calls, unsigned int op)
+{
+	calls->op[op]++;
+	atomic64_inc(&argo_calls[op]);
+}
 
 /*
  * Errors of sendv arrive zero-extended, as a number of 32 bits: so all are taken as such. No
@@ -85,8 +92,7 @@ static const char *const argo_op_names[ARGO_OPS] = {
 static int argo_call(struct argo_calls *calls, unsigned int op, const void *arg1, const void *arg2,
 		     unsigned long arg3, unsigned long arg4)
 {
-	calls->op[op]++;
-	atomic64_inc(&argo_calls[op]);
+	argo_count(calls, op);
 	return (int)hmx_xen_call(ARGO_HYPERCALL, op, (unsigned long)arg1, (unsigned long)arg2, arg3,
 				 arg4);
 }
@@ -96,16 +102,40 @@ int argo_send(struct argo_calls *calls, const struct argo_send_addr *addr,
 {
 	if (!user)
 		return argo_call(calls, ARGO_OP_SENDV, addr, iov, nr, type);
-	calls->op[ARGO_OP_SENDV]++;
-	atomic64_inc(&argo_calls[ARGO_OP_SENDV]);
+	argo_count(calls, ARGO_OP_SENDV);
 	/* The hypervisor reaches what the kernel may reach: user memory has to be opened to it. */
 	return (int)privcmd_call(ARGO_HYPERCALL, ARGO_OP_SENDV, (unsigned long)addr,
 				 (unsigned long)iov, nr, type);
 }
 
-int argo_notify(struct argo_calls *calls, struct argo_ring_data *data)
+int argo_notify(struct argo_calls *calls)
 {
-	return argo_call(calls, ARGO_OP_NOTIFY, data, NULL, 0, 0);
+	return argo_call(calls, ARGO_OP_NOTIFY, NULL, NULL, 0, 0);
+}
+
+int argo_ask(struct argo_calls *calls, struct argo_ring_data_ent *ent)
+{
+	struct {
+		struct argo_ring_data data;
+		struct argo_ring_data_ent ent;
+	} ask = { .data.nent = 1, .ent = *ent };
+	int err;
+
+	/* The entry follows its header at once. */
+	static_assert(sizeof(ask) == sizeof(ask.data) + sizeof(ask.ent));
+
+	argo_count(calls, ARGO_OP_QUERY);
+	err = (int)hmx_xen_call(ARGO_HYPERCALL, ARGO_OP_NOTIFY, (unsigned long)&ask, 0, 0, 0);
+	*ent = ask.ent;
+	return err;
+}
+
+int argo_query(struct argo_calls *calls, const struct argo_addr *addr)
+{
+	struct argo_ring_data_ent ent = { .ring = *addr };
+	int err = argo_ask(calls, &ent);
+
+	return err ?: !!(ent.flags & ARGO_RING_EXISTS);
 }
 
 static int argo_register(struct argo_rx *rx, u32 flags)
@@ -368,10 +398,8 @@ static int hypercalls_show(struct seq_file *s, void *unused)
 {
 	unsigned int i;
 
-	for (i = 0; i < ARGO_OPS; i++) {
-		if (argo_op_names[i])
-			seq_printf(s, "%s %lld\n", argo_op_names[i], atomic64_read(&argo_calls[i]));
-	}
+	for (i = 0; i < ARGO_OPS; i++)
+		seq_printf(s, "%s %lld\n", argo_op_names[i], atomic64_read(&argo_calls[i]));
 	seq_printf(s, "virqs %lld\n", atomic64_read(&argo_virqs));
 	return 0;
 }
@@ -384,10 +412,8 @@ static void ring_show(struct seq_file *s, const struct argo_rx *rx)
 	seq_printf(s, "port %08x partner %u len %u %s %sregistered rx_ptr %u tx_ptr %u", rx->port,
 		   rx->partner, rx->len, rx->kind, rx->registered ? "" : "un",
 		   READ_ONCE(rx->ring->rx_ptr), READ_ONCE(rx->ring->tx_ptr));
-	for (i = 0; i < ARGO_OPS; i++) {
-		if (argo_op_names[i])
-			seq_printf(s, " %s %llu", argo_op_names[i], rx->calls.op[i]);
-	}
+	for (i = 0; i < ARGO_OPS; i++)
+		seq_printf(s, " %s %llu", argo_op_names[i], rx->calls.op[i]);
 	seq_putc(s, '\n');
 }
 

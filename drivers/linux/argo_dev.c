@@ -325,7 +325,7 @@ static int file_consume(struct argo_file *f, void *arg)
 	if (consume->notify_above == HMX_ARGO_NOTIFY_NEVER ||
 	    (consume->notify_above && held <= consume->notify_above))
 		return 0;
-	return argo_notify(&rx->calls, NULL) ?: 1;
+	return argo_notify(&rx->calls) ?: 1;
 }
 
 static int file_check(struct argo_file *f, void *arg)
@@ -517,28 +517,20 @@ static int file_info(struct argo_file *f, void *arg)
 
 static int file_notify(struct argo_file *f, void *arg)
 {
-	return argo_notify(&f->rx.calls, NULL);
+	return argo_notify(&f->rx.calls);
 }
 
 static int file_query(struct argo_file *f, void *arg)
 {
 	struct hmx_argo_query *query = arg;
-	struct {
-		struct argo_ring_data data;
-		struct argo_ring_data_ent ent;
-	} ask = {
-		.data.nent = 1,
-		.ent.ring = { .port = query->port, .domid = query->domid },
-		.ent.space = query->space,
+	struct argo_ring_data_ent ent = {
+		.ring = { .port = query->port, .domid = query->domid },
+		.space = query->space,
 	};
-	int err;
+	int err = argo_ask(&f->rx.calls, &ent);
 
-	/* The entry follows its header at once. */
-	static_assert(sizeof(ask) == sizeof(ask.data) + sizeof(ask.ent));
-
-	err = argo_notify(&f->rx.calls, &ask.data);
-	query->flags = ask.ent.flags;
-	query->max_message = ask.ent.max_message;
+	query->flags = ent.flags;
+	query->max_message = ent.max_message;
 	return err;
 }
 

@@ -17,7 +17,7 @@
  *
  * Attempts. What the hypervisor refuses while we are opening (no such domain, no ring, policy) is
  * tried again by `timer`: it marks the port `due` and raises our own event, and peek() does the
- * rest. The same timer looks every 5 s whether the ring is still there, and ends the wait of a
+ * rest. The same timer looks every 5 s whether the peer is still there, and ends the wait of a
  * send that was refused without the promise of an event.
  *
  * Locking. All under hmx_port.lock but read(), which looks at what its caller's own peek() and
@@ -59,6 +59,7 @@
 #define RETRY_MAX_MS ((unsigned int)(VHX_ARGO_RETRY_MAX_NS / NSEC_PER_MSEC))
 #define REFUSED_MS ((unsigned int)(VHX_ARGO_REFUSED_NS / NSEC_PER_MSEC))
 #define PROBE_MS ((unsigned int)(VHX_ARGO_PROBE_NS / NSEC_PER_MSEC))
+#define CHECK_MS ((unsigned int)(VHX_ARGO_CHECK_NS / NSEC_PER_MSEC))
 
 struct hmx_argo {
 	struct hmx_port port;
@@ -80,7 +81,7 @@ struct hmx_argo {
 	int status;
 	unsigned int pause_ms;	/* the last one between attempts */
 	int refusal;		/* what the last attempt came to, 0: it was not refused */
-	unsigned long probed;	/* when the ring was last looked for, in jiffies */
+	unsigned long checked;	/* when our ring was last looked for, in jiffies */
 	bool owed;		/* a MEET is to be sent */
 	bool announced;		/* a MEET was accepted: the peer may know us */
 	bool named;		/* peer_inc has named us */
@@ -188,7 +189,7 @@ static void rx_publish(struct hmx_argo *a)
 	held += argo_rx_distance(&a->rx, a->rx_ptr, a->tx_seen);
 	if (held <= a->mark)
 		return;
-	argo_notify(&a->rx.calls, NULL);
+	argo_notify(&a->rx.calls);
 }
 
 /* Sending */
@@ -332,11 +333,35 @@ static void life_join(struct hmx_argo *a)
 	a->port.max_message = len;
 }
 
-/* Opening: does what is due, as far as the hypervisor lets us. */
+static void life_begin(struct hmx_argo *a);
+
+/* Has the peer a ring for us? An error is as good as one: the next message tells. */
+static bool peer_there(struct hmx_argo *a)
+{
+	struct argo_addr addr = { .port = a->peer_port, .domid = a->partner };
+
+	return argo_query(&a->rx.calls, &addr);
+}
+
+/*
+ * Opening: does what is due, as far as the hypervisor lets us. The hypervisor logs each message
+ * that finds nobody; so after the first one it is asked, silently, whether there is somebody by
+ * now. If so, that may be another one than our ring is for.
+ */
 static void life_step(struct hmx_argo *a)
 {
 	int err = 0;
 
+	if (a->rx.registered && a->owed && argo_nobody(a->refusal)) {
+		if (!peer_there(a)) {
+			life_note_refusal(a, a->refusal);
+			return;
+		}
+		if (argo_rx_check(&a->rx)) {
+			life_begin(a);
+			return;
+		}
+	}
 	if (!a->rx.registered)
 		err = argo_rx_register(&a->rx);
 	if (!err && a->owed) {
@@ -374,29 +399,38 @@ static void life_begin(struct hmx_argo *a)
 	a->inc = life_inc(a->inc);
 	a->status = -EAGAIN;
 	a->owed = true;
-	a->probed = jiffies;
+	a->checked = jiffies;
 	a->mark = a->rx.len - 2 * HMX_SLOT - ALIGN(sizeof(struct vhx_argo_meet), HMX_SLOT);
 	a->rx.registered = false;
 	life_step(a);
 }
 
-/* Is the ring still there? Its partner may have ended, and another one come in its place. */
+/* Is our ring still there? Its partner may have ended, and another one come in its place. */
+static void life_check(struct hmx_argo *a, unsigned int ms)
+{
+	if (time_before(jiffies, a->checked + msecs_to_jiffies(ms)))
+		return;
+	a->checked = jiffies;
+	if (!argo_rx_check(&a->rx))
+		return;
+	if (a->joined)
+		argo_fail(a, -EPIPE);
+	else
+		life_begin(a);
+}
+
+/*
+ * The question for the peer's ring costs nothing, but ends the wait of a send that was refused;
+ * then something is outstanding anyway. The one for our own leaves a line in the hypervisor's log.
+ */
 static void life_probe(struct hmx_argo *a)
 {
-	int ret;
-
-	if (!a->rx.registered || time_before(jiffies, a->probed + msecs_to_jiffies(PROBE_MS)))
-		return;
-	a->probed = jiffies;
-	ret = argo_rx_check(&a->rx);
-	if (!ret)
-		return;
-	if (a->joined) {
+	if (a->joined && !a->want && !peer_there(a))
 		argo_fail(a, -EPIPE);
-		return;
-	}
-	argo_rx_unregister(&a->rx);
-	life_begin(a);
+	else if (a->joined)
+		life_check(a, CHECK_MS);
+	else if (a->rx.registered && !a->owed)
+		life_check(a, PROBE_MS);
 }
 
 /* The timer has been. */

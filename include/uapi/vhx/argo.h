@@ -144,8 +144,9 @@ struct vhx_argo_meet {
 #define VHX_ARGO_RETRY_MIN_NS 10000000ull
 #define VHX_ARGO_RETRY_MAX_NS 1000000000ull
 #define VHX_ARGO_REFUSED_NS 10000000000ull /* where the hypervisor's policy forbids it */
-/* Between two looks at whether the own ring is still there. */
+/* Between two looks at whether the peer's ring is still there, and whether the own one is. */
 #define VHX_ARGO_PROBE_NS 5000000000ull
+#define VHX_ARGO_CHECK_NS 60000000000ull
 
 _Static_assert(sizeof(struct vhx_argo_meet) == 32, "meet");
 _Static_assert(VHX_ARGO_RING_MAX == ARGO_RING_LEN_MAX, "largest ring");
@@ -240,7 +241,7 @@ struct hmx_argo_query {
 
 /* What this endpoint did, in hypercalls and messages. */
 struct hmx_argo_stats {
-	__u64 registers, unregisters, sendvs, notifies; /* hypercalls */
+	__u64 registers, unregisters, sendvs, notifies; /* hypercalls, those of QUERY apart */
 	__u64 tx_messages, tx_bytes;
 	__u64 refused; /* sends that did not fit */
 	__u64 events; /* that found the ring not empty, or a send refused */
