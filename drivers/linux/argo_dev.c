@@ -19,7 +19,8 @@
  * with the lock of the address space, which a fault needs. The event and poll() look at single
  * words: rx_ptr, flags, events. mmap() looks at @rx.ring, stored with release, once.
  *
- * A refused send. It notes FILE_REFUSED; the next event turns that into FILE_RETRY, and wakes. An
+ * A refused send. Its size is noted in @want, until one as large has gone; the next event adds
+ * FILE_RETRY, and wakes. An
  * event that came while the hypercall was on its way is found by @events. The hypervisor promises
  * none for EBUSY and ENOMEM, and the timer stands in.
  *
@@ -34,6 +35,7 @@
 #include <linux/capability.h>
 #include <linux/fs.h>
 #include <linux/list.h>
+#include <linux/minmax.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -64,8 +66,7 @@
 enum file_flag {
 	FILE_BOUND,
 	FILE_LOST,
-	FILE_REFUSED, /* the last send; not worth trying again */
-	FILE_RETRY, /* it is, and nobody did */
+	FILE_RETRY, /* what was refused is worth trying again, and nobody did */
 };
 
 /* A message with private copies of all that user space gave. */
@@ -85,6 +86,7 @@ struct argo_file {
 
 	unsigned long flags; /* enum file_flag */
 	u32 rx_ptr; /* READ_ONCE() by the event and poll() */
+	u32 want; /* the largest that was refused, plus one; 0: none. READ_ONCE() likewise */
 	atomic_t events;
 	wait_queue_head_t wait;
 	struct delayed_work timer;
@@ -117,10 +119,7 @@ static bool file_has_message(const struct argo_file *f)
 /* A send that was refused may be tried again. */
 static bool file_retry(struct argo_file *f)
 {
-	if (!test_and_clear_bit(FILE_REFUSED, &f->flags))
-		return false;
-	set_bit(FILE_RETRY, &f->flags);
-	return true;
+	return READ_ONCE(f->want) && !test_and_set_bit(FILE_RETRY, &f->flags);
 }
 
 static void file_event(struct argo_rx *rx)
@@ -129,7 +128,7 @@ static void file_event(struct argo_rx *rx)
 	bool wanted;
 
 	atomic_inc(&f->events);
-	/* Before the look at FILE_REFUSED: pairs with file_refused(). */
+	/* Before the look at want: pairs with file_refused(). */
 	smp_mb__after_atomic();
 	wanted = file_retry(f);
 	wanted |= file_has_message(f);
@@ -148,12 +147,12 @@ static void file_timer(struct work_struct *work)
 }
 
 /* An endpoint without a ring gets no events, so that only the timer helps it. */
-static void file_refused(struct argo_file *f, int err, int events)
+static void file_refused(struct argo_file *f, int err, u32 len, int events)
 {
 	f->stats.refused++;
-	set_bit(FILE_REFUSED, &f->flags);
+	WRITE_ONCE(f->want, max(f->want, len + 1));
 	/* Pairs with file_event(). */
-	smp_mb__after_atomic();
+	smp_mb();
 	if (atomic_read(&f->events) != events)
 		file_retry(f);
 	else if (err != -EAGAIN || !test_bit(FILE_BOUND, &f->flags))
@@ -172,10 +171,10 @@ static __poll_t argo_poll(struct file *file, poll_table *table)
 	__poll_t mask = 0;
 
 	poll_wait(file, &f->wait, table);
-	if (!test_bit(FILE_REFUSED, &f->flags))
-		mask |= EPOLLOUT | EPOLLWRNORM;
 	if (test_bit(FILE_RETRY, &f->flags))
-		mask |= EPOLLIN | EPOLLRDNORM;
+		mask |= EPOLLIN | EPOLLRDNORM | EPOLLOUT | EPOLLWRNORM;
+	else if (!READ_ONCE(f->want))
+		mask |= EPOLLOUT | EPOLLWRNORM;
 	if (!test_bit(FILE_BOUND, &f->flags))
 		return mask;
 	/* Pairs with the release of the flag in file_bind(). */
@@ -320,7 +319,8 @@ static int file_consume(struct argo_file *f, void *arg)
 	virt_mb();
 	/* Pairs with the hypervisor's store of tx_ptr. */
 	consume->tx_ptr = virt_load_acquire(&rx->ring->tx_ptr);
-	clear_bit(FILE_RETRY, &f->flags);
+	if (test_and_clear_bit(FILE_RETRY, &f->flags))
+		WRITE_ONCE(f->want, 0);
 	held += argo_rx_distance(rx, consume->rx_ptr, consume->tx_ptr);
 	if (consume->notify_above == HMX_ARGO_NOTIFY_NEVER ||
 	    (consume->notify_above && held <= consume->notify_above))
@@ -415,17 +415,23 @@ static int message_allow(const struct argo_file *f, struct file_message *m)
 
 static int message_send(struct argo_file *f, struct file_message *m)
 {
+	bool retry = test_and_clear_bit(FILE_RETRY, &f->flags);
 	int events = atomic_read(&f->events);
 	int ret;
 
-	clear_bit(FILE_RETRY, &f->flags);
-	clear_bit(FILE_REFUSED, &f->flags);
 	ret = argo_send(&f->rx.calls, &m->addr, m->iov, m->nr, m->type, true);
 	if (ret >= 0) {
 		f->stats.tx_messages++;
 		f->stats.tx_bytes += m->len;
-	} else if (ret == -EAGAIN || ret == -EBUSY || ret == -ENOMEM) {
-		file_refused(f, ret, events);
+	}
+	if (ret == -EAGAIN || ret == -EBUSY || ret == -ENOMEM) {
+		file_refused(f, ret, m->len, events);
+	} else if (ret < 0 || m->len + 1 >= f->want) {
+		WRITE_ONCE(f->want, 0);
+		clear_bit(FILE_RETRY, &f->flags);
+	} else if (retry) {
+		/* A smaller one that fits doesn't end the wait of a larger one. */
+		set_bit(FILE_RETRY, &f->flags);
 	}
 	return ret;
 }

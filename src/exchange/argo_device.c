@@ -101,7 +101,8 @@ static int char_send(struct vhx_argo_dev *dev, const struct argo_addr *dst, uint
 		};
 	}
 	ret = call(c, HMX_ARGO_SENDV, &send);
-	c->refused = ret == -EAGAIN || ret == -EBUSY || ret == -ENOMEM;
+	/* Until the event was taken: that of a larger one outlasts a smaller one that went. */
+	c->refused |= ret == -EAGAIN || ret == -EBUSY || ret == -ENOMEM;
 	return ret < 0 ? ret : 0;
 }
 

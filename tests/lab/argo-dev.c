@@ -387,6 +387,29 @@ static bool test_refused_sender_is_woken(void)
 	return true;
 }
 
+static bool test_small_send_does_not_end_the_wait_of_a_large_one(void)
+{
+	static uint8_t bytes[RING_LEN / 2];
+	struct end a, b;
+	uint32_t tx;
+
+	CHECK(!end_make(&a, RING_LEN) && !end_make(&b, RING_LEN));
+	CHECK(fill(&a, &b));
+	CHECK(send_bytes(a.fd, b.port, 1, bytes, sizeof(bytes)) == -EAGAIN);
+	CHECK(consume(&b, 1024, HMX_ARGO_NOTIFY_NEVER) == 0);
+	CHECK(send_bytes(a.fd, b.port, 1, "x", 1) == 1);
+	tx = __atomic_load_n(&b.ring->tx_ptr, __ATOMIC_ACQUIRE);
+	CHECK(consume(&b, tx, 0) == 1);
+	CHECK(polled(a.fd, POLLIN | POLLOUT, HANG_GUARD_MS) == (POLLIN | POLLOUT));
+	/* Told, it stays so until it was tried. */
+	CHECK(send_bytes(a.fd, b.port, 1, "x", 1) == 1 && polled(a.fd, POLLIN, 0) == POLLIN);
+	CHECK(send_bytes(a.fd, b.port, 1, bytes, sizeof(bytes)) == sizeof(bytes));
+	CHECK(polled(a.fd, POLLIN | POLLOUT, 0) == POLLOUT);
+	end_close(&a);
+	end_close(&b);
+	return true;
+}
+
 static bool test_sender_without_a_ring_is_woken(void)
 {
 	struct end a, b;
@@ -608,6 +631,8 @@ static const struct {
 	{ "addresses that are not ours", test_addresses_that_are_not_ours },
 	{ "too large for ever", test_too_large_for_ever },
 	{ "refused sender is woken", test_refused_sender_is_woken },
+	{ "small send does not end the wait of a large one",
+	  test_small_send_does_not_end_the_wait_of_a_large_one },
 	{ "sender without a ring is woken", test_sender_without_a_ring_is_woken },
 	{ "consume is checked", test_consume_is_checked },
 	{ "nobody there", test_nobody_there },

@@ -163,9 +163,9 @@ _Static_assert(VHX_ARGO_RING_MAX == ARGO_RING_LEN_MAX, "largest ring");
  * the data behind it. Read tx_ptr with acquire, then messages up to it; CONSUME says how far that went.
  *
  * Waiting. poll(): POLLIN while the ring holds anything behind the rx_ptr of the last CONSUME, and after
- * a refused send as soon as it is worth trying again, until the next SENDV or CONSUME. POLLOUT unless the
- * last SENDV was refused (EAGAIN, EBUSY, ENOMEM) and is not worth trying again yet. POLLHUP: the ring
- * is gone (CHECK). An event between a look and poll() is not lost.
+ * a refused send as soon as it is worth trying again, until it was tried or CONSUME was called. POLLOUT unless a
+ * SENDV was refused (EAGAIN, EBUSY, ENOMEM), none as large has gone since, and it is not worth trying again yet.
+ * POLLHUP: the ring is gone (CHECK). An event between a look and poll() is not lost.
  *
  * Ports. Those of the transport (VHX_ARGO_PORT_RESERVED) are for endpoints whose opener had CAP_SYS_ADMIN.
  * No program sends with the port of another one's ring.
