@@ -466,11 +466,14 @@ static void test_sleeper_is_woken_once_for_many_messages(void **state)
 	assert_int_equal(vhx_port_event(f.b), 0);
 	for (uint32_t i = 0; i < 20; i++)
 		expect_pattern(&f, f.b, i, 10);
-	if (f.a->ops->caps & VHX_PORT_SLEEP_FLAG)
+	if (f.a->ops->caps & VHX_PORT_SLEEP_FLAG) {
 		assert_int_equal(f.a->stats.wakes_sent, 1);
-	else
+		assert_int_equal(f.b->stats.wakes_taken, 1);
+	} else {
+		/* How many of them become one is the hypervisor's affair. */
 		assert_int_equal(f.a->stats.wakes_sent, 20);
-	assert_int_equal(f.b->stats.wakes_taken, 1);
+		assert_in_range(f.b->stats.wakes_taken, 1, 20);
+	}
 	fixture_close(&f);
 }
 
@@ -493,7 +496,7 @@ static void test_awake_peer_is_not_woken(void **state)
 }
 
 /* Two threads, each asleep whenever it has nothing to do. A lost wakeup ends in the hang guard. */
-#define PING_ROUNDS 20000
+static uint32_t ping_rounds = 20000; /* an emulated processor has time for fewer */
 
 struct player {
 	struct vhx_port *port;
@@ -522,7 +525,7 @@ static bool player_drain(struct player *pl)
 		vhx_port_consume(pl->port);
 		if (seq != pl->received++)
 			return false;
-		if (pl->serves && pl->received == PING_ROUNDS)
+		if (pl->serves && pl->received == ping_rounds)
 			return true;
 		if (!player_send(pl, pl->serves ? pl->received : seq))
 			return false;
@@ -545,10 +548,10 @@ static void *player_run(void *arg)
 
 	if (pl->serves && !player_send(pl, 0))
 		pl->failed = true;
-	while (!pl->failed && pl->received < PING_ROUNDS) {
+	while (!pl->failed && pl->received < ping_rounds) {
 		if (!player_drain(pl))
 			pl->failed = true;
-		else if (pl->received < PING_ROUNDS && !player_wait(pl))
+		else if (pl->received < ping_rounds && !player_wait(pl))
 			pl->failed = true;
 	}
 	return NULL;
@@ -574,14 +577,14 @@ static void test_no_lost_wakeup_in_ping_pong(void **state)
 }
 
 /* One thread sends more than the ring holds, the other consumes: both block, over and over. */
-#define STREAM_MESSAGES 30000
+static uint32_t stream_messages = 30000; /* likewise */
 
 static void *stream_consumer(void *arg)
 {
 	struct player *pl = arg;
 	struct vhx_msg msg;
 
-	while (!pl->failed && pl->received < STREAM_MESSAGES) {
+	while (!pl->failed && pl->received < stream_messages) {
 		int ret = vhx_port_peek(pl->port, &msg);
 
 		if (ret == 1) {
@@ -607,7 +610,7 @@ static void test_no_lost_wakeup_in_full_ring(void **state)
 	producer = (struct player){ .port = f.a };
 	consumer = (struct player){ .port = f.b };
 	assert_int_equal(pthread_create(&thread, NULL, stream_consumer, &consumer), 0);
-	while (sent < STREAM_MESSAGES && !producer.failed) {
+	while (sent < stream_messages && !producer.failed) {
 		uint32_t len = (sent * 7919u) % 3000;
 		int err = send_pattern(&f, f.a, sent, len);
 
@@ -1090,10 +1093,12 @@ static const struct CMUnitTest tests[] = {
 
 int main(int argc, char **argv)
 {
-	provider = argc == 2 ? provider_find(argv[1]) : NULL;
+	provider = argc == 2 || argc == 3 ? provider_find(argv[1]) : NULL;
 	if (!provider) {
-		fprintf(stderr, "usage: %s PROVIDER\n", argv[0]);
+		fprintf(stderr, "usage: %s PROVIDER [ROUNDS]\n", argv[0]);
 		return 2;
 	}
+	if (argc == 3)
+		ping_rounds = stream_messages = (uint32_t)atoi(argv[2]);
 	return cmocka_run_group_tests_name(provider->name, tests, NULL, NULL);
 }
