@@ -51,6 +51,7 @@
 #include "argo.h"
 
 #define PORTS_MAX 16u /* of the parameter */
+#define RING_PAGES_MIN 3u /* a channel wants 8 KiB and a slot (docs/wire.md, section 4) */
 
 /* Messages that are not for the channel and are dropped in one call, with interrupts off. */
 #define DROPS_MAX 64u
@@ -111,7 +112,7 @@ static struct hmx_argo *to_argo(struct hmx_port *port)
 static int argo_fail(struct hmx_argo *a, int err)
 {
 	if (err == -EPROTO)
-		a->joined = false;
+		WRITE_ONCE(a->joined, false);
 	if (!a->status || a->status == -EAGAIN)
 		a->status = err;
 	return a->status;
@@ -903,7 +904,7 @@ int argo_ports_init(struct device *parent)
 	int err = 0;
 
 	ports_parent = parent;
-	if (ring_pages < 2 || ring_pages > ARGO_PAGES_MAX)
+	if (ring_pages < RING_PAGES_MIN || ring_pages > ARGO_PAGES_MAX)
 		return -EINVAL;
 	/* One domain without a backend in its parameter is the usual guest. */
 	if (!backend_cnt && !xen_initial_domain())
