@@ -29,6 +29,9 @@ check-quick:
 xen-check:
 	@$(LAB)/check.sh xen
 
+xen-demo:
+	@$(LAB)/xen-demo.sh
+
 torture:
 	@$(LAB)/check.sh --torture
 
@@ -72,6 +75,7 @@ help:
 	@echo 'make check        set-up, then all tests; the last line counts them'
 	@echo 'make check-quick  build, unit, conformance and style tests, one guest'
 	@echo 'make xen-check    the tests on a real Xen with Argo (built from source once)'
+	@echo 'make xen-demo     PV and PVH guests of that Xen on disks of a backend in dom0'
 	@echo 'make torture      the long variants of the guest tests'
 	@echo 'make bench        side by side with shared-memory and NBD backends;'
 	@echo '                  GUEST=ivshmem: in a guest, with virtio-blk-pci of QEMU'
