@@ -37,7 +37,7 @@ struct vhx_argo_config {
 	uint16_t partner;
 	uint32_t ring_len; /* of our ring: a multiple of 16 from VHX_ARGO_RING_MIN on */
 	uint64_t probe_ns; /* so often the peer is looked for, VHX_ARGO_PROBE_NS; 0: never */
-	uint64_t check_ns; /* so often our own ring is, when it has joined; not before probe_ns */
+	uint64_t check_ns; /* so often our own ring is, VHX_ARGO_CHECK_NS; in steps of probe_ns */
 	struct vhx_argo_watcher watcher; /* its functions may be NULL */
 };
 

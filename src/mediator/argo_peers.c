@@ -25,9 +25,6 @@
 
 #include "exchange/argo_door.h"
 
-/* A peer that started over, has a ring and finds none of ours waits for so long: the hypervisor logs each look. */
-#define PEER_CHECK_NS (12 * VHX_ARGO_PROBE_NS)
-
 struct peer {
 	struct vhx_argo_peers *peers;
 	bool used;
@@ -172,7 +169,7 @@ static int peer_open(struct peer *peer)
 		.partner = peer->domid,
 		.ring_len = p->cfg.ring_len,
 		.probe_ns = VHX_ARGO_PROBE_NS,
-		.check_ns = PEER_CHECK_NS,
+		.check_ns = VHX_ARGO_CHECK_NS,
 		.watcher = { port_obstacle, port_closed, peer },
 	};
 	int ret = p->cfg.endpoint(p->cfg.ctx, &cfg.dev);
