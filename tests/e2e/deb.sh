@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # The Debian packages as an operator meets them: built from this tree, without a word from lintian, installed in a
-# clean system, used there, the guest driver built by DKMS for that system's kernel, and purged without a trace.
+# clean system, used there, the guest driver built by DKMS for that system's kernel, and purged without a trace. What
+# README tells a new user to type is typed there, up to the disk that waits for a guest.
 # The clean system is made once and kept in the cache.
 # shellcheck source=../lab/lib.sh
 . "$(dirname "$0")/../lab/lib.sh"
@@ -92,6 +93,60 @@ wait %2
 USE
 inside timeout 120 bash /debs/use.sh >"$tmp/use.log" 2>&1 || fail "they can't be used"
 echo "installed and used"
+
+# README, word for word. No service manager runs in there: a unit's own line is started, as its user and groups, in the
+# folders that it names.
+cat >"$tmp/root/debs/systemctl" <<'UNIT'
+#!/bin/bash
+set -eu
+[ "$1" = start ]
+shift
+for unit in "$@"; do
+	file=/lib/systemd/system/${unit%%@*}@.service name=${unit#*@}
+	value() { sed -n "s/^$1=//p" "$file" | sed "s/%i/$name/g"; }
+	install -d -m "$(value RuntimeDirectoryMode)" -o "$(value User)" -g "$(value Group)" "/run/$(value RuntimeDirectory)"
+	# shellcheck disable=SC2046 # words on purpose
+	setpriv --reuid="$(value User)" --regid="$(value Group)" --groups="$(value SupplementaryGroups)" \
+		--inh-caps=-all $(value ExecStart) &
+	echo $! >>/debs/pids
+	for _ in {1..1200}; do
+		[ -S "/run/$(value RuntimeDirectory)/control" ] && continue 2
+		sleep 0.05
+	done
+	exit 1
+done
+UNIT
+chmod 755 "$tmp/root/debs/systemctl"
+# block NAME: the lines of README between the comments of that name.
+block() {
+	sed -n "/^<!-- $1 -->/,/^<!-- end -->/s/^    //p" "$vhx_root/README.md"
+}
+{
+	echo 'set -eu'
+	# shellcheck disable=SC2016 # for the shell in there
+	echo 'PATH=/debs:$PATH'
+	block set-up
+	# The frontend has the backend's disk, and everybody runs as who they should.
+	cat <<'CHECK'
+for _ in {1..1200}; do
+	vhxctl stats /run/vhx-frontend/vm1/control --json | grep -q '"id":"disk0"' && break
+	sleep 0.05
+done
+vhxctl stats /run/vhx-backend/vm1/control --json | grep -q '"state":"attached"' && echo ATTACHED
+while read -r pid; do
+	sed -n 's/^Uid:\t\([0-9]*\).*/UID \1/p; s/^CapEff:\t/CAPS /p; s/^Seccomp:\t/SECCOMP /p' "/proc/$pid/status"
+	kill "$pid"
+done </debs/pids
+wait
+CHECK
+} >"$tmp/root/debs/readme.sh"
+inside timeout 300 bash /debs/readme.sh >"$tmp/readme.log" 2>&1 </dev/null || fail "README's words do not lead to a disk"
+assert_eq "attached disks" "$(grep -c '^ATTACHED$' "$tmp/readme.log")" 1
+assert_eq "confined programs" "$(grep -c '^SECCOMP 2$' "$tmp/readme.log")" 2
+assert_eq "without capabilities" "$(grep -c '^CAPS 0*$' "$tmp/readme.log")" 2
+assert_eq "users" "$(sed -n 's/^UID //p' "$tmp/readme.log" | grep -v '^0$' | sort -u | wc -l)" 2
+rm -rf "$tmp"/root/etc/virtio-hmx/vm1.* "$tmp"/root/var/lib/virtio-hmx "$tmp"/root/run/vhx-*
+echo "README leads to a confined backend whose disk waits for a guest"
 
 inside sh -c "[ -e /var/lib/dkms/hmx/*/$kernel ] || dkms install \$(dkms status hmx | sed 's/[,:].*//') -k $kernel" \
 	>"$tmp/dkms.log" 2>&1 || fail "DKMS can't build the driver for $kernel"
