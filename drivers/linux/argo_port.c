@@ -330,7 +330,8 @@ static void life_join(struct hmx_argo *a)
 	a->status = 0;
 	a->mark = a->rx.len - 2 * HMX_SLOT - ALIGN(len, HMX_SLOT);
 	a->port.tx_ring_len = a->peer_ring_len - HMX_SLOT;
-	a->port.rx_ring_len = a->rx.len - HMX_SLOT;
+	/* Credit that keeps to this owes nobody a notify. */
+	a->port.rx_ring_len = a->mark;
 	a->port.max_message = len;
 }
 

@@ -94,7 +94,8 @@ struct hmx_port_stats {
  * @lock: see above; initialised by hmx_port_register()
  * @max_message: bytes, both ways; 0 until the peers have met, and again after close()
  * @tx_ring_len: footprint that the outgoing ring can hold at once, valid with @max_message
- * @rx_ring_len: the same of the incoming ring
+ * @rx_ring_len: what to grant the peer of the incoming ring: all of it, or as much as it holds
+ *	without refusing anything, where a refusal costs a call later
  * @peer: for people: "peer 0 of 0000:00:03.0"
  * @stats: counters
  * @channel: the transport's

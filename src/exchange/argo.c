@@ -303,8 +303,9 @@ static void life_join(struct argo_port *ap)
 	ap->state = ARGO_READY;
 	ap->port.max_message = (uint32_t)vhx_min_u64(message_max(ap->cfg.ring_len), theirs);
 	ap->port.tx_ring_len = ap->peer_ring_len - VHX_SLOT;
-	ap->port.rx_ring_len = ap->cfg.ring_len - VHX_SLOT;
 	vhx_argo_reader_limit(&ap->reader, ap->port.max_message);
+	/* Credit that keeps to this owes nobody a notify. */
+	ap->port.rx_ring_len = ap->reader.mark;
 	obstacle_set(ap, 0);
 	timer_set(ap, ap->cfg.probe_ns);
 }

@@ -109,7 +109,9 @@ struct vhx_port {
 	int fd;		      /* poll for readability; owned by the port */
 	uint32_t max_message; /* both ways; valid once READY */
 	uint32_t tx_ring_len; /* footprint bytes the outgoing ring can hold at once, valid once READY */
-	uint32_t rx_ring_len; /* the same for the incoming ring */
+	/* What to grant the peer of the incoming one: all of it, or as much as it holds without refusing anything
+	 * where a refusal costs a call later; valid once READY. */
+	uint32_t rx_ring_len;
 	uint64_t memory;      /* bytes that this end allocated: sections and staging */
 	struct vhx_peer peer;
 	struct vhx_port_stats stats;

@@ -388,12 +388,13 @@ static void test_answer_before_the_request_was_sent_whole(void **state)
 	struct vhx_used u = { .flags = VHX_USED_COMPLETE };
 	struct raw_records m = { .len = 0 };
 	struct hostile h;
-	uint32_t i;
+	uint32_t granted, i;
 
 	open_hostile(&h);
 	/* Nothing is acknowledged any more, so that one of these stops in the middle. */
 	h.b.raw.deaf = true;
-	lab_source_plan(&h.w.src[0], 5, LAB_WRITE, 16u << 10, 0);
+	granted = h.b.raw.port->rx_ring_len - VHX_CREDIT_RESERVE;
+	lab_source_plan(&h.w.src[0], 5, LAB_WRITE, granted * 11 / 20, 0);
 	settle(&h);
 	assert_int_equal(h.w.src[0].in_flight, LOAD + 2);
 	h.b.raw.deaf = false;
