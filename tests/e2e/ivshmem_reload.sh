@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# The driver comes and goes while QEMU, helper and backend stay: unloaded and loaded again, and taken off
-# its device in the middle of a load. Each time the window is used by a new life.
+# The driver comes and goes while QEMU, helper and backend stay: its modules are unloaded and loaded again, and it is
+# taken off its device, in the middle of a load. Each time the window is used by a new life.
 # shellcheck source=ivshmem.sh
 . "$(dirname "$0")/ivshmem.sh"
 make_image "$tmp/disk.img" 32M
@@ -13,8 +13,18 @@ check() {
 	wait_disk vda
 	dd if=/dev/vda bs=1M count=4 iflag=direct 2>/dev/null | cmp - /tmp/data
 }
+# load_start: reads until there is nothing to read any more.
+load_start() {
+	(while dd if=/dev/vda of=/dev/null bs=4k iflag=direct 2>/dev/null; do :; done) &
+	load=$!
+	until [ "$(awk "{ print \$1 }" /sys/block/vda/stat)" -gt 300 ]; do
+		sleep 0.1
+	done
+}
 for n in 1 2 3; do
+	load_start
 	rmmod hmx_ivshmem
+	wait $load
 	[ ! -e /dev/vda ]
 	insmod /driver/hmx_ivshmem.ko
 	check
@@ -29,11 +39,7 @@ check
 cd /sys/bus/pci/drivers/hmx_ivshmem
 dev=$(ls -d 0000:*)
 for n in 1 2 3; do
-	(while dd if=/dev/vda of=/dev/null bs=4k iflag=direct 2>/dev/null; do :; done) &
-	load=$!
-	until [ "$(awk "{ print \$1 }" /sys/block/vda/stat)" -gt 300 ]; do
-		sleep 0.1
-	done
+	load_start
 	echo "$dev" >unbind
 	wait $load
 	[ ! -e /dev/vda ]
