@@ -25,7 +25,7 @@ guest_sent() {
 }
 sent_more() { [ "$(guest_sent)" != "$1" ]; }
 
-ivshmem_boot "$tmp/verify.sh" --fio --mem 384M --append 'vhx_until=word vhx_size=16'
+ivshmem_boot "$tmp/verify.sh" --fio --mem 384M --smp 2 --append 'vhx_until=word vhx_size=16'
 wait_guest '^VERIFY-START'
 for n in $(seq "$kills"); do
 	wait_moved "requests before kill $n"
