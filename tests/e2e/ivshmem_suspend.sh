@@ -38,6 +38,9 @@ wait_for "the guest to sleep" "$vhx_guest_patience" asleep
 stop backend
 start_backend
 qmp system_wakeup >/dev/null
+# QEMU 7.2 does not see the power go off that was asleep before, and would stay.
+wait_guest '^GUEST-EXIT'
+qmp quit >/dev/null
 ivshmem_end
 guest_said '^AWAKE' || fail "the guest did not wake up"
 ! guest_said LOAD-FAILED || fail "a request failed"
