@@ -152,7 +152,9 @@ static void user_run(struct vhx_disk_user_stats *s, uint64_t seed)
 	uint64_t bytes;
 	int fd;
 
-	for (; buf;) {
+	if (!buf)
+		_exit(1);
+	for (;;) {
 		fd = disk_open(&bytes);
 		if (fd < 0) {
 			usleep(LOOK_AGAIN_US);
@@ -162,7 +164,6 @@ static void user_run(struct vhx_disk_user_stats *s, uint64_t seed)
 		disk_use(fd, bytes, s, &r, buf);
 		close(fd);
 	}
-	_exit(1);
 }
 
 static pid_t process_start(void)

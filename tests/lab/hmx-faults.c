@@ -63,7 +63,7 @@ static struct vhx_loop_fd wire = { .fd = -1, .events = EPOLLIN };
 static struct vhx_loop_fd bell = { .fd = -1, .events = EPOLLIN };
 static int window;
 
-static void die(const char *fmt, ...)
+static VHX_PRINTF(1, 2) void die(const char *fmt, ...)
 {
 	char text[512];
 	va_list ap;
