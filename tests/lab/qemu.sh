@@ -65,7 +65,7 @@ case $arch in
 amd64)
 	program=qemu-system-x86_64 package=qemu-system-x86 console=ttyS0
 	# With these two the kernel copies by rep movsb, which the emulation does byte by byte.
-	machine+=(-M q35 -cpu max,-erms,-fsrm)
+	machine+=(-M q35 -cpu "max,-erms,-fsrm")
 	;;
 arm64)
 	program=qemu-system-aarch64 package=qemu-system-arm console=ttyAMA0
