@@ -22,7 +22,8 @@ source_package=linux-source-6.1
 unpack() {
 	tar -xf "$1/root/usr/src/$source_package.tar.xz" -C "$2" --strip-components=1 --anchored \
 		--exclude="$source_package/"{Documentation,samples,sound,tools/testing,tools/perf}'/*.[chSr]*' \
-		--exclude="$source_package/drivers/"{gpu,media,scsi,staging,infiniband,net/ethernet,net/wireless}'/*.[ch]' \
+		--exclude="$source_package/drivers/"{gpu,media,staging,infiniband,net/ethernet,net/wireless}'/*.[ch]' \
+		--exclude="$source_package/drivers/scsi/*/*.[ch]" \
 		--exclude="$source_package/arch/"{arm,arm64,mips,powerpc,sparc,s390,alpha,ia64,m68k,sh,parisc}'/*.[chS]' \
 		--exclude="$source_package/arch/"{arm,arm64}'/boot/dts/*' &&
 		patch -s -p1 -d "$2" <"$here/umlk.patch"
