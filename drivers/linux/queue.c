@@ -12,12 +12,18 @@
  * accepted. Slots in flight are linked in the order in which they became available.
  *
  *   FREE --queue_take()--> taken --first--> begun --last record--> sent whole --COMPLETE--> FREE
- *                            ^---------hmx_queue_interrupted()----------'
+ *                            ^---------hmx_queue_interrupted()----------|
+ *                            '-------------- answered, in a group that has not ended <--GROUP--'
  *
  * `cursor` separates the order into what was sent whole and the rest; NULL: all was. Where credit,
  * the window or the budget ends, the cursor stays, and the next pump goes on there. After a
  * backend's death all is unsent: the cursor goes back to the oldest. So replay is not a mode, only
  * a cursor that has gone back; chains are still in the ring, where they are walked afresh.
+ *
+ * Completions marked GROUP are shown with those that follow, up to the first one without the mark:
+ * the buffers of a packet that virtio_net merges. Until then their slots stay in flight, in
+ * hmx_queue.group as well, and what ends them otherwise finds them unanswered: half a group is
+ * never seen.
  *
  * Locks. "The lock" is hmx_port.lock. Under it: taking and sending, in notify or in the work; the
  * order, the cursor, the window. The receiving half of a slot and the used ring belong to the
@@ -116,6 +122,15 @@ static void slot_window_give(struct hmx_queue *q, struct hmx_slot *s)
 	s->window = 0;
 }
 
+/* Nobody will end the group. What was answered in it is in flight, as if it was not. */
+static void group_forget(struct hmx_queue *q)
+{
+	struct hmx_slot *s, *next;
+
+	list_for_each_entry_safe(s, next, &q->group, group)
+		list_del_init(&s->group);
+}
+
 static void slot_end(struct hmx_queue *q, struct hmx_slot *s)
 {
 	slot_window_give(q, s);
@@ -160,7 +175,7 @@ static void cursor_reset(struct hmx_queue *q)
 
 /* The used ring: under the lock, and invisible until hmx_queue_publish() */
 
-static void used_put(struct hmx_queue *q, u16 id, u32 used_len)
+void hmx_used_put(struct hmx_queue *q, u16 id, u32 used_len)
 {
 	const struct vring *r = q->vring;
 	vring_used_elem_t *e = &r->used->ring[q->used_idx & (r->num - 1)];
@@ -169,16 +184,6 @@ static void used_put(struct hmx_queue *q, u16 id, u32 used_len)
 	e->len = __cpu_to_virtio32(true, used_len);
 	q->used_idx++;
 	q->stats.completed++;
-}
-
-/* One that belongs to no group; what is open stays so. */
-void hmx_used_put(struct hmx_queue *q, u16 id, u32 used_len)
-{
-	bool open = q->used_whole != q->used_idx;
-
-	used_put(q, id, used_len);
-	if (!open)
-		q->used_whole = q->used_idx;
 }
 
 /* Writes what a request's type has for an answer when nobody else has one. Returns its used_len. */
@@ -557,6 +562,7 @@ static void queue_end_now(struct hmx_queue *q)
 	struct hmx_slot *s, *next;
 	u32 cost = 0;
 
+	group_forget(q);
 	list_for_each_entry_safe(s, next, &q->order, node) flight_end(q, s);
 	hmx_cursor_set(q, NULL);
 	while (!q->broken && (queue_take(q, &cost) > 0 || hmx_queue_arm(q))) {
@@ -668,6 +674,7 @@ static void queue_fail_flight(struct hmx_queue *q)
 	LIST_HEAD(list);
 
 	spin_lock_irq(queue_lock(q));
+	group_forget(q);
 	list_for_each_entry_safe(s, next, &q->order, node) {
 		if (!slot_ends(q, s))
 			continue;
@@ -714,22 +721,14 @@ static void queue_fail_ring(struct hmx_queue *q)
 		requests_fail(q, &list);
 }
 
-/* No group will be ended by anybody: its half is shown. */
-static void queue_group_end(struct hmx_queue *q)
-{
-	spin_lock_irq(queue_lock(q));
-	q->used_whole = q->used_idx;
-	spin_unlock_irq(queue_lock(q));
-}
-
 bool hmx_queue_publish(struct hmx_queue *q)
 {
 	const struct vring *r = q->vring;
 	u16 old = q->used_told;
 
-	if (q->used_whole == old)
+	if (q->used_idx == old)
 		return false;
-	q->used_told = q->used_whole;
+	q->used_told = q->used_idx;
 	/*
 	 * Partner: virtio_ring's barrier between this index and the entries, and what lies in the
 	 * buffers.
@@ -787,7 +786,6 @@ static void queue_report(struct hmx_queue *q)
 	q->broken_told = true;
 	dev_err(&q->dev->vdev.dev, "queue %u: %s\n", q->index, q->broken_why);
 	queue_fail_flight(q);
-	queue_group_end(q);
 	queue_show(q);
 	virtio_break_device(&q->dev->vdev);
 }
@@ -800,9 +798,8 @@ void hmx_queue_flush(struct hmx_queue *q)
 	if (READ_ONCE(q->dev->failed)) {
 		queue_fail_flight(q);
 		queue_fail_ring(q);
-		queue_group_end(q);
 	}
-	if (READ_ONCE(q->used_whole) == READ_ONCE(q->used_told) && !READ_ONCE(q->flush_due))
+	if (READ_ONCE(q->used_idx) == READ_ONCE(q->used_told) && !READ_ONCE(q->flush_due))
 		return;
 	queue_show(q);
 	queue_window_pump(q);
@@ -832,6 +829,7 @@ static void queue_unsend(struct hmx_queue *q, bool death, struct list_head *hope
 {
 	struct hmx_slot *s, *next;
 
+	group_forget(q);
 	list_for_each_entry_safe(s, next, &q->order, node) {
 		bool begun = s->begun;
 
@@ -854,7 +852,6 @@ void hmx_queue_interrupted(struct hmx_queue *q, bool death)
 	queue_unsend(q, death, &hopeless);
 	spin_unlock_irq(queue_lock(q));
 	requests_fail(q, &hopeless);
-	queue_group_end(q);
 	spin_lock_irq(queue_lock(q));
 	if (q->patience == HMX_PATIENCE_SHORT)
 		queue_end_now(q);
@@ -893,6 +890,9 @@ static int slot_answer(struct hmx_slot *s, const struct used *u, u32 *gap)
 	/* An answer before the question was asked whole cannot be one. */
 	if (hmx_slot_free(s) || !s->begun || s->sent < s->out_len)
 		return -EPROTO;
+	/* Over, though its driver does not know. */
+	if (!list_empty(&s->group))
+		return -EPROTO;
 	if (u->chunk_len) {
 		if (u->in_off < s->in_next || u->in_off > s->in_len ||
 		    u->chunk_len > s->in_len - u->in_off)
@@ -912,22 +912,15 @@ static int slot_answer(struct hmx_slot *s, const struct used *u, u32 *gap)
 }
 
 /*
- * Under the lock: judges a record against its slot; the slot of an accepted completion is out of
- * flight on return. 1: @gap bytes of in lie between the last chunk and this one; 0: nobody waits
- * for it any more; -EPROTO.
+ * Under the lock: judges a record against its slot. 1: @gap bytes of in lie between the last chunk
+ * and this one; 0: nobody waits for it any more; -EPROTO.
  */
 static int answer_accept(struct hmx_queue *q, const struct used *u, u32 *gap)
 {
-	struct hmx_slot *s = &q->slots[u->id];
-	int ret;
-
 	/* Of a queue that was closed, or a device given up, nobody waits for answers. */
 	if (!q->live || q->broken || q->dev->failed)
 		return 0;
-	ret = slot_answer(s, u, gap) ?: 1;
-	if (ret > 0 && u->flags & VHX_USED_COMPLETE)
-		slot_end(q, s);
-	return ret;
+	return slot_answer(&q->slots[u->id], u, gap) ?: 1;
 }
 
 /* In bytes that did not come: @len of them at the position. */
@@ -1027,9 +1020,9 @@ static void durability_note(struct hmx_queue *q, const struct hmx_slot *s)
 }
 
 /* The first bytes of an answer that may say how long the driver will wait for another queue. */
-static void answer_listen(struct hmx_queue *q, const struct hmx_slot *s, u16 id)
+static void answer_listen(struct hmx_queue *q, const struct hmx_slot *s)
 {
-	struct hmx_position p = hmx_chain_start(q, id);
+	struct hmx_position p = hmx_chain_start(q, slot_id(q, s));
 	struct hmx_segment seg;
 	u8 look[HMX_TYPE_PEEK];
 	u32 len = 0, skip = 0;
@@ -1062,16 +1055,40 @@ static int record_copy(struct hmx_queue *q, struct hmx_slot *s, struct hmx_rx *r
 	return 0;
 }
 
-/* Under the lock. */
-static void record_end(struct hmx_queue *q, struct hmx_slot *s, const struct used *u)
+/* The end of a request that was answered. */
+static void request_end(struct hmx_queue *q, struct hmx_slot *s)
 {
-	if (!(u->flags & VHX_USED_COMPLETE) || s->early)
+	slot_end(q, s);
+	/* Its chain went back when it was taken. */
+	if (s->early)
 		return;
 	durability_note(q, s);
-	answer_listen(q, s, u->id);
-	used_put(q, u->id, u->used_len);
-	if (!(u->flags & VHX_USED_GROUP))
-		q->used_whole = q->used_idx;
+	answer_listen(q, s);
+	hmx_used_put(q, slot_id(q, s), s->used_len);
+}
+
+static void group_end(struct hmx_queue *q)
+{
+	struct hmx_slot *s, *next;
+
+	list_for_each_entry_safe(s, next, &q->group, group) {
+		list_del_init(&s->group);
+		request_end(q, s);
+	}
+}
+
+/* Under the lock, of which one holding shows all of a group. */
+static void record_end(struct hmx_queue *q, struct hmx_slot *s, const struct used *u)
+{
+	if (!(u->flags & VHX_USED_COMPLETE))
+		return;
+	s->used_len = u->used_len;
+	if (u->flags & VHX_USED_GROUP) {
+		list_add_tail(&s->group, &q->group);
+		return;
+	}
+	group_end(q);
+	request_end(q, s);
 }
 
 /*
@@ -1166,6 +1183,7 @@ static struct hmx_queue *queue_alloc(struct hmx_device *dev, u16 index, u16 size
 		return NULL;
 	}
 	INIT_LIST_HEAD(&q->order);
+	INIT_LIST_HEAD(&q->group);
 	INIT_LIST_HEAD(&q->starved);
 	timer_setup(&q->hurry, queue_hurry_over, 0);
 	q->patience = hmx_type_patience(dev->type, dev->features, index, dev->vq_cnt);
@@ -1234,16 +1252,17 @@ void hmx_queue_rewind(struct hmx_queue *q)
 	spin_lock_irq(queue_lock(q));
 	q->size = min_t(u16, virtqueue_get_vring_size(q->vq), q->max_size);
 	INIT_LIST_HEAD(&q->order);
+	INIT_LIST_HEAD(&q->group);
 	for (i = 0; i < q->max_size; i++) {
 		q->slots[i] = (struct hmx_slot){ 0 };
 		INIT_LIST_HEAD(&q->slots[i].node);
+		INIT_LIST_HEAD(&q->slots[i].group);
 	}
 	list_del_init(&q->starved);
 	cursor_reset(q);
 	q->window_used = 0;
 	q->last_avail = 0;
 	q->used_idx = 0;
-	q->used_whole = 0;
 	q->used_told = 0;
 	q->flush_due = false;
 	hmx_early_rewind(q);

@@ -557,6 +557,7 @@ struct hmx_position {
 /* One chain in flight, by its head descriptor. */
 struct hmx_slot {
 	struct list_head node; /* hmx_queue.order; empty: free. Under the lock */
+	struct list_head group; /* hmx_queue.group; empty: not answered yet. Under the lock */
 	u32 out_len, in_len;
 	u32 sent; /* of out_len. Under the lock */
 	u32 window; /* units held. Under the lock */
@@ -568,6 +569,7 @@ struct hmx_slot {
 	u8 kind; /* type.c */
 	/* Receiving half: the work's */
 	u32 in_next, in_prefix;
+	u32 used_len; /* of its answer */
 	struct hmx_position in_pos; /* of in_next */
 	u8 status; /* the last in byte, once it came */
 	bool status_came;
@@ -594,12 +596,9 @@ struct hmx_queue {
 	bool broken; /* the driver broke the ring: it is left alone. Under the lock */
 	const char *broken_why;
 	bool broken_told; /* the work's */
-	/*
-	 * Under the lock: next entry of the avail ring; of the used ring; behind its last whole
-	 * group; as the driver sees it
-	 */
+	/* Under the lock: next entry of the avail ring; of the used ring; as the driver sees it */
 	u16 last_avail;
-	u16 used_idx, used_whole, used_told;
+	u16 used_idx, used_told;
 	bool flush_due; /* there is something to interrupt for. Under the lock */
 	enum hmx_patience patience;
 	bool impatient; /* chains are given back at once: early.c. Under the lock */
@@ -608,6 +607,7 @@ struct hmx_queue {
 	unsigned long hurry_until; /* jiffies. Under the lock */
 	struct hmx_slot *slots;
 	struct list_head order; /* slots in flight, oldest first */
+	struct list_head group; /* those that are answered, in a group that has not ended */
 	struct hmx_slot *cursor; /* first one not sent whole; NULL: none */
 	struct hmx_position out_pos; /* of the cursor's `sent` */
 	u32 window_used;

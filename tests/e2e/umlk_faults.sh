@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Faults that a reading of the guest's driver found, one scenario each (tests/lab/hmx-faults.c): lost requests of
 # every type, devices that go and come back at once, chains that are too long, a backend that asks for too much,
-# freeze and unbind without anybody to answer, queue reset with requests in flight.
+# freeze and unbind without anybody to answer, queue reset with requests in flight, half a group of completions.
 # shellcheck source=../lab/lib.sh
 . "$(dirname "$0")/../lab/lib.sh"
 faults=$vhx_build/tests/lab/hmx-faults

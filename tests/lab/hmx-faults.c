@@ -46,7 +46,7 @@ struct dumb {
 	struct vhx_device dev;
 	struct vhx_device_ops ops;
 	struct vhx_list held;
-	unsigned int held_cnt;
+	unsigned int held_cnt, posted_cnt; /* with out bytes, and without */
 	bool refuses; /* what it has offered: so the driver fails it */
 };
 
@@ -108,6 +108,7 @@ static int dumb_submit(struct vhx_device *dev, struct vhx_request *req)
 	vhx_list_init(&req->node);
 	vhx_list_add_tail(&d->held, &req->node);
 	d->held_cnt += req->out_len != 0;
+	d->posted_cnt += !req->out_len;
 	return 0;
 }
 
@@ -121,6 +122,18 @@ static void dumb_drop(struct dumb *d)
 		vhx_request_drop(req);
 	}
 	d->held_cnt = 0;
+	d->posted_cnt = 0;
+}
+
+/* Answers the oldest held request, a posted one. @group: it belongs to the next ones. */
+static void posted_answer(struct dumb *d, bool group)
+{
+	struct vhx_request *req = vhx_list_first_entry(&d->held, struct vhx_request, node);
+
+	vhx_list_del(&req->node);
+	d->posted_cnt--;
+	req->group = group;
+	answer_full(req);
 }
 
 /* Requests of other queues go with it: nobody here has two. */
@@ -535,10 +548,17 @@ static void removed_and_added(void)
 	said("a device that is removed and added again");
 }
 
+static unsigned long posts(uint32_t type)
+{
+	char text[32];
+
+	probe_read(type, "posts", text, sizeof(text));
+	return strtoul(text, NULL, 0);
+}
+
 /* Posted buffers that would come again at once, on a device that has failed. */
 static void posted_on_a_failed_device(void)
 {
-	char posts[32];
 	int i;
 
 	running_wait(41);
@@ -551,10 +571,46 @@ static void posted_on_a_failed_device(void)
 		loop_step();
 	probe_do(41, "ask", "0 64 2 2");
 	expect("on a failed device", 41, "used=1 in=01a5");
-	probe_read(41, "posts", posts, sizeof(posts));
-	if (strtoul(posts, NULL, 0))
-		die("a failed device gave %s posted buffers back", posts);
+	if (posts(41))
+		die("a failed device gave %lu posted buffers back", posts(41));
 	said("posted buffers of a failed device stay where they are");
+}
+
+static void posted_wait(const struct dumb *d, unsigned int cnt)
+{
+	while (d->posted_cnt != cnt)
+		loop_step();
+}
+
+/* The end of a group may die with its backend: none of it was ever seen, and all of it is asked again. */
+static void half_a_group(void)
+{
+	static const char file[] = DEBUG "virtio_hmx/hmx0/devices/d36";
+	unsigned long bytes, before;
+	int i;
+
+	running_wait(36);
+	before = posts(36);
+	for (i = 0; i < 4; i++)
+		probe_do(36, "post", "1 16");
+	posted_wait(devices[36], 4);
+	bytes = value(file, "queue1_bytes_in");
+	posted_answer(devices[36], true);
+	posted_answer(devices[36], true);
+	while (value(file, "queue1_bytes_in") < bytes + 32)
+		loop_step();
+	life_end();
+	life_begin();
+	posted_wait(devices[36], 4);
+	if (posts(36) != before)
+		die("half a group: the driver saw %lu buffers of it", posts(36) - before);
+	for (i = 0; i < 3; i++)
+		posted_answer(devices[36], i < 2);
+	while (posts(36) != before + 3)
+		loop_step();
+	/* The driver has posted them again. */
+	posted_wait(devices[36], 4);
+	said("half a group of completions is never seen");
 }
 
 static void queue_reset_under_load(void)
@@ -666,6 +722,7 @@ static const struct {
 	{ "short", short_answers },
 	{ "long", long_chain },
 	{ "reset", queue_reset_under_load },
+	{ "group", half_a_group },
 	{ "removed", removed_and_added },
 	{ "alone", without_a_backend },
 	{ "greedy", greedy_device },

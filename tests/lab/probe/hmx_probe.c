@@ -38,8 +38,8 @@ struct probe {
 	struct virtio_device *vdev;
 	struct virtqueue *vqs[QUEUES_MAX];
 	unsigned int cnt;
-	spinlock_t lock;      /* of the rings */
-	struct mutex ask;     /* one at a time */
+	spinlock_t lock; /* of the rings */
+	struct mutex ask; /* one at a time */
 	char result[160];
 	u64 posts;
 	struct dentry *dir;
@@ -264,7 +264,6 @@ static const struct file_operations result_fops = {
 	.read = result_read,
 };
 
-
 static void files_make(struct probe *p)
 {
 	p->dir = debugfs_create_dir(dev_name(&p->vdev->dev), root);
@@ -319,10 +318,17 @@ static void probe_stop(struct virtio_device *vdev)
 }
 
 static const struct virtio_device_id ids[] = {
-	{ 8, VIRTIO_DEV_ANY_ID },  { 20, VIRTIO_DEV_ANY_ID }, { 25, VIRTIO_DEV_ANY_ID },
-	{ 34, VIRTIO_DEV_ANY_ID }, { 36, VIRTIO_DEV_ANY_ID }, { 41, VIRTIO_DEV_ANY_ID },
-	{ 99, VIRTIO_DEV_ANY_ID }, { 9, VIRTIO_DEV_ANY_ID },  { 26, VIRTIO_DEV_ANY_ID },
-	{ 18, VIRTIO_DEV_ANY_ID }, { 0 },
+	{ 8, VIRTIO_DEV_ANY_ID },
+	{ 20, VIRTIO_DEV_ANY_ID },
+	{ 25, VIRTIO_DEV_ANY_ID },
+	{ 34, VIRTIO_DEV_ANY_ID },
+	{ 36, VIRTIO_DEV_ANY_ID },
+	{ 41, VIRTIO_DEV_ANY_ID },
+	{ 99, VIRTIO_DEV_ANY_ID },
+	{ 9, VIRTIO_DEV_ANY_ID },
+	{ 26, VIRTIO_DEV_ANY_ID },
+	{ 18, VIRTIO_DEV_ANY_ID },
+	{ 0 },
 };
 MODULE_DEVICE_TABLE(virtio, ids);
 
@@ -334,15 +340,49 @@ static struct virtio_driver probe_driver = {
 	.remove = probe_stop,
 };
 
+/* Drivers that a kernel may have built in for these types: off the bus as long as the probe is there. */
+static const char *const rivals[] = { "virtio_scsi", "virtiofs" };
+static struct device_driver *rivals_off[ARRAY_SIZE(rivals)];
+
+static void rivals_take(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(rivals); i++) {
+		rivals_off[i] = driver_find(rivals[i], probe_driver.driver.bus);
+		if (rivals_off[i])
+			driver_unregister(rivals_off[i]);
+	}
+}
+
+/* The partner of rivals_take(). */
+static void rivals_give(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(rivals); i++) {
+		if (rivals_off[i] && driver_register(rivals_off[i]))
+			pr_warn("hmx_probe: %s does not come back\n", rivals[i]);
+	}
+}
+
 static int __init probe_init(void)
 {
+	int ret;
+
 	root = debugfs_create_dir("hmx_probe", NULL);
-	return register_virtio_driver(&probe_driver);
+	ret = register_virtio_driver(&probe_driver);
+	if (ret)
+		debugfs_remove(root);
+	else
+		rivals_take();
+	return ret;
 }
 
 static void __exit probe_exit(void)
 {
 	unregister_virtio_driver(&probe_driver);
+	rivals_give();
 	debugfs_remove(root);
 }
 
