@@ -15,7 +15,7 @@
 
 struct vhx_argo_dev;
 
-/* A ring of our own. @partner: who may send to it, or ARGO_DOMID_ANY. */
+/* A ring of our own. @port: 0: any that is free. @partner: who may send to it, or ARGO_DOMID_ANY. */
 struct vhx_argo_ring_id {
 	uint32_t port;
 	uint16_t partner;
@@ -25,7 +25,7 @@ struct vhx_argo_ring_id {
 struct vhx_argo_dev_ops {
 	/*
 	 * Registers a fresh ring, of the same @id as the one that was there before, if any. *@ring is valid until the
-	 * next bind. Where it fails there is no ring.
+	 * next bind, and so is dev->port. Where it fails there is no ring.
 	 */
 	int (*bind)(struct vhx_argo_dev *dev, const struct vhx_argo_ring_id *id,
 		    const struct argo_ring **ring);
@@ -38,7 +38,7 @@ struct vhx_argo_dev_ops {
 	 * and what has come since. 1: that call was made; 0; negative.
 	 */
 	int (*consume)(struct vhx_argo_dev *dev, uint32_t rx_ptr, uint32_t above, uint32_t *tx_ptr);
-	/* Has @dst a ring that we may send to? 1, 0, negative. */
+	/* Has @dst a ring that we may send to? 1, 0, negative. It ends nobody's wait for room there. */
 	int (*query)(struct vhx_argo_dev *dev, const struct argo_addr *dst);
 	/* Is our ring still the one that was registered? 1, or 0: it went with its partner, and is to be bound again. */
 	int (*check)(struct vhx_argo_dev *dev);
@@ -57,7 +57,9 @@ struct vhx_argo_dev_ops {
 struct vhx_argo_dev {
 	const struct vhx_argo_dev_ops *ops;
 	int fd; /* readable: something came, or room for what was refused */
+	bool one_event; /* event() takes both away; else they stay, and the second is POLLOUT as well */
 	uint16_t domid; /* ours */
+	uint32_t port; /* of our ring */
 };
 
 static inline void vhx_argo_dev_close(struct vhx_argo_dev *dev)

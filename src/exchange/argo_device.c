@@ -75,6 +75,7 @@ static int char_bind(struct vhx_argo_dev *dev, const struct vhx_argo_ring_id *id
 		err = ring_map(c, id->len);
 	if (err)
 		return err;
+	dev->port = bind.port;
 	*ring = c->ring;
 	return 0;
 }
@@ -120,9 +121,14 @@ static int char_consume(struct vhx_argo_dev *dev, uint32_t rx_ptr, uint32_t abov
 	return ret;
 }
 
+/* For so many bytes there never is room: they are not waited for, in place of what somebody waits for. */
 static int char_query(struct vhx_argo_dev *dev, const struct argo_addr *dst)
 {
-	struct hmx_argo_query query = { .port = dst->port, .domid = dst->domid };
+	struct hmx_argo_query query = {
+		.port = dst->port,
+		.domid = dst->domid,
+		.space = UINT32_MAX,
+	};
 	int ret = call(to_char(dev), HMX_ARGO_QUERY, &query);
 
 	return ret < 0 ? ret : !!(query.flags & ARGO_RING_EXISTS);

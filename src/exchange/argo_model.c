@@ -9,10 +9,15 @@
 #include "exchange/argo_model.h"
 
 #include <stdlib.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "util/barrier.h"
 #include "util/checked.h"
+
+/* Where ports are that nobody chose. */
+#define PORT_FREE_FIRST 0x80000000u
+#define PORT_TRIES 16u
 
 struct model_dev {
 	struct vhx_argo_dev dev; /* dev.fd: the event */
@@ -51,6 +56,19 @@ static int ring_register(struct model_dev *m)
 	return hypercall(m, ARGO_OP_REGISTER_RING, &reg, m->ring, pages, ARGO_REGISTER_FAIL_EXIST);
 }
 
+static int ring_register_anywhere(struct model_dev *m)
+{
+	int err = -EEXIST;
+
+	for (unsigned int i = 0; i < PORT_TRIES && err == -EEXIST; i++) {
+		if (getrandom(&m->id.port, sizeof(m->id.port), 0) < 0)
+			return -errno;
+		m->id.port |= PORT_FREE_FIRST;
+		err = ring_register(m);
+	}
+	return err;
+}
+
 static void ring_end(struct model_dev *m)
 {
 	struct argo_unregister_ring unreg = { .port = m->id.port, .partner = m->id.partner };
@@ -73,12 +91,13 @@ static int model_bind(struct vhx_argo_dev *dev, const struct vhx_argo_ring_id *i
 	if (!m->ring)
 		return -ENOMEM;
 	m->id = *id;
-	err = ring_register(m);
+	err = id->port ? ring_register(m) : ring_register_anywhere(m);
 	if (err) {
 		free(m->ring);
 		m->ring = NULL;
 		return err;
 	}
+	dev->port = m->id.port;
 	*ring = m->ring;
 	return 0;
 }
@@ -130,9 +149,10 @@ static int model_consume(struct vhx_argo_dev *dev, uint32_t rx_ptr, uint32_t abo
 	return 1;
 }
 
+/* As argo_device.c does. */
 static int model_query(struct vhx_argo_dev *dev, const struct argo_addr *dst)
 {
-	struct argo_ring_data_ent ent = { .ring = *dst };
+	struct argo_ring_data_ent ent = { .ring = *dst, .space = UINT32_MAX };
 	struct vhx_argo_ring_data ask = { .nent = 1, .data = &ent };
 	int ret = hypercall(to_model(dev), ARGO_OP_NOTIFY, &ask, NULL, 0, 0);
 
@@ -188,7 +208,9 @@ int vhx_argo_model_dev_open(struct vhx_argo_hv *hv, uint16_t domid, struct vhx_a
 		free(m);
 		return fd;
 	}
-	m->dev = (struct vhx_argo_dev){ .ops = &model_ops, .fd = fd, .domid = domid };
+	m->dev = (struct vhx_argo_dev){
+		.ops = &model_ops, .fd = fd, .one_event = true, .domid = domid
+	};
 	m->hv = vhx_argo_hv_ref(hv);
 	*dev = &m->dev;
 	return 0;

@@ -756,6 +756,41 @@ static void test_refusals_that_are_the_end(void **state)
 	host_close(&h);
 }
 
+/* One domain has one wait for a ring, whoever of its programs asks. */
+static void test_a_query_ends_nobodys_wait(void **state)
+{
+	struct vhx_argo_ring_id id = { .port = 5, .partner = FE, .len = 4096 };
+	const struct argo_addr dst = { .port = 5, .domid = BE };
+	struct vhx_argo_dev *owner, *sender, *asker;
+	const struct argo_ring *ring;
+	static char bytes[1000];
+	struct iovec iov = { bytes, sizeof(bytes) };
+	uint32_t tx_ptr;
+	struct host h;
+	int ret;
+
+	host_open(&h);
+	assert_int_equal(vhx_argo_model_dev_open(h.hv, BE, &owner), 0);
+	assert_int_equal(vhx_argo_model_dev_open(h.hv, FE, &sender), 0);
+	assert_int_equal(vhx_argo_model_dev_open(h.hv, FE, &asker), 0);
+	assert_int_equal(owner->ops->bind(owner, &id, &ring), 0);
+	while (!(ret = sender->ops->send(sender, &dst, 1, &iov, 1)))
+		;
+	assert_int_equal(ret, -EAGAIN);
+	sender->ops->event(sender);
+	/* Where there is room again, and nobody was told yet. */
+	assert_int_equal(owner->ops->consume(owner, ring->tx_ptr, UINT32_MAX, &tx_ptr), 0);
+	assert_int_equal(asker->ops->query(asker, &dst), 1);
+	iov.iov_len = 16;
+	assert_int_equal(asker->ops->send(asker, &dst, 1, &iov, 1), 0);
+	assert_int_equal(owner->ops->consume(owner, ring->tx_ptr, 0, &tx_ptr), 1);
+	assert_true(sender->ops->event(sender));
+	vhx_argo_dev_close(asker);
+	vhx_argo_dev_close(sender);
+	vhx_argo_dev_close(owner);
+	host_close(&h);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_either_side_may_start_first),
 	cmocka_unit_test(test_partner_that_does_not_exist_is_waited_for),
@@ -780,6 +815,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_meet_is_no_message_of_the_owner),
 	cmocka_unit_test(test_refusals_that_promise_no_event_end_by_the_timer),
 	cmocka_unit_test(test_refusals_that_are_the_end),
+	cmocka_unit_test(test_a_query_ends_nobodys_wait),
 };
 
 int main(void)
