@@ -19,7 +19,7 @@ unshare --mount --pid --fork true 2>/dev/null || skip "this machine lets root ha
 suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
 arch=$(dpkg --print-architecture)
 [ -n "$suite" ] || skip "which Debian this is, is not known"
-packages=(virtio-hmx libvhx0 libvhx-dev hmx-dkms)
+packages=(virtio-hmx libvhx0 libvhx-argo0 libvhx-dev hmx-dkms)
 
 "$vhx_root/packaging/deb.sh" "$tmp/out" >"$tmp/build.log" 2>&1 || fail "the packages do not build"
 lintian --fail-on error,warning --allow-root "$tmp"/out/*.changes >"$tmp/lintian.log" 2>&1 ||
@@ -27,7 +27,7 @@ lintian --fail-on error,warning --allow-root "$tmp"/out/*.changes >"$tmp/lintian
 echo "built, and lintian says: '$(cat "$tmp/lintian.log")'"
 
 # What they need, by name; and what DKMS and a program on libvhx need besides.
-depends=$(for p in virtio-hmx libvhx0; do
+depends=$(for p in virtio-hmx libvhx0 libvhx-argo0; do
 	dpkg-deb -f "$tmp"/out/${p}_*.deb Depends
 done | tr ',' '\n' | sed 's/^ *//; s/[ |].*//' | sort -u | tr '\n' ',')
 include=${depends}dkms,linux-headers-$arch,libc6-dev
@@ -79,6 +79,7 @@ done
 for e in blk-read ram-disk; do
 	gcc -Wall -Werror /usr/share/doc/libvhx-dev/examples/$e.c -lvhx -o $e
 done
+gcc -Wall -Werror /usr/share/doc/libvhx-dev/examples/argo-echo.c -lvhx-argo -o argo-echo
 truncate -s 1M disk.img
 vhx-backend --listen unix:/debs/be.sock --control /debs/be.ctl --device blk,file=disk.img &
 ./ram-disk unix:/debs/ram.sock &

@@ -22,9 +22,9 @@ DESTDIR=$root meson install -C "$build" --no-rebuild --quiet >"$scratch/log" 2>&
 	cat "$scratch/log"
 	exit 1
 }
-pc=$(find "$root" -name libvhx.pc)
+pc=$(find "$root" -name libvhx.pc) argo_pc=$(find "$root" -name libvhx-argo.pc)
 libs=$(dirname "$(find "$root" -name 'libvhx.so')")
-[ -n "$pc" ] && [ -n "$libs" ]
+[ -n "$pc" ] && [ -n "$libs" ] && [ -n "$argo_pc" ]
 export PKG_CONFIG_PATH="${pc%/*}" PKG_CONFIG_SYSROOT_DIR="$root"
 
 # Headers are the public ones, and nothing of src/ came along.
@@ -33,10 +33,11 @@ wanted=$(cd "$source/include" && find ./vhx -name '*.h' | sort | tr '\n' ' ')
 [ "$found" = "$wanted" ] || { echo "installed headers: $found"; exit 1; }
 
 [ "$(pkg-config --modversion libvhx)" = "$(sed -n "s/.*version: '\(.*\)',/\1/p" "$source/meson.build" | head -n 1)" ]
-for name in blk-read ram-disk; do
+for pair in blk-read:libvhx ram-disk:libvhx argo-echo:libvhx-argo; do
+	name=${pair%:*}
 	# shellcheck disable=SC2046 # flags are words
 	"$@" -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -Werror \
-		"$root$prefix/share/doc/virtio-hmx/examples/$name.c" $(pkg-config --cflags --libs libvhx) \
+		"$root$prefix/share/doc/virtio-hmx/examples/$name.c" $(pkg-config --cflags --libs "${pair#*:}") \
 		-o "$scratch/$name"
 done
 

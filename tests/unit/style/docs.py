@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""The numbers of docs/wire.md are those of the code: the compiler compares them.
+"""The numbers of docs/wire.md and docs/argo-streams.md are those of the code: the compiler compares them.
 
 docs.py ROOT CC... A table whose first column is called "constant" has a name and its value per row; one whose
 first column is called "`struct NAME`" has a member, its offset and its size.
@@ -12,7 +12,9 @@ import sys
 
 HEADERS = ('vhx/wire.h', 'vhx/virtio_msg.h', 'core/channel.h', 'core/driver.h', 'core/flight.h',
            'exchange/lane.h', 'exchange/local.h', 'exchange/section.h', 'vhx/section.h', 'vhx/argo.h',
+           'vhx/argo_stream.h',
            'frontend/fdev.h', 'link/link.h', 'wire/control.h')
+PAGES = ('wire.md', 'argo-streams.md')
 NUMBER = re.compile(r'^(0x[0-9a-fA-F]+|[0-9]+)$')
 
 
@@ -32,11 +34,11 @@ def checks(path):
             if kind is None:
                 kind = row[0]
             elif kind == 'constant' and not row[0].startswith('-'):
-                assert NUMBER.match(row[1]), 'line %d: no number' % number
-                yield number, '%s == %s' % (row[0], row[1])
+                assert NUMBER.match(row[1]), '%s:%d: no number' % (path, number)
+                yield path, number, '%s == %s' % (row[0], row[1])
             elif kind.startswith('struct ') and not row[0].startswith('-'):
-                yield number, 'offsetof(%s, %s) == %s' % (kind, row[0], row[1])
-                yield number, 'sizeof(((%s *)0)->%s) == %s' % (kind, row[0], row[2])
+                yield path, number, 'offsetof(%s, %s) == %s' % (kind, row[0], row[1])
+                yield path, number, 'sizeof(((%s *)0)->%s) == %s' % (kind, row[0], row[2])
 
 
 def compile_all(root, compiler, assertions):
@@ -44,21 +46,22 @@ def compile_all(root, compiler, assertions):
     for folder in ('src', 'include', 'include/uapi'):
         flags += ['-I', os.path.join(root, folder)]
     lines = ['#include <stddef.h>'] + ['#include "%s"' % h for h in HEADERS]
-    for number, what in assertions:
-        lines += ['#line %d "docs/wire.md"' % number, '_Static_assert(%s, "%s");' % (what, what)]
+    for path, number, what in assertions:
+        lines += ['#line %d "%s"' % (number, path), '_Static_assert(%s, "%s");' % (what, what)]
     done = subprocess.run(compiler + flags, input='\n'.join(lines) + '\n', capture_output=True,
                           text=True, check=False)
     return done.returncode == 0, done.stderr
 
 
 def main(root, compiler):
-    found = list(checks(os.path.join(root, 'docs', 'wire.md')))
+    pages = [list(checks(os.path.join(root, 'docs', page))) for page in PAGES]
+    found = [check for page in pages for check in page]
     # The rule must be able to refuse: the checker checks itself.
-    assert not compile_all(root, compiler, [(1, 'VHX_MSG_HELLO == 2')])[0]
+    assert not compile_all(root, compiler, [('', 1, 'VHX_MSG_HELLO == 2')])[0]
     good, errors = compile_all(root, compiler, found)
     print(errors)
     print('%d numbers compared, %s' % (len(found), 'all equal' if good else 'some differ'))
-    return 0 if good and found else 1
+    return 0 if good and all(pages) else 1
 
 
 sys.exit(main(sys.argv[1], sys.argv[2:]))

@@ -17,6 +17,7 @@ ARROWS = {
     'loop': {'util'},
     'core': {'wire'},
     'link': {'core', 'exchange', 'loop'},
+    'argo': {'exchange'},
     'frontend': BOTH_ENDS,
     'backend': BOTH_ENDS,
     'embed': {'frontend', 'backend'},
@@ -26,7 +27,7 @@ ARROWS = {
     'confine': {'util'},
     'mediator': {'frontend', 'device', 'vhost_user', 'config', 'confine'},
     'ctl': {'config'},
-    'tools': {'mediator', 'ctl'},
+    'tools': {'mediator', 'ctl', 'argo'},
 }
 # include/vhx and include/uapi/vhx: everybody's.
 SHARED = {'vhx'}
