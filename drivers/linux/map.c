@@ -217,6 +217,10 @@ bool hmx_map_setup(struct device *dev, struct virtio_device *vdev)
 	return map_install(dev, vdev);
 }
 
+/*
+ * A look at the map of memory is dear beside everything else that a descriptor costs, and a handle was made from a
+ * page: of one, only the end of what it names may be none.
+ */
 void *hmx_map_addr(const struct hmx_device *dev, u64 addr, u32 len)
 {
 	u64 last;
@@ -228,7 +232,7 @@ void *hmx_map_addr(const struct hmx_device *dev, u64 addr, u32 len)
 	}
 	if (check_add_overflow(addr, (u64)(len ? len - 1 : 0), &last))
 		return NULL;
-	if (!pfn_valid(PHYS_PFN(addr)) || !pfn_valid(PHYS_PFN(last)))
+	if (!dev->handles && !pfn_valid(PHYS_PFN(addr)))
 		return NULL;
-	return phys_to_virt(addr);
+	return pfn_valid(PHYS_PFN(last)) ? phys_to_virt(addr) : NULL;
 }

@@ -348,7 +348,8 @@ static void tx_put(struct hmx_window *w, u32 off, const void *src, u32 len)
 	u32 first = min(len, w->ring_len - at);
 
 	memcpy(w->tx_data + at, src, first);
-	memcpy(w->tx_data, src + first, len - first);
+	if (unlikely(first < len))
+		memcpy(w->tx_data, src + first, len - first);
 }
 
 static void tx_publish(struct hmx_window *w, u32 footprint)
@@ -497,7 +498,8 @@ static void window_read(struct hmx_port *port, u32 off, void *dst, u32 len)
 	u32 first = min(len, w->ring_len - at);
 
 	memcpy(dst, w->rx_data + at, first);
-	memcpy(dst + first, w->rx_data, len - first);
+	if (unlikely(first < len))
+		memcpy(dst + first, w->rx_data, len - first);
 }
 
 /* Is there a message, the room that a send did not find, or an end to be told of? */
