@@ -18,8 +18,10 @@ rounds=${BENCH_ROUNDS:-3} seconds=${BENCH_SECONDS:-2}
 head -c 128M /dev/urandom >"$tmp/disk.img" || fail "no room for an image"
 cp "$tmp/disk.img" "$tmp/own.img" || fail "no room for a second image"
 echo "bench: $rounds rounds of $seconds s per job, Linux $VHX_KERNEL, ${BENCH_SMP:-1} processors, load $(cut -d' ' -f1-3 /proc/loadavg)"
+# The kernel copies by rep movsq where it believes that to be fast. Under emulation each of its steps is a block of its
+# own: twice the time of a loop, in a copy that only one of the two disks makes.
 ivshmem_boot "$vhx_lab/guest/bench.sh" --fio --mem 384M --smp "${BENCH_SMP:-1}" --drive "$tmp/own.img" \
-	--append "vhx_rounds=$rounds vhx_seconds=$seconds"
+	--append "clearcpuid=rep_good vhx_rounds=$rounds vhx_seconds=$seconds"
 ivshmem_end
 guest_said '^BENCH-DONE' || fail "the guest did not come to its end"
 sed -n 's/\r//g; /^BENCH \|^COUNT /p' "$tmp/guest.log" >"$tmp/raw"
