@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # The Debian packages as an operator meets them: built from this tree, without a word from lintian, installed in a
 # clean system, used there, the guest driver built by DKMS for that system's kernel, and purged without a trace. What
-# README tells a new user to type is typed there, up to the disk that waits for a guest.
+# README tells a new user to type is typed there, up to a guest of QEMU that writes to its disk and reads it back.
 # The clean system is made once and kept in the cache.
 # shellcheck source=../lab/lib.sh
 . "$(dirname "$0")/../lab/lib.sh"
@@ -15,6 +15,10 @@ need dh debhelper
 need_file /usr/bin/dh_dkms dh-dkms
 need lintian lintian
 need mmdebstrap mmdebstrap
+need nsenter util-linux
+need debugfs e2fsprogs
+need_qemu
+guest=$made
 unshare --mount --pid --fork true 2>/dev/null || skip "this machine lets root have no mounts of its own"
 suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
 arch=$(dpkg --print-architecture)
@@ -44,13 +48,18 @@ mkdir "$tmp/root/debs"
 cp "$tmp"/out/*.deb "$tmp/root/debs"
 rm "$tmp"/root/debs/*-dbgsym_*
 
-# inside COMMAND...: in the clean system, with processes and devices of its own, which end with it. No network.
+# enter COMMAND...: this process goes into the clean system, with processes and devices of its own, which end with it.
+# No network. What this machine has in /usr is in /host. Then inside COMMAND...: comes back.
 # shellcheck disable=SC2016 # $@ and $0 are for the shell that is started
-inside() {
-	unshare --mount --pid --net --fork --kill-child --mount-proc sh -c '
+enter() {
+	exec unshare --mount --pid --net --fork --kill-child --mount-proc sh -c '
 		mount --bind "$0" "$0" && mount -t proc proc "$0/proc" && mount -t tmpfs shm "$0/dev/shm" 2>/dev/null
+		[ ! -d "$0/host" ] || mount --bind -o ro /usr "$0/host"
 		exec chroot "$0" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C \
 			DEBIAN_FRONTEND=noninteractive "$@"' "$tmp/root" "$@"
+}
+inside() {
+	(enter "$@")
 }
 
 # What there is of files, but for the accounts of dpkg and the logs of DKMS.
@@ -122,10 +131,30 @@ chmod 755 "$tmp/root/debs/systemctl"
 block() {
 	sed -n "/^<!-- $1 -->/,/^<!-- end -->/s/^    //p" "$vhx_root/README.md"
 }
+# QEMU is a package of the distribution and none of ours: this machine's serves, which is of the same release. It sees
+# its own files, and else what is in there.
+mkdir "$tmp/root/host"
+cat >"$tmp/root/debs/qemu-system-x86_64" <<'QEMU'
+#!/bin/sh
+lib=/host/lib/$(gcc -dumpmachine)
+export QEMU_MODULE_DIR="$lib/qemu"
+echo $$ >/debs/vm.pid
+exec "$lib"/ld-linux*.so.? --library-path "$lib:$lib/pulseaudio" /host/bin/qemu-system-x86_64 -L /host/share/qemu \
+	-L /host/share/seabios -L /host/lib/ipxe/qemu "$@"
+QEMU
+chmod 755 "$tmp/root/debs/qemu-system-x86_64"
+# The lab's guest: a kernel of Debian's, and a script that makes files on the disk and waits for a word meanwhile.
+mkdir "$tmp/add"
+cp "$vhx_lab/guest/tree.sh" "$tmp/add/"
+echo 'mke2fs /dev/vda >/tmp/mke2fs && TREE_HOLD=1 . /tree.sh' >"$tmp/add/run.sh"
+(cd "$tmp/add" && find . -mindepth 1 | cpio -o -H newc -R 0:0 --quiet) >"$tmp/add.cpio"
+cat "$guest/initramfs.cpio" "$tmp/add.cpio" >"$tmp/root/debs/initrd"
+cp -L "$guest/vmlinuz" "$tmp/root/debs/"
+mkfifo "$tmp/root/debs/console"
 {
-	echo 'set -eu'
 	# shellcheck disable=SC2016 # for the shell in there
-	echo 'PATH=/debs:$PATH'
+	echo 'set -eu
+PATH=/debs:$PATH KERNEL=/debs/vmlinuz INITRD=/debs/initrd'
 	block set-up
 	# The frontend has the backend's disk, and everybody runs as who they should.
 	cat <<'CHECK'
@@ -136,18 +165,37 @@ done
 vhxctl stats /run/vhx-backend/vm1/control --json | grep -q '"state":"attached"' && echo ATTACHED
 while read -r pid; do
 	sed -n 's/^Uid:\t\([0-9]*\).*/UID \1/p; s/^CapEff:\t/CAPS /p; s/^Seccomp:\t/SECCOMP /p' "/proc/$pid/status"
+done </debs/pids
+exec <>/debs/console
+CHECK
+	block guest
+	cat <<'CHECK'
+while read -r pid; do
 	kill "$pid"
 done </debs/pids
 wait
+echo ALL-ENDED
 CHECK
 } >"$tmp/root/debs/readme.sh"
-inside timeout 300 bash /debs/readme.sh >"$tmp/readme.log" 2>&1 </dev/null || fail "README's words do not lead to a disk"
-assert_eq "attached disks" "$(grep -c '^ATTACHED$' "$tmp/readme.log")" 1
-assert_eq "confined programs" "$(grep -c '^SECCOMP 2$' "$tmp/readme.log")" 2
-assert_eq "without capabilities" "$(grep -c '^CAPS 0*$' "$tmp/readme.log")" 2
-assert_eq "users" "$(sed -n 's/^UID //p' "$tmp/readme.log" | grep -v '^0$' | sort -u | wc -l)" 2
+ln -s guest-run.log "$tmp/guest.log"
+start guest-run enter timeout "$vhx_guest_patience" bash /debs/readme.sh
+wait_guest '^HOLD'
+{ read -r backend && read -r frontend; } <"$tmp/root/debs/pids"
+read -r init _ <"/proc/${daemon_pid[guest-run]}/task/${daemon_pid[guest-run]}/children"
+nsenter --target "$init" --mount --pid python3 "$vhx_lab/isolation.py" "$(cat "$tmp/root/debs/vm.pid")" "$frontend" \
+	"$backend" || fail "isolation"
+echo go >"$tmp/root/debs/console"
+finish guest-run || fail "README's words do not lead to a guest on a disk"
+guest_said '^ALL-ENDED' || fail "README's words do not come to their end"
+guest_said '^GUEST-EXIT 0' || fail "README's words lead to a guest that fails"
+assert_eq "attached disks" "$(grep -c '^ATTACHED$' "$tmp/guest.log")" 1
+assert_eq "confined programs" "$(grep -c '^SECCOMP 2$' "$tmp/guest.log")" 2
+assert_eq "without capabilities" "$(grep -c '^CAPS 0*$' "$tmp/guest.log")" 2
+assert_eq "users" "$(sed -n 's/^UID //p' "$tmp/guest.log" | grep -v '^0$' | sort -u | wc -l)" 2
+check_image "$tmp/root/var/lib/virtio-hmx/vm1.img" "$tmp/guest.log"
 rm -rf "$tmp"/root/etc/virtio-hmx/vm1.* "$tmp"/root/var/lib/virtio-hmx "$tmp"/root/run/vhx-*
-echo "README leads to a confined backend whose disk waits for a guest"
+rmdir "$tmp/root/host"
+echo "README leads to a guest on a confined backend"
 
 inside sh -c "[ -e /var/lib/dkms/hmx/*/$kernel ] || dkms install \$(dkms status hmx | sed 's/[,:].*//') -k $kernel" \
 	>"$tmp/dkms.log" 2>&1 || fail "DKMS can't build the driver for $kernel"
