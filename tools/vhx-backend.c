@@ -167,6 +167,7 @@ static int device_add(struct server *s, const struct vhx_device_spec *spec, bool
 		.loop = s->program.loop,
 		.log = s->program.log,
 		.ring_size = (uint32_t)s->settings->common.ring_size,
+		.sandbox = (enum vhx_confine_mode)s->settings->common.sandbox,
 	};
 	struct vhx_device *dev;
 	int ret = vhx_device_new(&env, spec, &dev, err);

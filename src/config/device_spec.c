@@ -32,6 +32,7 @@ static const struct vhx_device_type *const types[] = {
 	&vhx_console_type,
 	&vhx_net_type,
 	&vhx_rng_type,
+	&vhx_vsock_type,
 };
 
 static const struct vhx_device_type *type_find(const char *name, struct vhx_error *err)

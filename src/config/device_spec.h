@@ -78,6 +78,16 @@ struct vhx_rng_spec {
 
 #define VHX_SPEC_RNG_PERIOD_DEFAULT 1000u
 
+#define VHX_SPEC_VSOCK_PATH_MAX 93u /* with its NUL; behind it ".seq", "_" and a port */
+
+struct vhx_vsock_spec {
+	char uds_path[VHX_SPEC_VSOCK_PATH_MAX];
+	uint32_t guest_cid; /* 0: the device's default */
+	bool seqpacket; /* default true */
+	uint32_t connections, buffer; /* 0: the device's default */
+	uint32_t queue_size;
+};
+
 struct vhx_device_type;
 
 struct vhx_device_spec {
@@ -88,6 +98,7 @@ struct vhx_device_spec {
 		struct vhx_console_spec console;
 		struct vhx_net_spec net;
 		struct vhx_rng_spec rng;
+		struct vhx_vsock_spec vsock;
 	};
 };
 

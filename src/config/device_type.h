@@ -44,5 +44,6 @@ extern const struct vhx_device_type vhx_blk_type;
 extern const struct vhx_device_type vhx_console_type;
 extern const struct vhx_device_type vhx_net_type;
 extern const struct vhx_device_type vhx_rng_type;
+extern const struct vhx_device_type vhx_vsock_type;
 
 #endif

@@ -10,7 +10,8 @@
  *  - newfstatat and statx with AT_EMPTY_PATH: how C libraries do fstat. Attributes of files, no content.
  *  - readlink, for a frontend: it asks /proc/self/fd of which kind a VMM's descriptor is.
  *  - connect, for a frontend, which has to find its backend again. A backend has none: the monitor socket of a
- *    VMM that runs as the same user would give it all of the guest's memory.
+ *    VMM that runs as the same user would give it all of the guest's memory. For a vsock device a process of its own
+ *    connects, to one path and a number behind it (mediator/connector.c).
  *  - unlink, where Landlock bounds it to the folders of the program's own sockets.
  */
 #include "confine/calls.h"
@@ -293,6 +294,11 @@ const struct vhx_confine_role vhx_confine_ivshmem = {
 
 const struct vhx_confine_role vhx_confine_notifier = {
 	.name = "notifier",
+	.calls = VHX_CALLS_BASE | VHX_CALLS_SOCKET | VHX_CALLS_CONNECT,
+};
+
+const struct vhx_confine_role vhx_confine_connector = {
+	.name = "connector",
 	.calls = VHX_CALLS_BASE | VHX_CALLS_SOCKET | VHX_CALLS_CONNECT,
 };
 

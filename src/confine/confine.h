@@ -49,6 +49,8 @@ extern const struct vhx_confine_role vhx_confine_frontend_argo;
 extern const struct vhx_confine_role vhx_confine_ivshmem;
 /* Of the process that talks to a service manager for them. */
 extern const struct vhx_confine_role vhx_confine_notifier;
+/* Of the process that connects, to sockets of one path, for a backend (mediator/connector.h). */
+extern const struct vhx_confine_role vhx_confine_connector;
 
 /* Folders of files that are removed at the end of the program, each one a rule of Landlock. */
 #define VHX_CONFINE_REMOVES_MAX 64u

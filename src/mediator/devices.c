@@ -2,11 +2,14 @@
 #include "mediator/devices.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "device/blk.h"
 #include "device/console.h"
 #include "device/net.h"
 #include "device/rng.h"
+#include "device/vsock.h"
+#include "mediator/connector.h"
 
 static int blk_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
 		   struct vhx_device **dev, struct vhx_error *err)
@@ -84,6 +87,32 @@ static int rng_new(const struct vhx_device_env *env, const struct vhx_device_spe
 	return vhx_rng_new(env->loop, &cfg, env->log, dev, err);
 }
 
+_Static_assert(VHX_SPEC_VSOCK_PATH_MAX == VHX_VSOCK_PATH_MAX, "paths fit");
+
+static int vsock_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
+		     struct vhx_device **dev, struct vhx_error *err)
+{
+	struct vhx_vsock_config cfg = {
+		.id = spec->id,
+		.path = spec->vsock.uds_path,
+		.guest_cid = spec->vsock.guest_cid,
+		.seqpacket = spec->vsock.seqpacket,
+		.connections = (uint16_t)spec->vsock.connections,
+		.buffer = spec->vsock.buffer,
+		.queue_size = (uint16_t)spec->vsock.queue_size,
+	};
+	int ret = vhx_connector_start(spec->vsock.uds_path, env->sandbox, &cfg.connector);
+
+	if (ret) {
+		vhx_error_set(err, "%s: a process that connects: %s", spec->id, strerror(-ret));
+		return ret;
+	}
+	ret = vhx_vsock_new(env->loop, &cfg, env->log, dev, err);
+	if (ret)
+		close(cfg.connector);
+	return ret;
+}
+
 static const struct {
 	const char *type;
 	int (*make)(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
@@ -93,6 +122,7 @@ static const struct {
 	{ "console", console_new },
 	{ "net", net_new },
 	{ "rng", rng_new },
+	{ "vsock", vsock_new },
 };
 
 int vhx_device_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,

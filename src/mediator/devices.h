@@ -8,12 +8,14 @@
 
 #include "backend/device.h"
 #include "config/device_spec.h"
+#include "confine/confine.h"
 
 /* What all models of a program are made with. */
 struct vhx_device_env {
 	struct vhx_loop *loop;
 	const struct vhx_log *log;
 	uint32_t ring_size; /* a request larger than that never travels in one message */
+	enum vhx_confine_mode sandbox; /* of processes that a device needs beside it */
 };
 
 /*

@@ -112,6 +112,28 @@ static void test_net_keys(void **state)
 	assert_null(vhx_device_spec_path(&spec, 1));
 }
 
+static void test_vsock_keys(void **state)
+{
+	assert_int_equal(vhx_device_spec_parse("vsock,uds-path=/run/v", &spec, &error), 0);
+	assert_string_equal(vhx_device_spec_type(&spec), "vsock");
+	assert_string_equal(spec.vsock.uds_path, "/run/v");
+	assert_int_equal(spec.vsock.guest_cid, 0);
+	assert_true(spec.vsock.seqpacket);
+	assert_int_equal(spec.vsock.queue_size, VHX_SPEC_QUEUE_SIZE_DEFAULT);
+	assert_string_equal(vhx_device_spec_path(&spec, 0), "/run/v");
+	assert_null(vhx_device_spec_path(&spec, 1));
+	assert_int_equal(
+		vhx_device_spec_parse("vsock,id=v0,uds-path=/v,guest-cid=4294967294,"
+				      "seqpacket=off,connections=3,buffer=8192,queue-size=64",
+				      &spec, &error),
+		0);
+	assert_true(spec.vsock.guest_cid == 4294967294u);
+	assert_false(spec.vsock.seqpacket);
+	assert_int_equal(spec.vsock.connections, 3);
+	assert_int_equal(spec.vsock.buffer, 8192);
+	assert_int_equal(spec.vsock.queue_size, 64);
+}
+
 /* --help and the parser read one table: every key of every type is there. */
 static void test_help_lists_every_type(void **state)
 {
@@ -154,9 +176,11 @@ static const struct fault {
 	int ret;
 	const char *text;
 } faults[] = {
-	{ "", -EINVAL, "unknown device type ''; known: blk, console, net, rng" },
-	{ "disk,file=/x", -EINVAL, "unknown device type 'disk'; known: blk, console, net, rng" },
-	{ "blk=1,file=/x", -EINVAL, "unknown device type 'blk=1'; known: blk, console, net, rng" },
+	{ "", -EINVAL, "unknown device type ''; known: blk, console, net, rng, vsock" },
+	{ "disk,file=/x", -EINVAL,
+	  "unknown device type 'disk'; known: blk, console, net, rng, vsock" },
+	{ "blk=1,file=/x", -EINVAL,
+	  "unknown device type 'blk=1'; known: blk, console, net, rng, vsock" },
 	{ "blk", -EINVAL, "blk: key 'file' is missing" },
 	{ "blk,file=/x,fd=3", -EINVAL, "blk: file and fd exclude each other" },
 	{ "blk,", -EINVAL, "blk: empty key" },
@@ -212,6 +236,13 @@ static const struct fault {
 	{ "rng,max-bytes=1,period=86400001", -ERANGE, "rng: period: must be at most 86400000" },
 	{ "rng,max-byte=1", -EINVAL, "rng: unknown key 'max-byte'; did you mean 'max-bytes'?" },
 	{ "rng,file=/dev/random", -EINVAL, "rng: unknown key 'file'" },
+	{ "vsock", -EINVAL, "vsock: key 'uds-path' is missing" },
+	{ "vsock,uds-path=/v,guest-cid=2", -ERANGE, "vsock: guest-cid: must be at least 3" },
+	{ "vsock,uds-path=/v,guest-cid=4294967295", -ERANGE,
+	  "vsock: guest-cid: must be at most 4294967294" },
+	{ "vsock,uds-path=/v,connections=1025", -ERANGE,
+	  "vsock: connections: must be at most 1024" },
+	{ "vsock,uds-path=/v,cid=3", -EINVAL, "vsock: unknown key 'cid'; did you mean 'id'?" },
 	{ "blk,file=/x,id=a/b", -EINVAL,
 	  "blk: id: 'a/b' may have letters, digits and, after the first, any of -_." },
 	{ "blk,file=/x,id=-a", -EINVAL,
@@ -331,6 +362,7 @@ int main(void)
 		cmocka_unit_test(test_rng_keys),
 		cmocka_unit_test(test_console_keys),
 		cmocka_unit_test(test_net_keys),
+		cmocka_unit_test(test_vsock_keys),
 		cmocka_unit_test(test_help_lists_every_type),
 		cmocka_unit_test(test_doubled_comma_is_one_comma),
 		cmocka_unit_test(test_value_may_hold_equals),

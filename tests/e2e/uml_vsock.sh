@@ -1,0 +1,104 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Sockets of a guest under User-Mode Linux: socat in it, plain unix sockets on the host. Connections both ways with
+# equal sums, half closed; one that nobody reads, beside others; nobody there; messages; and a backend that is killed,
+# after which what was open has ended and new connections work.
+# shellcheck disable=SC2016 # what the guest's shell expands
+# shellcheck source=../lab/lib.sh
+. "$(dirname "$0")/../lab/lib.sh"
+need_programs
+need_uml
+need python3 python3
+need socat socat
+
+size=$((4 << 20))
+[ -z "${VHX_TORTURE:-}" ] || size=$((256 << 20))
+head -c $size /dev/urandom >"$tmp/file"
+sum=$(sha256sum <"$tmp/file" | cut -d' ' -f1)
+
+serve_vsock() {
+	start_backend --device "vsock,id=v0,uds-path=$tmp/v,guest-cid=42"
+}
+
+# host NAME COMMAND...: vsock.py in the background; its output is NAME.log.
+host() {
+	local name=$1
+	shift
+	start "$name" timeout --signal=KILL "$vhx_guest_patience" python3 "$vhx_root/tests/e2e/vsock.py" "$@"
+}
+
+host_ok() {
+	finish "$1" || fail "$1: $(tail -n 1 "$tmp/$1.log")"
+}
+
+cat >"$tmp/run.sh" <<'GUEST'
+modprobe vmw_vsock_virtio_transport || exit 1
+seq 1 1000000 | head -c 4194304 >/tmp/bytes
+echo "READY"
+# Commands of the host, one per line.
+while read -r line; do
+	case $line in
+	end) break ;;
+	*) sh -c "$line" && echo "DONE $line" || echo "FAILED $line" ;;
+	esac
+done
+exit 0
+GUEST
+
+# guest COMMAND: by the guest's shell; waits for its end.
+asked=0
+guest() {
+	asked=$((asked + 1))
+	say "{ $*; } && : $asked"
+	wait_guest "^(DONE|FAILED) .*: $asked\$"
+	guest_said "^DONE .*: $asked\$" || fail "the guest failed: $*"
+}
+
+# Both ways at once, begun by either side.
+transfers() {
+	host echo echo "$tmp/v_1000"
+	wait_listening echo "$tmp/v_1000"
+	guest 'socat -t 300 - VSOCK-CONNECT:2:1000 </tmp/bytes >/tmp/back && cmp /tmp/bytes /tmp/back'
+	host_ok echo
+	rm "$tmp/v_1000"
+	host through through "$tmp/v" 5000 "$tmp/file"
+	host_ok through
+	assert_match "what came back" "$(tail -n 1 "$tmp/through.log")" "^$size $sum\$"
+}
+
+serve_vsock
+start_frontend --vhost-user "$tmp/vm.sock,id=v0"
+boot uml --device "vsock:$tmp/vm.sock" --script "$tmp/run.sh" --program "$(command -v socat)"
+wait_guest '^READY'
+guest '(socat -t 300 VSOCK-LISTEN:5000,fork EXEC:"busybox cat" >/dev/null 2>&1 &)'
+transfers
+
+# Nobody there, either way: an end, not a wait.
+guest '! socat -u /dev/null VSOCK-CONNECT:2:1001'
+host refused refused "$tmp/v" 5001
+host_ok refused
+
+# One that nobody reads stops alone.
+host hold hold "$tmp/v_1002" "$tmp/go"
+wait_listening hold "$tmp/v_1002"
+guest '(socat -u FILE:/tmp/bytes VSOCK-CONNECT:2:1002 &)'
+transfers
+touch "$tmp/go"
+host_ok hold
+assert_match "what was read late" "$(tail -n 1 "$tmp/hold.log")" "^4194304 "
+
+# A connection that waits for bytes when the backend is killed, and a new one.
+host idle hold "$tmp/v_1003" "$tmp/never"
+wait_listening idle "$tmp/v_1003"
+guest '(socat -u VSOCK-CONNECT:2:1003 - 2>&1; echo IDLE-ENDED) & true'
+wait_for "the idle connection" "$vhx_patience" grep -q connected "$tmp/idle.log"
+crash backend
+serve_vsock
+wait_guest '^IDLE-ENDED'
+transfers
+say end
+guest_ok
+stop backend
+[ ! -e "$tmp/v" ] || fail "the socket was left behind"
+[ ! -e "$tmp/v.seq" ] || fail "the socket of sequenced packets was left behind"
+echo "$size bytes both ways, with one that nobody read, before and after another backend"
