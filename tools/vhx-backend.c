@@ -103,11 +103,11 @@ struct server {
 
 static bool has_work(const struct settings *s)
 {
-	return (s->devices.cnt || s->common.control) &&
-	       (s->listen.cnt || s->channel_fd != NO_FD);
+	return (s->devices.cnt || s->common.control) && (s->listen.cnt || s->channel_fd != NO_FD);
 }
 
-static int specs_parse(const struct settings *s, struct vhx_device_spec *specs, struct vhx_error *err)
+static int specs_parse(const struct settings *s, struct vhx_device_spec *specs,
+		       struct vhx_error *err)
 {
 	unsigned int i;
 	int ret = 0;
@@ -231,8 +231,8 @@ static void listener_ready(struct vhx_loop_fd *w, uint32_t events)
 	struct listener *l = vhx_container_of(w, struct listener, watch);
 	int sock = vhx_unix_accept_spare(l->sock.fd, &l->spare_fd);
 
-	if (sock >= 0 && vhx_unix_guard_admit(&l->guard, sock,
-					      vhx_loop_now(l->server->program.loop)))
+	if (sock >= 0 &&
+	    vhx_unix_guard_admit(&l->guard, sock, vhx_loop_now(l->server->program.loop)))
 		close(sock);
 	else if (sock >= 0)
 		vhx_reception_add(l->server->reception, sock);
@@ -261,9 +261,9 @@ static int listener_add(struct server *s, const char *text)
 		vhx_program_removes(&s->program, l->sock.path);
 	l->spare_fd = vhx_unix_spare_open();
 	l->server = s;
-	l->guard = (struct vhx_unix_guard){
-		.policy = &l->spec.policy, .name = l->spec.path, .log = s->program.log
-	};
+	l->guard = (struct vhx_unix_guard){ .policy = &l->spec.policy,
+					    .name = l->spec.path,
+					    .log = s->program.log };
 	l->watch = (struct vhx_loop_fd){ .fd = l->sock.fd,
 					 .events = EPOLLIN,
 					 .ready = listener_ready };
@@ -533,7 +533,8 @@ static int listen_apply(struct server *s, const struct vhx_option_list *wanted, 
 		bool argo = vhx_argo_spec_matches(old->items[i]);
 
 		if (strcmp(old->items[i], wanted->items[i]) && argo) {
-			vhx_error_set(err, "listen: %s cannot change while the program runs: restart it",
+			vhx_error_set(err,
+				      "listen: %s cannot change while the program runs: restart it",
 				      old->items[i]);
 			ret = -EBUSY;
 		} else if (strcmp(old->items[i], wanted->items[i])) {

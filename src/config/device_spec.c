@@ -28,11 +28,7 @@ int vhx_spec_id_check(const char *id, struct vhx_error *err)
 
 /* In the order of --help. */
 static const struct vhx_device_type *const types[] = {
-	&vhx_blk_type,
-	&vhx_console_type,
-	&vhx_net_type,
-	&vhx_rng_type,
-	&vhx_vsock_type,
+	&vhx_blk_type, &vhx_console_type, &vhx_net_type, &vhx_rng_type, &vhx_vsock_type,
 };
 
 static const struct vhx_device_type *type_find(const char *name, struct vhx_error *err)

@@ -118,11 +118,8 @@ static const struct {
 	int (*make)(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
 		    struct vhx_device **dev, struct vhx_error *err);
 } models[] = {
-	{ "blk", blk_new },
-	{ "console", console_new },
-	{ "net", net_new },
-	{ "rng", rng_new },
-	{ "vsock", vsock_new },
+	{ "blk", blk_new }, { "console", console_new }, { "net", net_new },
+	{ "rng", rng_new }, { "vsock", vsock_new },
 };
 
 int vhx_device_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
@@ -149,7 +146,9 @@ int vhx_device_take_fd(struct vhx_device_spec *spec, int fd, struct vhx_error *e
 	}
 	if (!wanted && fd < 0)
 		return 0;
-	vhx_error_set(err, wanted ? "%s: its image has to come as a descriptor"
-				  : "%s: a descriptor came with it, which it has no use for", spec->id);
+	vhx_error_set(err,
+		      wanted ? "%s: its image has to come as a descriptor"
+			     : "%s: a descriptor came with it, which it has no use for",
+		      spec->id);
 	return -EINVAL;
 }
