@@ -156,6 +156,12 @@ static int kernel_event(struct vhx_port *p)
 	return ret < 0 ? ret : 0;
 }
 
+/* The kernel's answers whether a look is due; until the peers have met, a look is an event's affair. */
+static int argo_prepare_wait(struct vhx_port *p)
+{
+	return vhx_port_ready(p) ? kernel_prepare_wait(p) : 0;
+}
+
 static int argo_event(struct vhx_port *p)
 {
 	struct kernel_port *k = to_kernel(p);
@@ -207,7 +213,7 @@ static const struct vhx_port_ops kernel_argo_ops = {
 	.peek = kernel_peek,
 	.read = kernel_read,
 	.consume = kernel_consume,
-	.prepare_wait = kernel_prepare_wait,
+	.prepare_wait = argo_prepare_wait,
 	.event = argo_event,
 	.close = kernel_close,
 };

@@ -1,29 +1,23 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "pairs.h"
 
-#include <poll.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <vhx/argo.h>
 #include <vhx/section.h>
 
-#include "exchange/argo_device.h"
+#include "argo_end.h"
 #include "exchange/argo_model.h"
 #include "exchange/ivshmem.h"
 #include "exchange/local.h"
 #include "exchange/loopback.h"
+#include "far_port.h"
 #include "kernel_port.h"
-
-#define HANG_GUARD_MS 20000
 
 bool port_sleep(struct vhx_port *p)
 {
-	struct pollfd pfd = { .fd = p->fd, .events = POLLIN };
-
-	return poll(&pfd, 1, HANG_GUARD_MS) == 1;
+	return far_port_is(p) ? far_port_sleep(p) : argo_end_sleep(p);
 }
 
 static int local_unmet(uint32_t ring_len, struct vhx_port *ends[2])
@@ -125,69 +119,35 @@ static int kernel_first_pair(uint32_t ring_len, struct vhx_port *ends[2])
 	return err;
 }
 
-/* ---- Argo, of the domain with itself: who serves is a program's port or the kernel's, as is the other ---- */
+/* ---- Argo. Who serves is the first of each pair; of the domain with itself, or with one that has an agent ---- */
 
-static int argo_program_open(int device, bool backend, uint32_t ring_len, struct vhx_port **port)
+static int argo_own_open(bool kernel, bool backend, uint32_t ring_len, struct vhx_port **port)
 {
-	struct vhx_argo_config cfg = {
-		.port = backend ? VHX_ARGO_PORT_BE : VHX_ARGO_PORT_FE,
-		.peer_port = backend ? VHX_ARGO_PORT_FE : VHX_ARGO_PORT_BE,
-		.ring_len = ring_len,
-	};
-	int err = vhx_argo_device_endpoint(device, &cfg.dev);
+	struct argo_end end = { .kernel = kernel, .backend = backend, .ring_len = ring_len };
+	int err = argo_self(&end.partner);
 
-	if (err)
-		return err;
-	cfg.partner = cfg.dev->domid;
-	return vhx_argo_open(&cfg, port);
-}
-
-static int argo_self(int device, uint16_t *domid)
-{
-	struct hmx_argo_info info;
-
-	if (ioctl(device, HMX_ARGO_INFO, &info))
-		return -errno;
-	*domid = info.domid;
-	return 0;
-}
-
-static int argo_end_open(bool kernel, bool backend, uint32_t ring_len, struct vhx_port **port)
-{
-	int device = vhx_argo_device_open();
-	uint16_t domid = 0;
-	int err;
-
-	if (device < 0)
-		return device;
-	err = argo_self(device, &domid);
-	if (!err && kernel)
-		err = kernel_argo_open(domid, backend, ring_len, port);
-	else if (!err)
-		err = argo_program_open(device, backend, ring_len, port);
-	close(device);
-	return err;
+	return err ? err : argo_end_open(&end, port);
 }
 
 static int argo_unmet(uint32_t ring_len, struct vhx_port *ends[2])
 {
-	int err = argo_end_open(false, true, ring_len, &ends[0]);
+	int err = argo_own_open(false, true, ring_len, &ends[0]);
 
-	return err ? err : argo_end_open(false, false, ring_len, &ends[1]);
+	return err ? err : argo_own_open(false, false, ring_len, &ends[1]);
 }
 
 static int argo_kernel_unmet(uint32_t ring_len, struct vhx_port *ends[2])
 {
-	int err = argo_end_open(false, true, ring_len, &ends[0]);
+	int err = argo_own_open(false, true, ring_len, &ends[0]);
 
-	return err ? err : argo_end_open(true, false, ring_len, &ends[1]);
+	return err ? err : argo_own_open(true, false, ring_len, &ends[1]);
 }
 
 static int argo_kernels_unmet(uint32_t ring_len, struct vhx_port *ends[2])
 {
-	int err = argo_end_open(true, true, ring_len, &ends[0]);
+	int err = argo_own_open(true, true, ring_len, &ends[0]);
 
-	return err ? err : argo_end_open(true, false, ring_len, &ends[1]);
+	return err ? err : argo_own_open(true, false, ring_len, &ends[1]);
 }
 
 /* Each takes its events until both have met. */
@@ -233,6 +193,63 @@ static int argo_kernels_pair(uint32_t ring_len, struct vhx_port *ends[2])
 	return err ? err : argo_meet(ends);
 }
 
+/* The other domain has the frontend, a program's or the kernel's. */
+static int far_unmet(bool kernel, uint32_t ring_len, struct vhx_port *ends[2])
+{
+	struct argo_end end = { .backend = true, .ring_len = ring_len };
+	int err = far_domain(&end.partner);
+
+	if (!err)
+		err = argo_end_open(&end, &ends[0]);
+	return err ? err : far_port_open(kernel, ring_len, &ends[1]);
+}
+
+static int argo_far_unmet(uint32_t ring_len, struct vhx_port *ends[2])
+{
+	return far_unmet(false, ring_len, ends);
+}
+
+static int argo_far_kernel_unmet(uint32_t ring_len, struct vhx_port *ends[2])
+{
+	return far_unmet(true, ring_len, ends);
+}
+
+static int argo_far_pair(uint32_t ring_len, struct vhx_port *ends[2])
+{
+	int err = argo_far_unmet(ring_len, ends);
+
+	return err ? err : argo_meet(ends);
+}
+
+static int argo_far_kernel_pair(uint32_t ring_len, struct vhx_port *ends[2])
+{
+	int err = argo_far_kernel_unmet(ring_len, ends);
+
+	return err ? err : argo_meet(ends);
+}
+
+static int far_first_pair(bool kernel, uint32_t ring_len, struct vhx_port *ends[2])
+{
+	struct vhx_port *met[2];
+	int err = far_unmet(kernel, ring_len, met);
+
+	if (!err)
+		err = argo_meet(met);
+	ends[0] = met[1];
+	ends[1] = met[0];
+	return err;
+}
+
+static int argo_far_first_pair(uint32_t ring_len, struct vhx_port *ends[2])
+{
+	return far_first_pair(false, ring_len, ends);
+}
+
+static int argo_far_kernel_first_pair(uint32_t ring_len, struct vhx_port *ends[2])
+{
+	return far_first_pair(true, ring_len, ends);
+}
+
 static const struct provider providers[] = {
 	{ "loop", vhx_loopback_pair, NULL },
 	{ "local", local_pair, local_unmet },
@@ -244,6 +261,10 @@ static const struct provider providers[] = {
 	{ "argo-kernel", argo_kernel_pair, argo_kernel_unmet },
 	{ "argo-kernel-first", argo_kernel_first_pair, NULL },
 	{ "argo-kernels", argo_kernels_pair, argo_kernels_unmet },
+	{ "argo-far", argo_far_pair, argo_far_unmet },
+	{ "argo-far-first", argo_far_first_pair, NULL },
+	{ "argo-far-kernel", argo_far_kernel_pair, argo_far_kernel_unmet },
+	{ "argo-far-kernel-first", argo_far_kernel_first_pair, NULL },
 };
 
 const struct provider *provider_find(const char *name)

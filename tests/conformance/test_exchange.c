@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "exchange/writer.h"
+#include "far_port.h"
 #include "pairs.h"
 
 #define RING (64u << 10)
@@ -223,6 +224,10 @@ static void test_read_in_pieces_and_repeated_peek(void **state)
 
 /* ---- rings ---- */
 
+/* An emulated processor has time for less. */
+static uint32_t wrap_offsets = UINT32_MAX;
+static uint32_t full_rounds = 3;
+
 static void test_wrap_at_every_offset(void **state)
 {
 	struct fixture f;
@@ -232,7 +237,7 @@ static void test_wrap_at_every_offset(void **state)
 	/* Not every provider has rings so small. */
 	ring_len = f.a->tx_ring_len + VHX_SLOT;
 	/* Each message moves the start by one slot more than the ring divides by. */
-	for (uint32_t off = 0; off < ring_len; off += VHX_SLOT) {
+	for (uint32_t off = 0; off < ring_len && off / VHX_SLOT < wrap_offsets; off += VHX_SLOT) {
 		uint32_t filler = ring_len / 2 + VHX_SLOT;
 
 		assert_int_equal(send_pattern(&f, f.a, off, 200), 0);
@@ -285,7 +290,7 @@ static void test_ring_completely_full_then_drained(void **state)
 
 	for (size_t i = 0; i < VHX_ARRAY_SIZE(lens); i++) {
 		fixture_open(&f, SMALL_RING);
-		for (int round = 0; round < 3; round++) {
+		for (uint32_t round = 0; round < full_rounds; round++) {
 			uint32_t n = fill_ring(&f, f.a, lens[i]);
 
 			/* tx_ring_len is what the ring holds: all of it can be used, no more. */
@@ -470,9 +475,12 @@ static void test_sleeper_is_woken_once_for_many_messages(void **state)
 		assert_int_equal(f.a->stats.wakes_sent, 1);
 		assert_int_equal(f.b->stats.wakes_taken, 1);
 	} else {
-		/* How many of them become one is the hypervisor's affair. */
+		/*
+		 * How many of them become one is the hypervisor's affair; and one that comes for another port
+		 * meanwhile counts as well.
+		 */
 		assert_int_equal(f.a->stats.wakes_sent, 20);
-		assert_in_range(f.b->stats.wakes_taken, 1, 20);
+		assert_true(f.b->stats.wakes_taken >= 1);
 	}
 	fixture_close(&f);
 }
@@ -496,7 +504,7 @@ static void test_awake_peer_is_not_woken(void **state)
 }
 
 /* Two threads, each asleep whenever it has nothing to do. A lost wakeup ends in the hang guard. */
-static uint32_t ping_rounds = 20000; /* an emulated processor has time for fewer */
+static uint32_t ping_rounds = 20000; /* likewise */
 
 struct player {
 	struct vhx_port *port;
@@ -898,14 +906,20 @@ static void test_peer_gone_before_meeting(void **state)
 	assert_int_equal(provider->unmet(RING, ends), 0);
 	vhx_port_close(ends[1]);
 	/* Its offer may still be accepted; then its death follows. */
-	for (int i = 0; i < 10 && ret == 0; i++) {
+	for (int i = 0; i < 4 && ret == 0; i++) {
 		assert_true(port_sleep(ends[0]));
 		ret = vhx_port_event(ends[0]);
 	}
-	assert_int_equal(ret, -EPIPE);
-	assert_true(vhx_port_ready(ends[0]));
-	assert_int_equal(vhx_port_peek(ends[0], &msg), -EPIPE);
-	assert_int_equal(vhx_port_send(ends[0], 1, NULL, 0), -EPIPE);
+	/* Who waits for whoever comes may forget the one that did, and go on waiting. */
+	if (ret == 0 && ends[0]->ops->caps & VHX_PORT_PATIENT) {
+		assert_false(vhx_port_ready(ends[0]));
+		ret = -EAGAIN;
+	} else {
+		assert_int_equal(ret, -EPIPE);
+		assert_true(vhx_port_ready(ends[0]));
+		assert_int_equal(vhx_port_peek(ends[0], &msg), -EPIPE);
+	}
+	assert_int_equal(vhx_port_send(ends[0], 1, NULL, 0), ret);
 	vhx_port_close(ends[0]);
 }
 
@@ -1093,12 +1107,22 @@ static const struct CMUnitTest tests[] = {
 
 int main(int argc, char **argv)
 {
-	provider = argc == 2 || argc == 3 ? provider_find(argv[1]) : NULL;
+	int failed;
+
+	provider = argc >= 2 && argc <= 4 ? provider_find(argv[1]) : NULL;
 	if (!provider) {
-		fprintf(stderr, "usage: %s PROVIDER [ROUNDS]\n", argv[0]);
+		fprintf(stderr, "usage: %s PROVIDER [ROUNDS [DOMID]]\n", argv[0]);
 		return 2;
 	}
-	if (argc == 3)
-		ping_rounds = stream_messages = (uint32_t)atoi(argv[2]);
-	return cmocka_run_group_tests_name(provider->name, tests, NULL, NULL);
+	if (argc >= 3) {
+		ping_rounds = stream_messages = wrap_offsets = (uint32_t)atoi(argv[2]);
+		full_rounds = 1;
+	}
+	if (argc == 4 && far_connect((uint16_t)atoi(argv[3]))) {
+		fprintf(stderr, "%s: no ring for domain %s\n", argv[0], argv[3]);
+		return 1;
+	}
+	failed = cmocka_run_group_tests_name(provider->name, tests, NULL, NULL);
+	far_disconnect();
+	return failed;
 }

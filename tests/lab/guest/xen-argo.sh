@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=dash
-# dom0: what hmx_argo promises, from the device up. /dev/argo and the rules of the exchange, of this domain with
-# itself; then, in a domU of each type, what requests cost in hypercalls, a backend that is killed under them, and
-# a driver that goes and comes back. Every bound is a count.
+# dom0: what hmx_argo promises, from the device up. /dev/argo, and the rules of the exchange: of this domain with
+# itself, with a domU of each type, and between those. Then, in each of them, what requests cost in hypercalls, a
+# backend that is killed under them, and a driver that goes and comes back. Every bound is a count.
 # shellcheck source=xen-vhx.sh
 . /xen-vhx.sh
 # An emulated processor has time for so many messages of a stream, and random calls.
@@ -24,14 +24,76 @@ insert hmx_argo
 wait_for /dev/argo [ -c /dev/argo ]
 mount -t debugfs debugfs /sys/kernel/debug
 argo-dev $rounds || fail "the device"
-test_exchange argo $rounds >/tmp/exchange.log 2>&1 || fail "the exchange between programs"
-echo "EXCHANGE argo: $(sed -n 's/.*PASSED *\] *\([0-9]*\) test.*/\1/p' /tmp/exchange.log) tests"
-rm /tmp/exchange.log
-no_rings || fail "a ring was left: $(cat /sys/kernel/debug/hmx_argo/rings)"
+now() {
+	cut -d. -f1 /proc/uptime
+}
+
+# exchange WHERE COMMAND...: one row of the conformance suite, run by that command.
+exchange() {
+	where=$1 begin=$(now)
+	shift
+	"$@" >/tmp/exchange.log 2>&1 || { grep -Ev ' (RUN|OK) ' /tmp/exchange.log; fail "the exchange, $where"; }
+	passed=$(sed -n 's/.*PASSED *\] *\([0-9]*\) test.*/\1/p' /tmp/exchange.log)
+	echo "EXCHANGE $where: ${passed:?} tests, $(($(now) - begin)) s"
+	rm /tmp/exchange.log
+	no_rings || fail "a ring was left by $where: $(cat /sys/kernel/debug/hmx_argo/rings)"
+}
+
+# Programs, and the kernel's own ports, in all pairs.
+bare='hmx_window hmx_test hmx_argo_test'
+for m in $bare; do
+	insert "$m"
+done
+wait_for /dev/hmx_argo_test [ -c /dev/hmx_argo_test ]
+for row in argo argo-kernel argo-kernel-first argo-kernels; do
+	exchange "dom0, $row" test_exchange $row $rounds
+done
 
 xen_start
 mkdir -p /domu
 printf 'virtio_hmx\nhmx_argo\n' >/domu/order
+
+# Two domains, of which the first runs the suite. A domU's kernel keeps its ports to itself meanwhile.
+far_rounds=100
+backends=/sys/bus/platform/devices/hmx_argo/backends
+
+# far NAME ROW: dom0 and that domU.
+far() {
+	domu_start "$1" 'argo-agent 0'
+	agent=$call
+	exchange "dom0 and $1, $2" test_exchange "$2" $far_rounds "$(domu_id "$1")"
+	domu_wait "$1" "$agent" || fail "the agent in $1"
+}
+
+# between NAME NAME ROW: two domUs.
+between() {
+	domu_start "$2" "argo-agent $(domu_id "$1")"
+	agent=$call
+	exchange "$1 and $2, $3" domu_do "$1" "test_exchange $3 $far_rounds $(domu_id "$2")"
+	domu_wait "$2" "$agent" || fail "the agent in $2"
+}
+
+for type in pv pvh; do
+	domu_create "$type" "$type"
+	domu_do "$type" "echo -0 >$backends && cd /driver && for m in $bare; do insmod \$m.ko || exit; done" ||
+		fail "ports of $type"
+done
+if [ "$(cat /torture)" = 1 ]; then
+	for row in argo-far argo-far-first argo-far-kernel argo-far-kernel-first; do
+		far pv $row
+		far pvh $row
+		between pv pvh $row
+		between pvh pv $row
+	done
+else
+	far pv argo-far-kernel
+	far pvh argo-far-kernel-first
+	between pv pvh argo-far
+fi
+rmmod hmx_argo_test hmx_test hmx_window || fail "ports of dom0"
+for type in pv pvh; do
+	domu_do "$type" "rmmod hmx_argo_test hmx_test hmx_window && echo +0 >$backends" || fail "ports of $type"
+done
 
 # sends: of dom0 and the domU so far.
 sends() {
@@ -67,7 +129,6 @@ for type in pv pvh; do
 	truncate -s 64M "/tmp/$type.img"
 	disk=blk,id=disk0,file=/tmp/$type.img
 	backend_start "$type" $disk
-	domu_create "$type" "$type"
 	domid=$(domu_id "$type")
 	peer "$type" add "$domid"
 	domu_do "$type" 'mount -t debugfs debugfs /sys/kernel/debug' || fail "debugfs in $type"
