@@ -9,12 +9,6 @@
  * Before the backend was ever there nothing is known of the device. A VMM that connects then is kept in the
  * socket's backlog for VHX_GUEST_PATIENCE_NS and then refused; one that comes later is served at once.
  *
- * Queues. Each live queue is a source for its frontend queue: next() pops a chain from the ring, again()
- * walks one once more. The segments of a chain's device-writable part must last until the answer: short
- * ones have an array of their own id, long ones take one of a few large arrays; when those are used up,
- * nothing is popped until one comes back. The device-readable part is needed only while the request is
- * being sent, so one scratch array serves all.
- *
  * The VMM's memory map can change under requests in flight: they are walked again while old and new map
  * are both there. A chain that is not in the new one breaks its queue.
  */
@@ -26,36 +20,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "mediator/guest_queue.h"
 #include "util/checked.h"
 #include "vhost_user/server.h"
-
-#define SEGS_INLINE 4u
-/* Requests of more than SEGS_INLINE writable segments in flight per queue. */
-#define SEGS_LARGE_CNT 32u
-/* More segments than descriptors come of buffers that straddle memory regions. */
-#define SEGS_SPLIT 16u
-/* Chains of small queues with long indirect tables: what block devices announce fits with room to spare. */
-#define SEGS_MIN 256u
-#define NO_ARRAY UINT16_MAX
 
 struct guest_queue {
 	struct vhx_guest *guest;
 	struct vhx_vu_queue *vq;
-	struct vhx_fqueue *fq;
-	struct vhx_loop_fd kick;
-	bool live;
-	bool stopping; /* live, and takes nothing new */
-	bool resubmitting; /* a predecessor's requests come first */
-	bool blocked; /* no large array was left */
-	uint16_t size;
-	uint16_t segs_max;
-	struct iovec *out;
-	struct iovec *small; /* SEGS_INLINE per id */
-	struct iovec *large; /* SEGS_LARGE_CNT arrays of segs_max */
-	uint16_t *large_of; /* per id: its large array, or NO_ARRAY */
-	uint16_t large_free[SEGS_LARGE_CNT];
-	uint16_t large_free_cnt;
-	uint64_t memory;
+	struct vhx_guest_queue queue;
 };
 
 struct vhx_guest {
@@ -72,234 +44,54 @@ struct vhx_guest {
 	struct guest_queue queues[VHX_VU_QUEUES_MAX];
 };
 
-/* The source: from the ring to the frontend's queue */
+/* The ring, with the VMM's inflight region and dirty log */
 
-static struct iovec *in_array(struct guest_queue *gq, uint16_t id)
+static int ring_pop(void *ring, struct vhx_chain *chain)
 {
-	if (gq->large_of[id] == NO_ARRAY)
-		return gq->small + (size_t)id * SEGS_INLINE;
-	return gq->large + (size_t)gq->large_of[id] * gq->segs_max;
+	return vhx_vu_queue_pop(((struct guest_queue *)ring)->vq, chain);
 }
 
-static void in_array_release(struct guest_queue *gq, uint16_t id)
+static void ring_push(void *ring, uint16_t id, uint32_t used_len)
 {
-	if (gq->large_of[id] == NO_ARRAY)
-		return;
-	gq->large_free[gq->large_free_cnt++] = gq->large_of[id];
-	gq->large_of[id] = NO_ARRAY;
-	if (!gq->blocked)
-		return;
-	gq->blocked = false;
-	vhx_fqueue_kick(gq->fq);
+	vhx_vu_queue_push(((struct guest_queue *)ring)->vq, id, used_len);
 }
 
-/* A chain was walked into the topmost free large array: keeps it there, or moves it where it is small. */
-static void in_array_settle(struct guest_queue *gq, const struct vhx_chain *chain)
+static void ring_flush(void *ring)
 {
-	if (chain->in_cnt > SEGS_INLINE) {
-		gq->large_of[chain->id] = gq->large_free[--gq->large_free_cnt];
-		return;
-	}
-	gq->large_of[chain->id] = NO_ARRAY;
-	if (chain->in_cnt)
-		memcpy(in_array(gq, chain->id), chain->in, chain->in_cnt * sizeof(*chain->in));
+	vhx_vu_queue_flush(((struct guest_queue *)ring)->vq);
 }
 
-static void request_fill(struct guest_queue *gq, const struct vhx_chain *chain,
-			 struct vhx_frequest *req)
+static bool ring_kicked(void *ring)
 {
-	*req = (struct vhx_frequest){
-		.id = chain->id,
-		.out = chain->out,
-		.out_cnt = chain->out_cnt,
-		.out_len = chain->out_len,
-		.in = in_array(gq, chain->id),
-		.in_cnt = chain->in_cnt,
-		.in_len = chain->in_len,
-	};
+	return vhx_vu_queue_kicked(((struct guest_queue *)ring)->vq);
 }
 
-static int chain_take(struct guest_queue *gq, struct vhx_chain *chain)
+static int ring_resubmit(void *ring, uint16_t *id)
 {
-	uint16_t id;
-
-	if (gq->resubmitting) {
-		if (vhx_vu_queue_resubmit(gq->vq, &id))
-			return vhx_vring_rewalk(&gq->vq->ring, id, chain) ?: 1;
-		gq->resubmitting = false;
-	}
-	return vhx_vu_queue_pop(gq->vq, chain);
+	return vhx_vu_queue_resubmit(((struct guest_queue *)ring)->vq, id);
 }
 
-static int source_next(void *ctx, struct vhx_frequest *req)
+static void ring_written(void *ring, const void *p, uint64_t len)
 {
-	struct guest_queue *gq = ctx;
-	struct vhx_chain chain = {
-		.out = gq->out,
-		.out_max = gq->segs_max,
-		.in_max = gq->segs_max,
-	};
-	int ret;
-
-	if (!gq->large_free_cnt) {
-		gq->blocked = true;
-		return 0;
-	}
-	chain.in = gq->large + (size_t)gq->large_free[gq->large_free_cnt - 1] * gq->segs_max;
-	ret = chain_take(gq, &chain);
-	if (ret <= 0)
-		return ret;
-	in_array_settle(gq, &chain);
-	request_fill(gq, &chain, req);
-	return 1;
+	vhx_vu_server_dirty(((struct guest_queue *)ring)->guest->server, p, len);
 }
 
-static int source_again(void *ctx, uint16_t id, struct vhx_frequest *req)
+static void ring_error(void *ring)
 {
-	struct guest_queue *gq = ctx;
-	struct vhx_chain chain = {
-		.out = gq->out,
-		.out_max = gq->segs_max,
-		.in = in_array(gq, id),
-		.in_max = gq->large_of[id] == NO_ARRAY ? SEGS_INLINE : gq->segs_max,
-	};
-	int ret = vhx_vring_rewalk(&gq->vq->ring, id, &chain);
-
-	/* A chain that grew since it was popped is one that the driver changed under our hands. */
-	if (ret)
-		return ret;
-	request_fill(gq, &chain, req);
-	return 0;
+	vhx_vu_queue_error(((struct guest_queue *)ring)->vq);
 }
 
-static void source_complete(void *ctx, uint16_t id, uint32_t used_len)
-{
-	struct guest_queue *gq = ctx;
-
-	in_array_release(gq, id);
-	vhx_vu_queue_push(gq->vq, id, used_len);
-}
-
-/* queue_end() follows, and with it the arrays go. */
-static bool source_give_back(void *ctx)
-{
-	struct guest_queue *gq = ctx;
-
-	return !vhx_vring_give_back(&gq->vq->ring);
-}
-
-static void source_written(void *ctx, const void *p, uint64_t len)
-{
-	struct guest_queue *gq = ctx;
-
-	vhx_vu_server_dirty(gq->guest->server, p, len);
-}
-
-static void source_flush(void *ctx)
-{
-	struct guest_queue *gq = ctx;
-
-	vhx_vu_queue_flush(gq->vq);
-}
-
-static bool source_arm(void *ctx)
-{
-	struct guest_queue *gq = ctx;
-
-	return !gq->blocked && vhx_vring_enable_kick(&gq->vq->ring);
-}
-
-static void source_disarm(void *ctx)
-{
-	struct guest_queue *gq = ctx;
-
-	vhx_vring_disable_kick(&gq->vq->ring);
-}
-
-static void source_broken(void *ctx, int reason)
-{
-	struct guest_queue *gq = ctx;
-	const struct vhx_vring *ring = &gq->vq->ring;
-
-	vhx_log(gq->guest->cfg.log, VHX_LOG_WARNING, "%s: queue %u broken by the guest: %s",
-		gq->guest->cfg.label, gq->vq->index,
-		ring->broken ? vhx_ring_fault_name(ring->broken) : strerror(-reason));
-	vhx_vu_queue_error(gq->vq);
-}
-
-static const struct vhx_fsource_ops source_ops = {
-	.next = source_next,
-	.again = source_again,
-	.complete = source_complete,
-	.give_back = source_give_back,
-	.written = source_written,
-	.flush = source_flush,
-	.arm = source_arm,
-	.disarm = source_disarm,
-	.broken = source_broken,
+static const struct vhx_guest_ring_ops ring_ops = {
+	.pop = ring_pop,
+	.push = ring_push,
+	.flush = ring_flush,
+	.kicked = ring_kicked,
+	.resubmit = ring_resubmit,
+	.written = ring_written,
+	.error = ring_error,
 };
 
 /* Queues come and go */
-
-static void kick_ready(struct vhx_loop_fd *w, uint32_t events)
-{
-	struct guest_queue *gq = vhx_container_of(w, struct guest_queue, kick);
-
-	if (gq->live && vhx_vu_queue_kicked(gq->vq))
-		vhx_fqueue_kick(gq->fq);
-}
-
-static void kick_watch(struct guest_queue *gq)
-{
-	struct vhx_loop *loop = gq->guest->cfg.loop;
-
-	vhx_loop_fd_del(loop, &gq->kick);
-	gq->kick.fd = gq->vq->kick_fd;
-	gq->kick.events = EPOLLIN;
-	gq->kick.ready = kick_ready;
-	if (gq->kick.fd >= 0 && vhx_loop_fd_add(loop, &gq->kick))
-		vhx_log(gq->guest->cfg.log, VHX_LOG_WARNING, "%s: queue %u: kick cannot be watched",
-			gq->guest->cfg.label, gq->vq->index);
-}
-
-static void arrays_free(struct guest_queue *gq)
-{
-	free(gq->out);
-	free(gq->small);
-	free(gq->large);
-	free(gq->large_of);
-	gq->out = NULL;
-	gq->small = NULL;
-	gq->large = NULL;
-	gq->large_of = NULL;
-	gq->memory = 0;
-}
-
-static int arrays_new(struct guest_queue *gq, uint16_t size)
-{
-	uint16_t i;
-
-	gq->size = size;
-	/* A chain has as many descriptors as the queue, or as an indirect table of a longer one. */
-	gq->segs_max = (uint16_t)(vhx_max_u64(size, SEGS_MIN) + SEGS_SPLIT);
-	gq->out = calloc(gq->segs_max, sizeof(*gq->out));
-	gq->small = calloc((size_t)size * SEGS_INLINE, sizeof(*gq->small));
-	gq->large = calloc((size_t)SEGS_LARGE_CNT * gq->segs_max, sizeof(*gq->large));
-	gq->large_of = calloc(size, sizeof(*gq->large_of));
-	if (!gq->out || !gq->small || !gq->large || !gq->large_of) {
-		arrays_free(gq);
-		return -ENOMEM;
-	}
-	for (i = 0; i < size; i++)
-		gq->large_of[i] = NO_ARRAY;
-	for (i = 0; i < SEGS_LARGE_CNT; i++)
-		gq->large_free[i] = i;
-	gq->large_free_cnt = SEGS_LARGE_CNT;
-	gq->memory = (uint64_t)(gq->segs_max * (1 + SEGS_LARGE_CNT) + size * SEGS_INLINE) *
-			     sizeof(struct iovec) +
-		     size * sizeof(*gq->large_of);
-	return 0;
-}
 
 static struct guest_queue *guest_queue(struct vhx_guest *g, const struct vhx_vu_queue *vq)
 {
@@ -310,53 +102,31 @@ static int guest_queue_start(void *ctx, struct vhx_vu_queue *vq)
 {
 	struct vhx_guest *g = ctx;
 	struct guest_queue *gq = guest_queue(g, vq);
-	int ret;
+	struct vhx_guest_queue_config cfg = {
+		.loop = g->cfg.loop,
+		.log = g->cfg.log,
+		.label = g->cfg.label,
+		.fdev = g->fdev,
+		.ops = &ring_ops,
+		.ring = gq,
+		.vring = &vq->ring,
+		.index = vq->index,
+		.size = vq->size,
+		.kick_fd = vq->kick_fd,
+	};
 
-	assert(!gq->live);
-	ret = arrays_new(gq, vq->size);
-	if (ret)
-		return ret;
 	gq->vq = vq;
-	gq->resubmitting = true;
-	gq->blocked = false;
-	ret = vhx_fqueue_start(g->fdev, vq->index, vq->size, &source_ops, gq, &gq->fq);
-	if (ret) {
-		arrays_free(gq);
-		return ret;
-	}
-	gq->live = true;
-	kick_watch(gq);
-	vhx_log(g->cfg.log, VHX_LOG_DEBUG, "%s: queue %u started, %u entries", g->cfg.label,
-		vq->index, vq->size);
-	return 0;
+	return vhx_guest_queue_start(&gq->queue, &cfg);
 }
 
-static void queue_end(struct guest_queue *gq)
-{
-	if (!gq->live)
-		return;
-	gq->live = false;
-	gq->stopping = false;
-	vhx_loop_fd_del(gq->guest->cfg.loop, &gq->kick);
-	arrays_free(gq);
-}
-
+/* 0 also if it was lost with its memory: see guest_mem_changed(). */
 static int guest_queue_stop(void *ctx, struct vhx_vu_queue *vq)
 {
 	struct vhx_guest *g = ctx;
-	struct guest_queue *gq = guest_queue(g, vq);
-	int ret;
+	int ret = vhx_guest_queue_stop(&guest_queue(g, vq)->queue);
 
-	/* It was lost with its memory: see guest_mem_changed(). */
-	if (!gq->live)
-		return 0;
-	ret = vhx_fqueue_stop(gq->fq);
-	if (ret == -EINPROGRESS) {
-		gq->stopping = true;
+	if (ret == -EINPROGRESS)
 		g->stopping++;
-	} else {
-		queue_end(gq);
-	}
 	return ret;
 }
 
@@ -364,7 +134,7 @@ static void fdev_queue_stopped(void *ctx, uint16_t index)
 {
 	struct vhx_guest *g = ctx;
 
-	queue_end(&g->queues[index]);
+	vhx_guest_queue_end(&g->queues[index].queue);
 	assert(g->stopping);
 	g->stopping--;
 	vhx_vu_server_finish(g->server, 0);
@@ -374,21 +144,14 @@ static void queues_kill(struct vhx_guest *g)
 {
 	uint32_t i;
 
-	for (i = 0; i < VHX_VU_QUEUES_MAX; i++) {
-		if (!g->queues[i].live)
-			continue;
-		vhx_fqueue_kill(g->queues[i].fq);
-		queue_end(&g->queues[i]);
-	}
+	for (i = 0; i < VHX_VU_QUEUES_MAX; i++)
+		vhx_guest_queue_kill(&g->queues[i].queue);
 	g->stopping = 0;
 }
 
 static void guest_queue_fds(void *ctx, struct vhx_vu_queue *vq)
 {
-	struct guest_queue *gq = guest_queue(ctx, vq);
-
-	if (gq->live)
-		kick_watch(gq);
+	vhx_guest_queue_watch(&guest_queue(ctx, vq)->queue, vq->kick_fd);
 }
 
 static void guest_mem_changed(void *ctx)
@@ -396,15 +159,8 @@ static void guest_mem_changed(void *ctx)
 	struct vhx_guest *g = ctx;
 	uint32_t i;
 
-	for (i = 0; i < VHX_VU_QUEUES_MAX; i++) {
-		struct guest_queue *gq = &g->queues[i];
-
-		if (!gq->live || !vhx_fqueue_refetch(gq->fq))
-			continue;
-		source_broken(gq, -EFAULT);
-		vhx_fqueue_kill(gq->fq);
-		queue_end(gq);
-	}
+	for (i = 0; i < VHX_VU_QUEUES_MAX; i++)
+		vhx_guest_queue_refetch(&g->queues[i].queue);
 }
 
 /* The device as the VMM sees it */
@@ -631,17 +387,15 @@ static void guest_init(struct vhx_guest *g, const struct vhx_guest_config *cfg)
 	uint32_t i;
 
 	g->cfg = *cfg;
-	g->guard = (struct vhx_unix_guard){
-		.policy = cfg->policy, .name = cfg->label, .log = cfg->log
-	};
+	g->guard = (struct vhx_unix_guard){ .policy = cfg->policy,
+					    .name = cfg->label,
+					    .log = cfg->log };
 	g->listen = (struct vhx_loop_fd){ .fd = -1, .events = EPOLLIN, .ready = listen_ready };
 	g->conn = (struct vhx_loop_fd){ .fd = -1, .events = EPOLLIN, .ready = conn_ready };
 	g->patience.expired = patience_ended;
 	vhx_list_init(&g->patience.node);
-	for (i = 0; i < VHX_VU_QUEUES_MAX; i++) {
+	for (i = 0; i < VHX_VU_QUEUES_MAX; i++)
 		g->queues[i].guest = g;
-		g->queues[i].kick.fd = -1;
-	}
 }
 
 int vhx_guest_new(const struct vhx_guest_config *cfg, int listen_fd, struct vhx_guest **out)
@@ -698,7 +452,7 @@ uint32_t vhx_guest_drain(struct vhx_guest *g)
 	watch_set(g, &g->listen, -1);
 	watch_set(g, &g->conn, -1);
 	for (i = 0; i < VHX_VU_QUEUES_MAX; i++) {
-		if (g->queues[i].live && !g->queues[i].stopping)
+		if (g->queues[i].queue.live && !g->queues[i].queue.stopping)
 			guest_queue_stop(g, g->queues[i].vq);
 	}
 	return g->stopping;
@@ -715,6 +469,6 @@ uint64_t vhx_guest_memory(const struct vhx_guest *g)
 	uint32_t i;
 
 	for (i = 0; i < VHX_VU_QUEUES_MAX; i++)
-		memory += g->queues[i].memory;
+		memory += g->queues[i].queue.memory;
 	return memory;
 }
