@@ -13,6 +13,7 @@
 #include "config/address.h"
 #include "config/argo_spec.h"
 #include "config/device_spec.h"
+#include "config/vduse_spec.h"
 #include "core/devtype.h"
 #include "exchange/argo.h"
 #include "exchange/argo_device.h"
@@ -25,6 +26,7 @@
 #include "mediator/spawner.h"
 #include "mediator/stats.h"
 #include "mediator/tracer.h"
+#include "mediator/vduse_guest.h"
 #include "util/unix_socket.h"
 
 struct settings {
@@ -32,6 +34,7 @@ struct settings {
 	const char *connect;
 	const char *spawn;
 	struct vhx_option_list vhost_user;
+	struct vhx_option_list vduse;
 	/* QEMU's conventions for vhost-user programs */
 	const char *socket_path;
 	const char *blk_file;
@@ -64,6 +67,13 @@ static const struct vhx_option rows[] = {
 	  .traits = VHX_OPTION_LIVE_KEYS,
 	  .help = "present the backend's device NAME (default: its only one) to\n"
 		  "a VMM on this socket; may be repeated" },
+	{ .name = "vduse",
+	  .metavar = "NAME[,KEY=VALUE...]",
+	  .kind = VHX_OPTION_LIST,
+	  .offset = offsetof(struct settings, vduse),
+	  .help = "present it to this kernel, as the VDUSE device NAME: id=, queue-size=N\n"
+		  "(default 256), packed; may be repeated. Then, to bind it:\n"
+		  "vdpa dev add name NAME mgmtdev vduse" },
 	{ .name = "socket-path",
 	  .metavar = "PATH",
 	  .kind = VHX_OPTION_STRING,
@@ -96,7 +106,8 @@ static const struct vhx_option rows[] = {
 static const struct vhx_options options = {
 	.program = "vhx-frontend",
 	.usage = "--connect ADDRESS --vhost-user SOCKET[,id=NAME]...",
-	.summary = "Presents a backend's VirtIO devices to VMMs over vhost-user.",
+	.summary =
+		"Presents a backend's VirtIO devices to VMMs over vhost-user, or to this kernel.",
 	.rows = rows,
 	.rows_cnt = VHX_ARRAY_SIZE(rows),
 };
@@ -109,6 +120,8 @@ struct presented {
 	struct vhx_unix_listener sock;
 	struct vhx_guest *guest;
 	struct vhx_vhost_user_spec spec;
+	struct vhx_vduse_guest *vduse; /* instead of the three above */
+	struct vhx_vduse_spec vduse_spec;
 };
 
 struct client {
@@ -128,8 +141,11 @@ struct client {
 	struct vhx_tracer tracer;
 	struct vhx_source source;
 	struct vhx_reload reload;
-	struct presented presented[VHX_OPTION_LIST_MAX + 1]; /* and the one of the conventions */
+	/* In this order: --vhost-user, the one of the conventions, --vduse. */
+	struct presented presented[2 * VHX_OPTION_LIST_MAX + 1];
 	unsigned int presented_cnt;
+	struct vhx_vduse_keeper_config keeper_cfg;
+	struct vhx_vduse_keeper keeper;
 };
 
 /* What is wrong with them as a whole, or NULL. */
@@ -139,8 +155,10 @@ static const char *settings_fault(const struct settings *s)
 
 	if (s->socket_path && s->fd != NO_FD)
 		return "--socket-path and --fd exclude each other";
-	if (sides != 1 || (!s->vhost_user.cnt && !s->socket_path && s->fd == NO_FD))
-		return "give --vhost-user and one of --connect and --spawn (see --help)";
+	if (sides != 1 ||
+	    (!s->vhost_user.cnt && !s->vduse.cnt && !s->socket_path && s->fd == NO_FD))
+		return "give --vhost-user or --vduse, and one of --connect and --spawn (see "
+		       "--help)";
 	return NULL;
 }
 
@@ -167,6 +185,9 @@ static int settings_check(const void *settings_ctx, struct vhx_error *err)
 	static struct vhx_device_spec spec; /* large */
 	const struct settings *s = settings_ctx;
 	struct vhx_address address;
+	struct vhx_vduse_spec vduse;
+	unsigned int i;
+	int ret = 0;
 
 	const char *fault = settings_fault(s);
 
@@ -174,6 +195,10 @@ static int settings_check(const void *settings_ctx, struct vhx_error *err)
 		vhx_error_set(err, "%s", fault);
 		return -EINVAL;
 	}
+	for (i = 0; !ret && i < s->vduse.cnt; i++)
+		ret = vhx_vduse_spec_parse(s->vduse.items[i], &vduse, err);
+	if (ret)
+		return ret;
 	if (s->blk_file)
 		return 0;
 	if (s->spawn)
@@ -202,6 +227,11 @@ static const struct vhx_source_type source_type = {
 
 static struct settings settings;
 static struct client client;
+
+static const struct vhx_fdev *presented_device(const struct presented *p)
+{
+	return p->vduse ? vhx_vduse_guest_device(p->vduse) : vhx_guest_device(p->guest);
+}
 
 /* The way to the backend */
 
@@ -250,7 +280,7 @@ static int connect_argo(void *ctx, struct vhx_port **port)
 static bool child_is_hopeless(const struct client *c, int status)
 {
 	return WIFEXITED(status) && WEXITSTATUS(status) &&
-	       !vhx_fdev_known(vhx_guest_device(c->presented[0].guest));
+	       !vhx_fdev_known(presented_device(&c->presented[0]));
 }
 
 static int connect_spawn(void *ctx, struct vhx_port **port)
@@ -405,6 +435,16 @@ static void device_unusable(void *ctx, int reason)
 	vhx_program_fail(&((struct client *)ctx)->program);
 }
 
+static const char *presented_id(const struct presented *p)
+{
+	return p->vduse_spec.name[0] ? p->vduse_spec.id : p->spec.id;
+}
+
+static const char *presented_name(const struct presented *p)
+{
+	return p->vduse_spec.name[0] ? p->vduse_spec.name : p->spec.path;
+}
+
 /* One device goes to one VMM: two sockets for it are a mistake that is better told at once. */
 static int present_check(const struct client *c, const struct presented *last,
 			 struct vhx_error *err)
@@ -412,12 +452,12 @@ static int present_check(const struct client *c, const struct presented *last,
 	unsigned int i;
 
 	for (i = 0; i < c->presented_cnt; i++) {
-		const char *id = c->presented[i].spec.id;
+		const char *id = presented_id(&c->presented[i]);
 
-		if (id[0] && last->spec.id[0] && strcmp(id, last->spec.id))
+		if (id[0] && presented_id(last)[0] && strcmp(id, presented_id(last)))
 			continue;
-		vhx_error_set(err, "--vhost-user: %s and %s present the same device",
-			      c->presented[i].spec.path, last->spec.path);
+		vhx_error_set(err, "%s and %s present the same device",
+			      presented_name(&c->presented[i]), presented_name(last));
 		return -EINVAL;
 	}
 	return 0;
@@ -501,6 +541,53 @@ static int present_conventional(struct client *c, struct vhx_error *err)
 	return guest_open(c, p, (int)s->fd, err);
 }
 
+/* The way to this kernel */
+
+static int vduse_present(struct client *c, unsigned int i, struct vhx_error *err)
+{
+	struct presented *p = &c->presented[c->presented_cnt];
+	struct vhx_vduse_guest_config cfg = {
+		.loop = c->program.loop,
+		.log = c->program.log,
+		.frontend = c->frontend,
+		.spec = &p->vduse_spec,
+		.keeper = &c->keeper,
+		.index = i,
+		.unusable = device_unusable,
+		.ctx = c,
+	};
+	int ret = vhx_vduse_spec_parse(c->settings->vduse.items[i], &p->vduse_spec, err);
+
+	p->sock.fd = -1;
+	if (!ret)
+		ret = present_check(c, p, err);
+	if (ret)
+		return ret;
+	memcpy(c->keeper_cfg.names[i], p->vduse_spec.name, sizeof(c->keeper_cfg.names[i]));
+	ret = vhx_vduse_guest_new(&cfg, &p->vduse);
+	if (ret) {
+		vhx_error_set(err, "--vduse %s: %s", p->vduse_spec.name, strerror(-ret));
+		return ret;
+	}
+	c->presented_cnt++;
+	return 0;
+}
+
+static int vduse_open(struct client *c, struct vhx_error *err)
+{
+	unsigned int cnt = c->settings->vduse.cnt;
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < cnt; i++) {
+		ret = vduse_present(c, i, err);
+		if (ret)
+			return ret;
+	}
+	c->keeper_cfg.names_cnt = cnt;
+	return cnt ? vhx_vduse_keeper_open(&c->keeper_cfg, &c->keeper, err) : 0;
+}
+
 static int presented_open(struct client *c, struct vhx_error *err)
 {
 	unsigned int i;
@@ -511,9 +598,12 @@ static int presented_open(struct client *c, struct vhx_error *err)
 		if (ret)
 			return ret;
 	}
-	if (c->settings->socket_path || c->settings->fd != NO_FD)
-		return present_conventional(c, err);
-	return 0;
+	if (c->settings->socket_path || c->settings->fd != NO_FD) {
+		ret = present_conventional(c, err);
+		if (ret)
+			return ret;
+	}
+	return vduse_open(c, err);
 }
 
 /* Stats */
@@ -543,8 +633,11 @@ static uint64_t client_memory(const struct client *c)
 	uint64_t memory = vhx_frontend_memory(c->frontend);
 	unsigned int i;
 
-	for (i = 0; i < c->presented_cnt; i++)
-		memory += vhx_guest_memory(c->presented[i].guest);
+	for (i = 0; i < c->presented_cnt; i++) {
+		const struct presented *p = &c->presented[i];
+
+		memory += p->vduse ? vhx_vduse_guest_memory(p->vduse) : vhx_guest_memory(p->guest);
+	}
 	return memory;
 }
 
@@ -563,7 +656,7 @@ static int stats_run(void *ctx, struct json_object *into)
 	if (!ret)
 		ret = vhx_stats_add_channel(into, &channel);
 	for (i = 0; !ret && i < c->presented_cnt; i++)
-		ret = device_stats(into, vhx_guest_device(c->presented[i].guest));
+		ret = device_stats(into, presented_device(&c->presented[i]));
 	return ret;
 }
 
@@ -573,8 +666,7 @@ static void status_tell(void *ctx, char text[VHX_NOTIFIER_STATUS_MAX])
 	unsigned int i, running = 0;
 
 	for (i = 0; i < c->presented_cnt; i++)
-		running += !strcmp(vhx_fdev_state(vhx_guest_device(c->presented[i].guest)),
-				   "running");
+		running += !strcmp(vhx_fdev_state(presented_device(&c->presented[i])), "running");
 	snprintf(text, VHX_NOTIFIER_STATUS_MAX, "backend %s, %u of %u devices in use",
 		 vhx_frontend_state(c->frontend), running, c->presented_cnt);
 }
@@ -695,6 +787,7 @@ static int metrics_open(struct client *c, struct vhx_error *err)
 
 static int client_start(struct client *c)
 {
+	struct vhx_confine_role role;
 	struct vhx_error err;
 	int ret;
 
@@ -712,11 +805,18 @@ static int client_start(struct client *c)
 		vhx_log(c->program.log, VHX_LOG_ERROR, "%s", err.text);
 		return ret;
 	}
-	ret = vhx_program_confine(&c->program, c->argo_fd >= 0 ? &vhx_confine_frontend_argo
-							       : &vhx_confine_frontend);
+	role = c->argo_fd >= 0 ? vhx_confine_frontend_argo : vhx_confine_frontend;
+	if (c->settings->vduse.cnt)
+		role.calls |= VHX_CALLS_VDUSE;
+	ret = vhx_program_confine(&c->program, &role);
 	if (!ret)
 		vhx_frontend_start(c->frontend);
 	return ret;
+}
+
+static uint32_t presented_drain(const struct presented *p)
+{
+	return p->vduse ? vhx_vduse_guest_drain(p->vduse) : vhx_guest_drain(p->guest);
 }
 
 /* Lets what the guests wait for end, within the bound that a queue's stop has. */
@@ -728,7 +828,7 @@ static void client_drain(struct client *c)
 	do {
 		left = 0;
 		for (i = 0; i < c->presented_cnt; i++)
-			left += vhx_guest_drain(c->presented[i].guest);
+			left += presented_drain(&c->presented[i]);
 	} while (left && rounds-- && vhx_loop_once(c->program.loop, DRAIN_ROUND_MS) >= 0);
 }
 
@@ -741,7 +841,9 @@ static void client_end(struct client *c)
 	for (i = 0; i < c->presented_cnt; i++) {
 		vhx_unix_unlisten(&c->presented[i].sock);
 		vhx_guest_free(c->presented[i].guest);
+		vhx_vduse_guest_free(c->presented[i].vduse);
 	}
+	vhx_vduse_keeper_close(&c->keeper);
 	vhx_frontend_free(c->frontend);
 	if (c->argo_fd >= 0)
 		close(c->argo_fd);
@@ -778,6 +880,7 @@ int main(int argc, char **argv)
 		return code;
 	client.settings = &settings;
 	client.spawner.attendant.sock = -1;
+	client.keeper.attendant.sock = -1;
 	client.argo_fd = -1;
 	if (vhx_program_init(&client.program, options.program, &settings.common))
 		return VHX_EXIT_FAILED;

@@ -19,6 +19,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/if_tun.h>
+#include <linux/vduse.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -201,6 +202,14 @@ static const struct vhx_call argo[] = {
 	IOCTL(HMX_ARGO_NEW),   IOCTL(HMX_ARGO_LAST_WORDS),
 };
 
+/* Not those of /dev/vduse/control, which is not open. */
+static const struct vhx_call vduse[] = {
+	IOCTL(VDUSE_IOTLB_GET_FD),    IOCTL(VDUSE_DEV_GET_FEATURES),
+	IOCTL(VDUSE_DEV_SET_CONFIG),  IOCTL(VDUSE_DEV_INJECT_CONFIG_IRQ),
+	IOCTL(VDUSE_VQ_SETUP),	      IOCTL(VDUSE_VQ_GET_INFO),
+	IOCTL(VDUSE_VQ_SETUP_KICKFD), IOCTL(VDUSE_VQ_INJECT_IRQ),
+};
+
 static const struct vhx_call removing[] = {
 	CALL(unlink), CALL(unlinkat), CALL(readlink),	CALL(readlinkat),
 	CALL(lstat),  CALL(lstat64),  CALL(newfstatat), CALL(fstatat64),
@@ -253,7 +262,7 @@ static const struct vhx_call doors[] = {
 static const struct vhx_calls groups[VHX_CALLS_CNT] = {
 	CALLS(base),	   CALLS(loop),	   CALLS(threads), CALLS(sockets), CALLS(accepting),
 	CALLS(connecting), CALLS(section), CALLS(storage), CALLS(guest),   CALLS(child),
-	CALLS(terminal),   CALLS(http),	   CALLS(tap),	   CALLS(argo),
+	CALLS(terminal),   CALLS(http),	   CALLS(tap),	   CALLS(argo),	   CALLS(vduse),
 };
 
 #define BACKEND_CALLS                                                                    \

@@ -34,7 +34,8 @@ enum vhx_confine_mode {
 #define VHX_CALLS_HTTP (1u << 11) /* what libmicrohttpd says to a TCP socket */
 #define VHX_CALLS_TAP (1u << 12) /* taps that are open: their offloads and queues */
 #define VHX_CALLS_ARGO (1u << 13) /* endpoints of Argo, by a device that is open */
-#define VHX_CALLS_CNT 14u
+#define VHX_CALLS_VDUSE (1u << 14) /* VDUSE devices that are open */
+#define VHX_CALLS_CNT 15u
 
 struct vhx_confine_role {
 	const char *name;

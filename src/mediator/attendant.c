@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -55,6 +56,63 @@ int vhx_attendant_open(struct vhx_attendant *a, void (*run)(int sock, const void
 	}
 	close(ends[1]);
 	a->sock = ends[0];
+	return 0;
+}
+
+union fd_control {
+	struct cmsghdr header;
+	char bytes[CMSG_SPACE(sizeof(int))];
+};
+
+void vhx_attendant_answer(int sock, const void *answer, size_t answer_len, int fd)
+{
+	struct iovec iov = { .iov_base = (void *)answer, .iov_len = answer_len };
+	union fd_control control = { .bytes = { 0 } };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (fd >= 0) {
+		msg.msg_control = &control;
+		msg.msg_controllen = sizeof(control);
+		control.header.cmsg_level = SOL_SOCKET;
+		control.header.cmsg_type = SCM_RIGHTS;
+		control.header.cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
+	}
+	(void)sendmsg(sock, &msg, MSG_NOSIGNAL);
+}
+
+static int fd_of(struct msghdr *msg)
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(msg);
+	int fd = -1;
+
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+		memcpy(&fd, CMSG_DATA(c), sizeof(int));
+	return fd;
+}
+
+int vhx_attendant_ask(const struct vhx_attendant *a, const void *request, size_t request_len,
+		      void *answer, size_t answer_len, int *fd)
+{
+	struct iovec iov = { .iov_base = answer, .iov_len = answer_len };
+	union fd_control control;
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control),
+	};
+	ssize_t n;
+
+	*fd = -1;
+	if (send(a->sock, request, request_len, MSG_NOSIGNAL) != (ssize_t)request_len)
+		return -EPIPE;
+	do {
+		n = recvmsg(a->sock, &msg, MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	if (n != (ssize_t)answer_len)
+		return -EPIPE;
+	*fd = fd_of(&msg);
 	return 0;
 }
 

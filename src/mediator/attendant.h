@@ -22,6 +22,15 @@ struct vhx_attendant {
 int vhx_attendant_open(struct vhx_attendant *a, void (*run)(int sock, const void *ctx),
 		       const void *ctx);
 
+/*
+ * A packet to it, and its answer, which is waited for: an attendant is the program's own, was never spoken to by a
+ * peer, and answers at once. *@fd is the descriptor that came along, the caller's, or -1. 0; -EPIPE: it is gone.
+ */
+int vhx_attendant_ask(const struct vhx_attendant *a, const void *request, size_t request_len,
+		      void *answer, size_t answer_len, int *fd);
+/* In the attendant: an answer, with @fd unless it is -1. Who does not take it is gone, which the next receive tells. */
+void vhx_attendant_answer(int sock, const void *answer, size_t answer_len, int fd);
+
 /* Ends it, and waits for that. May be repeated. */
 void vhx_attendant_close(struct vhx_attendant *a);
 

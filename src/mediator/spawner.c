@@ -37,29 +37,6 @@ struct process {
 	pid_t backend; /* 0: none */
 };
 
-union fd_control {
-	struct cmsghdr header;
-	char bytes[CMSG_SPACE(sizeof(int))];
-};
-
-static void answer_send(int sock, struct answer *answer, int fd)
-{
-	struct iovec iov = { .iov_base = answer, .iov_len = sizeof(*answer) };
-	union fd_control control = { .bytes = { 0 } };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (fd >= 0) {
-		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control);
-		control.header.cmsg_level = SOL_SOCKET;
-		control.header.cmsg_type = SCM_RIGHTS;
-		control.header.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
-	}
-	/* Who does not take it is gone, which the next receive tells. */
-	(void)sendmsg(sock, &msg, MSG_NOSIGNAL);
-}
-
 static void reap(struct process *p, struct answer *answer, int *fd)
 {
 	int status = 0;
@@ -100,7 +77,7 @@ static void process_run(struct process *p)
 		if (n != sizeof(request) || request >= VHX_ARRAY_SIZE(requests))
 			break;
 		requests[request](p, &answer, &fd);
-		answer_send(p->sock, &answer, fd);
+		vhx_attendant_answer(p->sock, &answer, sizeof(answer), fd);
 		if (fd >= 0)
 			close(fd);
 	}
@@ -120,45 +97,20 @@ int vhx_spawner_open(const struct vhx_spawn_config *cfg, struct vhx_spawner *s)
 	return vhx_attendant_open(&s->attendant, process_main, cfg);
 }
 
-static int fd_of(struct msghdr *msg)
-{
-	struct cmsghdr *c = CMSG_FIRSTHDR(msg);
-	int fd = -1;
-
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
-		memcpy(&fd, CMSG_DATA(c), sizeof(int));
-	return fd;
-}
-
 /* The answer's result; -EPIPE when there is none. */
 static int ask(const struct vhx_spawner *s, enum request what, struct answer *answer, int *fd)
 {
-	struct iovec iov = { .iov_base = answer, .iov_len = sizeof(*answer) };
-	union fd_control control;
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
 	uint8_t request = what;
-	ssize_t n;
+	int ret = vhx_attendant_ask(&s->attendant, &request, sizeof(request), answer,
+				    sizeof(*answer), fd);
 
-	if (send(s->attendant.sock, &request, sizeof(request), MSG_NOSIGNAL) != sizeof(request))
-		return -EPIPE;
-	do {
-		n = recvmsg(s->attendant.sock, &msg, MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
-	if (n != sizeof(*answer))
-		return -EPIPE;
-	*fd = fd_of(&msg);
-	return answer->result;
+	return ret ?: answer->result;
 }
 
 int vhx_spawner_reap(const struct vhx_spawner *s, int *status)
 {
 	struct answer answer;
-	int fd = -1;
+	int fd;
 	int ret = ask(s, REQUEST_REAP, &answer, &fd);
 
 	if (!ret)
@@ -169,10 +121,8 @@ int vhx_spawner_reap(const struct vhx_spawner *s, int *status)
 int vhx_spawner_start(const struct vhx_spawner *s, int *sock, struct vhx_error *err)
 {
 	struct answer answer;
-	int ret;
+	int ret = ask(s, REQUEST_START, &answer, sock);
 
-	*sock = -1;
-	ret = ask(s, REQUEST_START, &answer, sock);
 	if (ret == -EPIPE)
 		vhx_error_set(err, "the process that starts backends is gone");
 	else if (ret)

@@ -22,10 +22,11 @@ ARROWS = {
     'backend': BOTH_ENDS,
     'embed': {'frontend', 'backend'},
     'vhost_user': {'ring'},
+    'vduse': {'ring'},
     'device': {'backend', 'vhost_user'},
     'config': {'util'},
     'confine': {'util'},
-    'mediator': {'frontend', 'device', 'vhost_user', 'config', 'confine'},
+    'mediator': {'frontend', 'device', 'vhost_user', 'vduse', 'config', 'confine'},
     'ctl': {'config'},
     'tools': {'mediator', 'ctl', 'argo'},
 }
