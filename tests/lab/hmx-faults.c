@@ -2,441 +2,22 @@
 /*
  * hmx-faults [SCENARIO]: what faults that a reading of the guest driver found look like from both sides, one scenario each,
  * named for the fault. Runs as root inside a guest with virtio_hmx, hmx_test and hmx_probe. The backend is ours and
- * keeps to the protocol, but dies, holds requests, takes devices away and comes back as it likes; hmx_probe asks
- * whatever a driver may ask. Exits with 0 if all of them end as they should; the kernel's log is for the caller.
- *
- * A device does with a request what its first out byte says (enum action). Whoever asks waits in a thread of its
- * own, as the loop has to go on meanwhile.
+ * keeps to the protocol, but dies, holds requests, takes devices away and comes back as it likes (faults.h); hmx_probe
+ * asks whatever a driver may ask, and more. Exits with 0 if all of them end as they should; the kernel's log is for the caller.
  */
 #include <vhx/hmx_test.h>
 
 #include <dirent.h>
-#include <fcntl.h>
-#include <pthread.h>
-#include <stdarg.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include "backend/backend.h"
-#include "backend/device.h"
-#include "exchange/ivshmem.h"
-#include "exchange/section.h"
+#include "faults.h"
 
-#define WINDOW_SIZE (1u << 20)
-#define DEBUG "/sys/kernel/debug/"
-#define NAME_MAX_ 64
-/* A guard against hangs: steps of the loop in one scenario, never an expectation. */
-#define STEP_MS 20
-#define PATIENCE 10000u
 /* Entries of all rings of a channel: the driver's HMX_ENTRIES_MAX. */
 #define ENTRIES_MAX 65536ul
-
-enum action {
-	HOLD, /* until the life ends */
-	NOTHING, /* complete, nothing written */
-	FULL, /* as many bytes of 0x11 as there is room for */
-};
-
-struct dumb {
-	struct vhx_device dev;
-	struct vhx_device_ops ops;
-	struct vhx_list held;
-	unsigned int held_cnt, posted_cnt; /* with out bytes, and without */
-	bool refuses; /* what it has offered: so the driver fails it */
-};
-
-struct ask {
-	pthread_t thread;
-	char path[2 * NAME_MAX_], text[NAME_MAX_];
-	int result; /* of the write: 0 or an errno */
-	bool over;
-};
-
-static struct vhx_loop *loop;
-static struct vhx_backend *backend;
-static struct vhx_loop_fd wire = { .fd = -1, .events = EPOLLIN };
-static struct vhx_loop_fd bell = { .fd = -1, .events = EPOLLIN };
-static int window;
-
-static VHX_PRINTF(1, 2) void die(const char *fmt, ...)
-{
-	char text[512];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	fprintf(stderr, "hmx-faults: %s\n", text);
-	fflush(stderr);
-	_exit(1);
-}
-
-/* Devices */
-
-static struct dumb *dumb_of(struct vhx_device *dev)
-{
-	return vhx_container_of(dev, struct dumb, dev);
-}
-
-static int answer_full(struct vhx_request *req)
-{
-	static uint8_t bytes[VHX_TAIL_MAX];
-	uint32_t n = (uint32_t)vhx_min_u64(req->in_len, sizeof(bytes));
-
-	memset(bytes, 0x11, sizeof(bytes));
-	vhx_request_complete(req, 0, bytes, 0, n, n);
-	return 0;
-}
-
-static int dumb_submit(struct vhx_device *dev, struct vhx_request *req)
-{
-	struct dumb *d = dumb_of(dev);
-	uint8_t action = HOLD;
-
-	vhx_request_out_read(req, 0, &action, sizeof(action));
-	if (action == FULL)
-		return answer_full(req);
-	if (action == NOTHING) {
-		vhx_request_complete(req, 0, NULL, 0, 0, 0);
-		return 0;
-	}
-	vhx_list_init(&req->node);
-	vhx_list_add_tail(&d->held, &req->node);
-	d->held_cnt += req->out_len != 0;
-	d->posted_cnt += !req->out_len;
-	return 0;
-}
-
-static void dumb_drop(struct dumb *d)
-{
-	struct vhx_request *req;
-
-	while (!vhx_list_empty(&d->held)) {
-		req = vhx_list_first_entry(&d->held, struct vhx_request, node);
-		vhx_list_del(&req->node);
-		vhx_request_drop(req);
-	}
-	d->held_cnt = 0;
-	d->posted_cnt = 0;
-}
-
-/* Answers the oldest held request, a posted one. @group: it belongs to the next ones. */
-static void posted_answer(struct dumb *d, bool group)
-{
-	struct vhx_request *req = vhx_list_first_entry(&d->held, struct vhx_request, node);
-
-	vhx_list_del(&req->node);
-	d->posted_cnt--;
-	req->group = group;
-	answer_full(req);
-}
-
-/* Requests of other queues go with it: nobody here has two. */
-static void dumb_reset(struct vhx_device *dev, struct vhx_queue *queue)
-{
-	dumb_drop(dumb_of(dev));
-	vhx_queue_quiesced(queue);
-}
-
-static int dumb_set_features(struct vhx_device *dev, uint64_t features)
-{
-	return dumb_of(dev)->refuses ? -EINVAL : 0;
-}
-
-static int dumb_set_config(struct vhx_device *dev, uint32_t off, const void *buf, uint32_t len)
-{
-	return -EINVAL;
-}
-
-static void dumb_close(struct vhx_device *dev)
-{
-	dumb_drop(dumb_of(dev));
-	free(dumb_of(dev));
-}
-
-static struct dumb *device_add(uint32_t type, uint8_t queues, uint16_t size, uint32_t config_len)
-{
-	struct dumb *d = calloc(1, sizeof(*d));
-
-	if (!d)
-		die("no memory");
-	d->ops = (struct vhx_device_ops){
-		.name = "dumb",
-		.device_id = type,
-		.submit = dumb_submit,
-		.reset = dumb_reset,
-		.set_features = dumb_set_features,
-		.set_config = dumb_set_config,
-		.close = dumb_close,
-	};
-	vhx_list_init(&d->held);
-	d->dev.ops = &d->ops;
-	snprintf(d->dev.id, sizeof(d->dev.id), "d%u", type);
-	d->dev.num_queues = queues;
-	d->dev.queue_size_max = size;
-	d->dev.max_out = 4096;
-	d->dev.max_in = 8192;
-	d->dev.config[0] = queues;
-	d->dev.config_len = config_len;
-	d->dev.uuid[0] = (uint8_t)type;
-	d->dev.loop = loop;
-	if (vhx_backend_add_device(backend, &d->dev))
-		die("device of type %u", type);
-	return d;
-}
-
-/* The seat and its lives: hmx-hostile.c has the same, with lies. */
-
-static void kernel_ring(void)
-{
-	const uint64_t one = 1;
-
-	if (write(bell.fd, &one, sizeof(one)) != sizeof(one) && errno != EAGAIN)
-		die("ringing the kernel");
-}
-
-static void bell_ready(struct vhx_loop_fd *w, uint32_t events)
-{
-	static const char wake;
-	uint64_t rings;
-
-	if (read(w->fd, &rings, sizeof(rings)) == sizeof(rings) && wire.fd >= 0)
-		send(wire.fd, &wake, sizeof(wake), MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
-static void wire_ready(struct vhx_loop_fd *w, uint32_t events)
-{
-	char bytes[64];
-
-	if (recv(w->fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
-		kernel_ring();
-}
-
-/* What the kernel has, for who looks for the reason. */
-static void stuck(int line)
-{
-	static const char show[] = "cat " DEBUG "virtio_hmx/hmx0/channel " DEBUG
-				   "virtio_hmx/hmx0/devices/*; dmesg | tail -n 30";
-
-	if (system(show))
-		fprintf(stderr, "hmx-faults: no state\n");
-	die("stuck at line %d", line);
-}
-
-static unsigned int patience = PATIENCE;
-
-static void loop_step_at(int line)
-{
-	if (vhx_loop_once(loop, STEP_MS) < 0)
-		die("loop");
-	if (!--patience)
-		stuck(line);
-}
-#define loop_step() loop_step_at(__LINE__)
-
-static void life_begin(void)
-{
-	struct vhx_port *port;
-	int socks[2];
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, socks))
-		die("socketpair");
-	wire.fd = socks[0];
-	if (vhx_loop_fd_add(loop, &wire) ||
-	    vhx_ivshmem_open(socks[1], window, WINDOW_SIZE, VHX_WINDOW_HOST, &port) ||
-	    vhx_backend_add_port(backend, port))
-		die("starting a life");
-}
-
-static void life_end(void)
-{
-	vhx_loop_fd_del(loop, &wire);
-	close(wire.fd);
-	wire.fd = -1;
-	while (vhx_backend_channel_count(backend))
-		loop_step();
-	kernel_ring();
-}
-
-static void seat_take(void)
-{
-	struct hmx_test_window w = { .size = WINDOW_SIZE };
-
-	wire.ready = wire_ready;
-	bell.ready = bell_ready;
-	window = vhx_ivshmem_window_create(WINDOW_SIZE);
-	bell.fd = open(HMX_TEST_DEVICE, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	w.fd = window;
-	if (window < 0 || bell.fd < 0 || ioctl(bell.fd, HMX_TEST_WINDOW, &w) ||
-	    vhx_loop_fd_add(loop, &bell))
-		die("%s: %s", HMX_TEST_DEVICE, strerror(errno));
-}
-
-/* The kernel's side */
-
-/* A word of a "name value" file below DEBUG; 0 if there is none. */
-static unsigned long value(const char *file, const char *name)
-{
-	unsigned long v = 0, got;
-	char line[256], key[128];
-	FILE *f = fopen(file, "r");
-
-	while (f && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%127s %lu", key, &got) == 2 && !strcmp(key, name))
-			v = got;
-	}
-	if (f)
-		fclose(f);
-	return v;
-}
-
-static unsigned long lives(void)
-{
-	return value(DEBUG "virtio_hmx/hmx0/channel", "lives");
-}
-
-static bool state_is(uint32_t type, const char *state)
-{
-	char path[256], line[256], want[64];
-	bool found = false;
-	FILE *f;
-
-	snprintf(path, sizeof(path), DEBUG "virtio_hmx/hmx0/devices/d%u", type);
-	snprintf(want, sizeof(want), "state %s\n", state);
-	f = fopen(path, "r");
-	while (f && fgets(line, sizeof(line), f))
-		found |= !strcmp(line, want);
-	if (f)
-		fclose(f);
-	return found;
-}
-
-/* The virtio device of @type that hmx_probe has. False: none. */
-static bool probe_find(uint32_t type, char *name)
-{
-	char path[300];
-	unsigned int id;
-	struct dirent *e;
-	bool found = false;
-	DIR *d = opendir(DEBUG "hmx_probe");
-	FILE *f;
-
-	while (d && (e = readdir(d))) {
-		if (strncmp(e->d_name, "virtio", 6))
-			continue;
-		snprintf(path, sizeof(path), "/sys/bus/virtio/devices/%s/device", e->d_name);
-		f = fopen(path, "r");
-		if (f && fscanf(f, "%x", &id) == 1 && id == type) {
-			snprintf(name, NAME_MAX_, "%.63s", e->d_name);
-			found = true;
-		}
-		if (f)
-			fclose(f);
-	}
-	if (d)
-		closedir(d);
-	return found;
-}
-
-static void running_wait(uint32_t type)
-{
-	char name[NAME_MAX_];
-
-	while (!probe_find(type, name) || !state_is(type, "running"))
-		loop_step();
-}
-
-static void *ask_run(void *arg)
-{
-	struct ask *a = arg;
-	int fd = open(a->path, O_WRONLY | O_CLOEXEC);
-
-	a->result = fd < 0 || write(fd, a->text, strlen(a->text)) < 0 ? errno : 0;
-	if (fd >= 0)
-		close(fd);
-	__atomic_store_n(&a->over, true, __ATOMIC_RELEASE);
-	return NULL;
-}
-
-/* Writes @text to a file, in a thread. */
-static void file_begin(struct ask *a, const char *path, const char *text)
-{
-	*a = (struct ask){ 0 };
-	snprintf(a->path, sizeof(a->path), "%s", path);
-	snprintf(a->text, sizeof(a->text), "%s", text);
-	if (pthread_create(&a->thread, NULL, ask_run, a))
-		die("thread");
-}
-
-static void probe_begin(struct ask *a, uint32_t type, const char *file, const char *text)
-{
-	char name[NAME_MAX_], path[2 * NAME_MAX_];
-
-	if (!probe_find(type, name))
-		die("no device of type %u", type);
-	snprintf(path, sizeof(path), DEBUG "hmx_probe/%s/%s", name, file);
-	file_begin(a, path, text);
-}
-
-static int ask_end(struct ask *a)
-{
-	while (!__atomic_load_n(&a->over, __ATOMIC_ACQUIRE))
-		loop_step();
-	pthread_join(a->thread, NULL);
-	return a->result;
-}
-
-static int probe_do(uint32_t type, const char *file, const char *text)
-{
-	struct ask a;
-
-	probe_begin(&a, type, file, text);
-	return ask_end(&a);
-}
-
-static void probe_read(uint32_t type, const char *file, char *text, size_t size)
-{
-	char name[NAME_MAX_], path[2 * NAME_MAX_];
-	size_t n = 0;
-	FILE *f;
-
-	if (!probe_find(type, name))
-		die("no device of type %u", type);
-	snprintf(path, sizeof(path), DEBUG "hmx_probe/%s/%s", name, file);
-	f = fopen(path, "r");
-	if (f) {
-		n = fread(text, 1, size - 1, f);
-		fclose(f);
-	}
-	text[n] = '\0';
-}
-
-static void expect(const char *what, uint32_t type, const char *want)
-{
-	char got[256];
-
-	probe_read(type, "result", got, sizeof(got));
-	if (!strstr(got, want))
-		die("%s, type %u: %s, not %s", what, type, got, want);
-}
-
-static void held_wait(const struct dumb *d)
-{
-	while (!d->held_cnt)
-		loop_step();
-}
-
-static void said(const char *what)
-{
-	printf("hmx-faults: %s: ok\n", what);
-	fflush(stdout);
-	patience = PATIENCE;
-}
 
 /* Scenarios */
 
@@ -489,7 +70,7 @@ static void lost_round(unsigned int round)
 		ask_end(&asks[i]);
 		expect("a lost request", lost[i].type, lost[i].want);
 	}
-	life_begin();
+	life_begin(LIST_WELL);
 }
 
 /* An answer of which nothing came: no byte of what lay in the buffer before. */
@@ -548,14 +129,6 @@ static void removed_and_added(void)
 	said("a device that is removed and added again");
 }
 
-static unsigned long posts(uint32_t type)
-{
-	char text[32];
-
-	probe_read(type, "posts", text, sizeof(text));
-	return strtoul(text, NULL, 0);
-}
-
 /* Posted buffers that would come again at once, on a device that has failed. */
 static void posted_on_a_failed_device(void)
 {
@@ -566,7 +139,7 @@ static void posted_on_a_failed_device(void)
 		probe_do(41, "post", "1 16");
 	life_end();
 	devices[41]->refuses = true;
-	life_begin();
+	life_begin(LIST_WELL);
 	while (!state_is(41, "failed"))
 		loop_step();
 	probe_do(41, "ask", "0 64 2 2");
@@ -574,12 +147,6 @@ static void posted_on_a_failed_device(void)
 	if (posts(41))
 		die("a failed device gave %lu posted buffers back", posts(41));
 	said("posted buffers of a failed device stay where they are");
-}
-
-static void posted_wait(const struct dumb *d, unsigned int cnt)
-{
-	while (d->posted_cnt != cnt)
-		loop_step();
 }
 
 /* The end of a group may die with its backend: none of it was ever seen, and all of it is asked again. */
@@ -600,7 +167,7 @@ static void half_a_group(void)
 	while (value(file, "queue1_bytes_in") < bytes + 32)
 		loop_step();
 	life_end();
-	life_begin();
+	life_begin(LIST_WELL);
 	posted_wait(devices[36], 4);
 	if (posts(36) != before)
 		die("half a group: the driver saw %lu buffers of it", posts(36) - before);
@@ -691,13 +258,13 @@ static void without_a_backend(void)
 	probe_begin(&a, 36, "ask", "0 64 1 2");
 	while (value(file, "queue0_notifies") == notifies)
 		loop_step();
-	if (!ioctl(bell.fd, HMX_TEST_FREEZE) || errno != EBUSY)
+	if (seat_do_alone(HMX_TEST_FREEZE) != EBUSY)
 		die("a freeze without a backend");
 	file_begin(&unbind, "/sys/bus/virtio/drivers/hmx_probe/unbind", name);
 	ask_end(&a);
 	if (ask_end(&unbind))
 		die("unbind: %s", strerror(unbind.result));
-	life_begin();
+	life_begin(LIST_WELL);
 	file_begin(&unbind, "/sys/bus/virtio/drivers/hmx_probe/bind", name);
 	if (ask_end(&unbind))
 		die("bind: %s", strerror(unbind.result));
@@ -705,6 +272,252 @@ static void without_a_backend(void)
 	probe_do(36, "ask", "0 64 1 2");
 	expect("after a new bind", 36, "completed used=1 in=11");
 	said("freeze and unbind without a backend");
+}
+
+/* Under its number in the driver: enough for as many devices as there may be. */
+#define LIST_ASKS 256u
+
+static void endless_list(void)
+{
+	unsigned long before = lives();
+
+	running_wait(8);
+	life_end();
+	life_begin(LIST_ENDLESS);
+	while (vhx_backend_channel_count(backend))
+		loop_step();
+	if (lives() != before + 1 || listed() != LIST_ASKS)
+		die("an endless list: %u questions in %lu lives", listed(), lives() - before);
+	life_end();
+	life_begin(LIST_WELL);
+	running_wait(8);
+	said("a backend with an endless list of devices is cut off");
+}
+
+static void freeze_while_listing(void)
+{
+	unsigned long timeouts = logged("the backend does not answer");
+
+	running_wait(8);
+	life_end();
+	life_begin(LIST_SILENT);
+	while (!listed())
+		loop_step();
+	if (seat_do(HMX_TEST_FREEZE))
+		die("no freeze while the devices are listed");
+	life_end();
+	life_begin(LIST_WELL);
+	if (seat_do(HMX_TEST_RESTORE))
+		die("no restore");
+	running_wait(8);
+	if (logged("the backend does not answer") != timeouts)
+		die("a freeze waited for the listing");
+	probe_do(8, "ask", "2 64 16 2");
+	expect("after a sleep", 8, "completed used=16 in=1111");
+	said("a freeze ends a listing");
+}
+
+/* Devices that are busy for a while, each asked for again at its own times. */
+static void busy_devices(void)
+{
+	static const uint32_t types[] = { 34, 8, 9 };
+	size_t i;
+
+	for (i = 0; i < VHX_ARRAY_SIZE(types); i++) {
+		running_wait(types[i]);
+		devices[types[i]]->lingers = true;
+	}
+	life_end();
+	life_begin(LIST_WELL);
+	running_wait(20);
+	for (i = 0; i < VHX_ARRAY_SIZE(types); i++) {
+		if (!devices[types[i]]->pending_cnt || state_is(types[i], "running"))
+			die("type %u runs while its last user is not through", types[i]);
+		linger_end(devices[types[i]]);
+		running_wait(types[i]);
+	}
+	said("devices that were busy are asked for again");
+}
+
+/*
+ * The driver's allocation of a device fails: it asks for the device again later. Which allocations may fail, those of
+ * its size, was said on the kernel's command line (umlk_faults.sh).
+ */
+static void device_without_memory(void)
+{
+	static const char *const settings[][2] = {
+		{ "failslab/cache-filter", "1" }, { "failslab/ignore-gfp-wait", "0" },
+		{ "failslab/verbose", "0" },	  { "failslab/interval", "1" },
+		{ "failslab/times", "2" },	  { "failslab/probability", "100" },
+	};
+	char path[128], name[NAME_MAX_];
+	unsigned long left = 1;
+	size_t i;
+	FILE *f;
+
+	if (access(DEBUG "failslab", F_OK)) {
+		said("no memory for a device: not tried, the kernel has no failslab");
+		return;
+	}
+	for (i = 0; i < VHX_ARRAY_SIZE(settings); i++) {
+		snprintf(path, sizeof(path), DEBUG "%s", settings[i][0]);
+		if (file_do(path, settings[i][1]))
+			die("%s", path);
+	}
+	device_add(BIG, 1, 64, 64);
+	while (left) {
+		loop_step();
+		f = fopen(DEBUG "failslab/times", "r");
+		if (!f || fscanf(f, "%lu", &left) != 1)
+			die("failslab");
+		fclose(f);
+		if (left && probe_find(BIG, name))
+			die("no allocation has failed");
+	}
+	if (file_do(DEBUG "failslab/probability", "0"))
+		die("failslab");
+	running_wait(BIG);
+	vhx_backend_remove_device(backend, "d99");
+	while (probe_find(BIG, name))
+		loop_step();
+	said("a device for which there was no memory is asked for again");
+}
+
+/* A driver that breaks its ring is told so, and what it waits for ends. */
+static void broken_ring(void)
+{
+	struct ask a;
+
+	running_wait(25);
+	probe_begin(&a, 25, "ask", "0 64 36 0");
+	held_wait(devices[25]);
+	if (probe_do(25, "break", "0"))
+		die("the ring can't be broken");
+	ask_end(&a);
+	expect("on a broken ring", 25, "completed used=4 in=03800000a5");
+	if (logged("a chain that does not exist") != 1)
+		die("nobody said what is broken");
+	running_wait(8);
+	probe_do(8, "ask", "2 64 16 2");
+	expect("beside a broken ring", 8, "completed used=16 in=1111");
+	said("a driver that breaks its ring gets what was in flight");
+}
+
+/* How the driver leaves the backend for another one, which has lost what was not flushed. */
+
+static void over_death(const char *name)
+{
+	life_end();
+	devices[2]->dev.cache_id[0]++;
+	life_begin(LIST_WELL);
+}
+
+static void over_rebind(const char *name)
+{
+	if (file_do("/sys/bus/virtio/drivers/hmx_probe/unbind", name))
+		die("unbind");
+	over_death(name);
+	if (file_do("/sys/bus/virtio/drivers/hmx_probe/bind", name))
+		die("bind");
+}
+
+static void over_sleep(const char *name)
+{
+	if (seat_do(HMX_TEST_FREEZE))
+		die("freeze");
+	over_death(name);
+	if (seat_do(HMX_TEST_RESTORE))
+		die("restore");
+}
+
+/* W: a write, F: a flush, 0, 1: the cache is switched. */
+static const struct {
+	const char *what, *steps;
+	void (*over)(const char *name);
+	bool lost;
+} durability[] = {
+	{ "unflushed writes, over a rebind", "W", over_rebind, true },
+	{ "flushed writes, over a rebind", "WF", over_rebind, false },
+	{ "unflushed writes, over a sleep", "WFW", over_sleep, true },
+	{ "flushed writes, over a sleep", "WF", over_sleep, false },
+	{ "unflushed writes, over a death", "W", over_death, true },
+	{ "writes without a cache", "0W", over_death, false },
+	{ "writes before the cache was off", "W0", over_death, true },
+	{ "writes after the cache was on again", "0W1W", over_death, true },
+};
+
+static void disk_step(char step)
+{
+	if (step == 'W' || step == 'F') {
+		probe_do(2, "ask", step == 'W' ? "0 16 1 1" : "0 16 1 4");
+		expect("a disk", 2, "completed used=1 in=00");
+		return;
+	}
+	if (probe_do(2, "config", step == '1' ? "32 1" : "32 0"))
+		die("the cache can't be switched");
+}
+
+/* Each with a new disk, since a loss is for good. */
+static void durable_or_not(void)
+{
+	const char *s;
+	char name[NAME_MAX_];
+	size_t i;
+
+	for (i = 0; i < VHX_ARRAY_SIZE(durability); i++) {
+		devices[2] = disk_add();
+		running_wait(2);
+		probe_find(2, name);
+		for (s = durability[i].steps; *s; s++)
+			disk_step(*s);
+		durability[i].over(name);
+		while (!state_is(2, durability[i].lost ? "failed" : "running"))
+			loop_step();
+		probe_do(2, "ask", "0 16 1 0");
+		expect(durability[i].what, 2, durability[i].lost ? "used=0 in=01" : "used=1 in=00");
+		vhx_backend_remove_device(backend, "d2");
+		while (probe_find(2, name))
+			loop_step();
+	}
+	said("a loss is judged over death, sleep and rebind, and by how writes were cached");
+}
+
+/* What a driver asked for when there was no backend is over with that driver. */
+static void write_of_the_last_driver(void)
+{
+	char name[NAME_MAX_];
+
+	devices[2] = disk_add();
+	running_wait(2);
+	probe_find(2, name);
+	life_end();
+	while (state_is(2, "running"))
+		loop_step();
+	if (probe_do(2, "config", "32 0"))
+		die("a write of the config without a backend");
+	if (file_do("/sys/bus/virtio/drivers/hmx_probe/unbind", name))
+		die("unbind");
+	life_begin(LIST_WELL);
+	if (file_do("/sys/bus/virtio/drivers/hmx_probe/bind", name))
+		die("bind");
+	running_wait(2);
+	if (devices[2]->config_writes)
+		die("the next driver's device was written to");
+	disk_step('0');
+	if (devices[2]->config_writes != 1)
+		die("%u writes of the config, not 1", devices[2]->config_writes);
+	vhx_backend_remove_device(backend, "d2");
+	while (probe_find(2, name))
+		loop_step();
+	said("what the last driver wrote is not sent after its reset");
+}
+
+/* For the caller, who unloads the modules: somebody holds the device, and its channel. */
+static void held_device(void)
+{
+	running_wait(8);
+	if (probe_do(8, "hold", "1"))
+		die("the device can't be held");
 }
 
 static void lost_requests(void)
@@ -718,15 +531,15 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } scenarios[] = {
-	{ "lost", lost_requests },
-	{ "short", short_answers },
-	{ "long", long_chain },
-	{ "reset", queue_reset_under_load },
-	{ "group", half_a_group },
-	{ "removed", removed_and_added },
-	{ "alone", without_a_backend },
-	{ "greedy", greedy_device },
-	{ "posted", posted_on_a_failed_device },
+	{ "lost", lost_requests },	{ "short", short_answers },
+	{ "long", long_chain },		{ "reset", queue_reset_under_load },
+	{ "group", half_a_group },	{ "removed", removed_and_added },
+	{ "alone", without_a_backend }, { "greedy", greedy_device },
+	{ "endless", endless_list },	{ "listing", freeze_while_listing },
+	{ "busy", busy_devices },	{ "memory", device_without_memory },
+	{ "durable", durable_or_not },	{ "written", write_of_the_last_driver },
+	{ "broken", broken_ring },	{ "posted", posted_on_a_failed_device },
+	{ "held", held_device },
 };
 
 int main(int argc, char **argv)
@@ -742,14 +555,13 @@ int main(int argc, char **argv)
 	for (i = 0; i < VHX_ARRAY_SIZE(kinds); i++)
 		devices[kinds[i].type] = device_add(kinds[i].type, kinds[i].queues, 64, 64);
 	seat_take();
-	life_begin();
+	life_begin(LIST_WELL);
 	for (i = 0; i < VHX_ARRAY_SIZE(scenarios); i++) {
 		if (argc < 2 || !strcmp(argv[1], scenarios[i].name))
 			scenarios[i].run();
 	}
 	life_end();
-	vhx_loop_fd_del(loop, &bell);
-	close(bell.fd);
+	seat_leave();
 	printf("hmx-faults: sound\n");
 	return 0;
 }

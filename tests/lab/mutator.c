@@ -440,6 +440,8 @@ static int mutator_send(struct vhx_port *p, uint32_t type, const struct iovec *i
 		memcpy(m->msg.bytes + m->msg.len, iov[i].iov_base, iov[i].iov_len);
 		m->msg.len += (uint32_t)iov[i].iov_len;
 	}
+	if (m->cfg.edit && !m->cfg.edit(m->cfg.ctx, type, m->msg.bytes, m->msg.len))
+		return 0;
 	message_keep(m);
 	if (is_due(m)) {
 		in_window = m->cfg.target == VHX_MUTATOR_WINDOW ||

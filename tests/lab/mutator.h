@@ -44,6 +44,8 @@ struct vhx_mutator_config {
 	uint32_t one_in; /* then one in so many is spoiled */
 	uint8_t *window; /* all of it, writable */
 	uint32_t size;
+	/* Before all that, and not counted: changes a message in place. False: it is lost. May be NULL. */
+	bool (*edit)(void *ctx, uint32_t type, uint8_t *bytes, uint32_t len);
 	uint64_t *spoiled; /* counts */
 	void (*after)(void *ctx); /* something was spoiled. May be NULL */
 	void *ctx;

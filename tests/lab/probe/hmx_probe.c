@@ -7,10 +7,14 @@
  *           bytes, poisoned, in so many segments. The write ends with the request
  *   post    write "VQ IN": a buffer that nobody waits for; it is posted again whenever it comes back
  *   resize  write "VQ ENTRIES": the queue is reset, and what was in it taken back
+ *   config  write "OFF BYTE": a byte of the config space
+ *   break   write "VQ": a chain that does not exist is made available
+ *   hold    write anything: the device, and its parent, are held until the file release is written to
  *   result  read: "completed|recycled used=N in=HEX": of the last ask, its first and last 16 in bytes
  *   posts   read: how often posted buffers came back
  *
- * The config's first byte is the number of queues. One user at a time asks.
+ * Beside the devices, the file release: write anything. The config's first byte is the number of queues. One user at a
+ * time asks.
  */
 #include <linux/completion.h>
 #include <linux/debugfs.h>
@@ -21,11 +25,14 @@
 #include <linux/spinlock.h>
 #include <linux/uaccess.h>
 #include <linux/virtio.h>
+#include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
 
 #define QUEUES_MAX 64u
 #define POISON 0xa5
 #define SHOWN 16u
+#define HELD_MAX 16u
 
 struct buffer {
 	u8 *out, *in;
@@ -46,6 +53,11 @@ struct probe {
 };
 
 static struct dentry *root;
+
+/* Of who holds devices longer than anybody would. */
+static DEFINE_MUTEX(held_lock);
+static struct device *held[HELD_MAX];
+static unsigned int held_cnt;
 
 static void buffer_free(struct buffer *b)
 {
@@ -233,6 +245,71 @@ static ssize_t resize_write(struct file *file, const char __user *buf, size_t le
 	return ret ?: len;
 }
 
+static ssize_t config_write(struct file *file, const char __user *buf, size_t len, loff_t *pos)
+{
+	struct probe *p = file->private_data;
+	u32 off, value;
+	char text[64];
+	int ret;
+
+	ret = command_get(text, sizeof(text), buf, len);
+	if (ret < 0)
+		return ret;
+	if (sscanf(text, "%u %u", &off, &value) != 2)
+		return -EINVAL;
+	virtio_cwrite8(p->vdev, off, value);
+	return len;
+}
+
+static ssize_t break_write(struct file *file, const char __user *buf, size_t len, loff_t *pos)
+{
+	struct probe *p = file->private_data;
+	const struct vring *r;
+	char text[64];
+	u16 idx;
+	u32 vq;
+	int ret;
+
+	ret = command_get(text, sizeof(text), buf, len);
+	if (ret < 0)
+		return ret;
+	if (kstrtou32(text, 0, &vq) || !probe_vq(p, vq))
+		return -EINVAL;
+	spin_lock_irq(&p->lock);
+	r = virtqueue_get_vring(p->vqs[vq]);
+	idx = virtio16_to_cpu(p->vdev, r->avail->idx);
+	r->avail->ring[idx & (r->num - 1)] = cpu_to_virtio16(p->vdev, U16_MAX);
+	/* As virtio_ring does it. */
+	smp_store_release(&r->avail->idx, cpu_to_virtio16(p->vdev, idx + 1));
+	virtqueue_notify(p->vqs[vq]);
+	spin_unlock_irq(&p->lock);
+	return len;
+}
+
+static ssize_t hold_write(struct file *file, const char __user *buf, size_t len, loff_t *pos)
+{
+	struct probe *p = file->private_data;
+	ssize_t ret = -ENOSPC;
+
+	mutex_lock(&held_lock);
+	if (held_cnt + 2 <= HELD_MAX) {
+		held[held_cnt++] = get_device(&p->vdev->dev);
+		held[held_cnt++] = get_device(p->vdev->dev.parent);
+		ret = len;
+	}
+	mutex_unlock(&held_lock);
+	return ret;
+}
+
+static ssize_t release_write(struct file *file, const char __user *buf, size_t len, loff_t *pos)
+{
+	mutex_lock(&held_lock);
+	while (held_cnt)
+		put_device(held[--held_cnt]);
+	mutex_unlock(&held_lock);
+	return len;
+}
+
 static ssize_t result_read(struct file *file, char __user *buf, size_t len, loff_t *pos)
 {
 	struct probe *p = file->private_data;
@@ -258,6 +335,30 @@ static const struct file_operations resize_fops = {
 	.write = resize_write,
 };
 
+static const struct file_operations config_fops = {
+	.owner = THIS_MODULE,
+	.open = simple_open,
+	.write = config_write,
+};
+
+static const struct file_operations break_fops = {
+	.owner = THIS_MODULE,
+	.open = simple_open,
+	.write = break_write,
+};
+
+static const struct file_operations hold_fops = {
+	.owner = THIS_MODULE,
+	.open = simple_open,
+	.write = hold_write,
+};
+
+static const struct file_operations release_fops = {
+	.owner = THIS_MODULE,
+	.open = simple_open,
+	.write = release_write,
+};
+
 static const struct file_operations result_fops = {
 	.owner = THIS_MODULE,
 	.open = simple_open,
@@ -270,14 +371,37 @@ static void files_make(struct probe *p)
 	debugfs_create_file("ask", 0200, p->dir, p, &ask_fops);
 	debugfs_create_file("post", 0200, p->dir, p, &post_fops);
 	debugfs_create_file("resize", 0200, p->dir, p, &resize_fops);
+	debugfs_create_file("config", 0200, p->dir, p, &config_fops);
+	debugfs_create_file("break", 0200, p->dir, p, &break_fops);
+	debugfs_create_file("hold", 0200, p->dir, p, &hold_fops);
 	debugfs_create_file("result", 0400, p->dir, p, &result_fops);
 	debugfs_create_u64("posts", 0400, p->dir, &p->posts);
 }
 
-static int probe_start(struct virtio_device *vdev)
+static int queues_make(struct probe *p)
 {
 	static const char *const names[QUEUES_MAX] = { [0 ... QUEUES_MAX - 1] = "probe" };
 	static vq_callback_t *callbacks[QUEUES_MAX] = { [0 ... QUEUES_MAX - 1] = probe_done };
+
+	return virtio_find_vqs(p->vdev, p->cnt, p->vqs, callbacks, names, NULL);
+}
+
+/* Posted buffers go with their queues. */
+static void queues_end(struct probe *p)
+{
+	unsigned int i;
+	void *buf;
+
+	virtio_reset_device(p->vdev);
+	for (i = 0; i < p->cnt; i++) {
+		while ((buf = virtqueue_detach_unused_buf(p->vqs[i])))
+			buffer_free(buf);
+	}
+	p->vdev->config->del_vqs(p->vdev);
+}
+
+static int probe_start(struct virtio_device *vdev)
+{
 	struct probe *p = kzalloc(sizeof(*p), GFP_KERNEL);
 	int ret;
 
@@ -288,7 +412,7 @@ static int probe_start(struct virtio_device *vdev)
 	p->vdev = vdev;
 	vdev->priv = p;
 	p->cnt = clamp_t(u32, virtio_cread8(vdev, 0), 1, QUEUES_MAX);
-	ret = virtio_find_vqs(vdev, p->cnt, p->vqs, callbacks, names, NULL);
+	ret = queues_make(p);
 	if (ret) {
 		kfree(p);
 		return ret;
@@ -302,46 +426,62 @@ static int probe_start(struct virtio_device *vdev)
 static void probe_stop(struct virtio_device *vdev)
 {
 	struct probe *p = vdev->priv;
-	unsigned int i;
-	void *buf;
 
 	mutex_lock(&p->ask);
 	mutex_unlock(&p->ask);
-	virtio_reset_device(vdev);
 	debugfs_remove(p->dir);
-	for (i = 0; i < p->cnt; i++) {
-		while ((buf = virtqueue_detach_unused_buf(p->vqs[i])))
-			buffer_free(buf);
-	}
-	vdev->config->del_vqs(vdev);
+	queues_end(p);
 	kfree(p);
 }
 
+#ifdef CONFIG_PM_SLEEP
+
+/* Nobody asks while it sleeps. */
+static int probe_freeze(struct virtio_device *vdev)
+{
+	queues_end(vdev->priv);
+	return 0;
+}
+
+static int probe_restore(struct virtio_device *vdev)
+{
+	struct probe *p = vdev->priv;
+	int ret = queues_make(p);
+
+	if (!ret)
+		virtio_device_ready(vdev);
+	return ret;
+}
+
+#endif
+
 static const struct virtio_device_id ids[] = {
-	{ 8, VIRTIO_DEV_ANY_ID },
-	{ 20, VIRTIO_DEV_ANY_ID },
-	{ 25, VIRTIO_DEV_ANY_ID },
-	{ 34, VIRTIO_DEV_ANY_ID },
-	{ 36, VIRTIO_DEV_ANY_ID },
-	{ 41, VIRTIO_DEV_ANY_ID },
-	{ 99, VIRTIO_DEV_ANY_ID },
-	{ 9, VIRTIO_DEV_ANY_ID },
-	{ 26, VIRTIO_DEV_ANY_ID },
-	{ 18, VIRTIO_DEV_ANY_ID },
-	{ 0 },
+	{ 8, VIRTIO_DEV_ANY_ID },  { 20, VIRTIO_DEV_ANY_ID }, { 25, VIRTIO_DEV_ANY_ID },
+	{ 34, VIRTIO_DEV_ANY_ID }, { 36, VIRTIO_DEV_ANY_ID }, { 41, VIRTIO_DEV_ANY_ID },
+	{ 99, VIRTIO_DEV_ANY_ID }, { 9, VIRTIO_DEV_ANY_ID },  { 26, VIRTIO_DEV_ANY_ID },
+	{ 18, VIRTIO_DEV_ANY_ID }, { 2, VIRTIO_DEV_ANY_ID },  { 0 },
 };
 MODULE_DEVICE_TABLE(virtio, ids);
+
+/* Of a disk; no other device that is served to us offers them. */
+static const unsigned int features[] = { VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_CONFIG_WCE };
 
 static struct virtio_driver probe_driver = {
 	.driver.name = KBUILD_MODNAME,
 	.driver.owner = THIS_MODULE,
+	.feature_table = features,
+	.feature_table_size = ARRAY_SIZE(features),
 	.id_table = ids,
 	.probe = probe_start,
 	.remove = probe_stop,
+#ifdef CONFIG_PM_SLEEP
+	.freeze = probe_freeze,
+	.restore = probe_restore,
+#endif
 };
 
 /* Drivers that a kernel may have built in for these types: off the bus as long as the probe is there. */
-static const char *const rivals[] = { "virtio_scsi", "virtiofs" };
+static const char *const rivals[] = { "virtio_blk", "virtio_scsi", "virtiofs" };
 static struct device_driver *rivals_off[ARRAY_SIZE(rivals)];
 
 static void rivals_take(void)
@@ -371,6 +511,7 @@ static int __init probe_init(void)
 	int ret;
 
 	root = debugfs_create_dir("hmx_probe", NULL);
+	debugfs_create_file("release", 0200, root, NULL, &release_fops);
 	ret = register_virtio_driver(&probe_driver);
 	if (ret)
 		debugfs_remove(root);
