@@ -48,18 +48,20 @@ bool vhx_vsock_conn_kept(const struct vhx_vsock_conn *c)
 static int buffer_make(struct vhx_vsock_conn *c)
 {
 	struct vhx_vsock_buffer *b = &c->buffer;
+	size_t marks = c->seqpacket ? c->buf_alloc / 8 : 0;
 
 	if (b->bytes)
 		return 0;
-	b->bytes = malloc(c->buf_alloc);
-	b->ends = c->seqpacket ? calloc(1, c->buf_alloc / 8 + 1) : NULL;
-	return b->bytes && (b->ends || !c->seqpacket) ? 0 : -ENOMEM;
+	b->bytes = malloc(c->buf_alloc + marks);
+	if (!b->bytes)
+		return -ENOMEM;
+	memset(b->bytes + c->buf_alloc, 0, marks);
+	return 0;
 }
 
 static void buffer_free(struct vhx_vsock_buffer *b)
 {
 	free(b->bytes);
-	free(b->ends);
 	*b = (struct vhx_vsock_buffer){ 0 };
 }
 
@@ -79,14 +81,20 @@ static void buffer_put(struct vhx_vsock_conn *c, const uint8_t *bytes, uint32_t 
 	}
 }
 
-static void end_set(struct vhx_vsock_buffer *b, uint32_t at, bool end)
+/* The credit is a multiple of 8. */
+static uint8_t *mark_of(const struct vhx_vsock_conn *c, uint32_t at)
+{
+	return c->buffer.bytes + c->buf_alloc + at / 8;
+}
+
+static void mark_set(struct vhx_vsock_conn *c, uint32_t at, bool end)
 {
 	uint8_t bit = (uint8_t)(1u << at % 8);
 
 	if (end)
-		b->ends[at / 8] |= bit;
+		*mark_of(c, at) |= bit;
 	else
-		b->ends[at / 8] &= (uint8_t)~bit;
+		*mark_of(c, at) &= (uint8_t)~bit;
 }
 
 /* The first message's length; 0: none is whole. */
@@ -97,7 +105,7 @@ static uint32_t message_find(const struct vhx_vsock_conn *c)
 
 	for (i = 0; i < b->len - b->open; i++) {
 		at = (b->head + i) % c->buf_alloc;
-		if (b->ends[at / 8] >> at % 8 & 1)
+		if (*mark_of(c, at) >> at % 8 & 1)
 			return i + 1;
 	}
 	return 0;
@@ -148,6 +156,18 @@ static int socket_write(struct vhx_vsock_conn *c, struct iovec *iov, int cnt)
 	return 0;
 }
 
+/*
+ * All that the guest sent before it shut its sending half is through. Once: shutdown(2) is an event of the socket's,
+ * and would be answered by the next.
+ */
+static void reader_end(struct vhx_vsock_conn *c)
+{
+	if (c->ended || !(c->guest_shut & VIRTIO_VSOCK_SHUTDOWN_SEND) || c->buffer.len)
+		return;
+	c->ended = true;
+	shutdown(c->watch.fd, SHUT_WR);
+}
+
 /* What can go out now: of a stream all, else the first message. */
 static uint32_t flush_len(const struct vhx_vsock_conn *c)
 {
@@ -166,12 +186,10 @@ int vhx_vsock_conn_flush(struct vhx_vsock_conn *c)
 			return n;
 		at = (c->buffer.head + len - 1) % c->buf_alloc;
 		if (c->seqpacket)
-			end_set(&c->buffer, at, false);
+			mark_set(c, at, false);
 		buffer_drop(c, (uint32_t)n);
 	}
-	/* 5.10.6.6.3: all that the guest sent before is through. */
-	if (c->guest_shut & VIRTIO_VSOCK_SHUTDOWN_SEND && !c->buffer.len)
-		shutdown(c->watch.fd, SHUT_WR);
+	reader_end(c);
 	return 0;
 }
 
@@ -252,7 +270,7 @@ static int message_take(struct vhx_vsock_conn *c, const struct vhx_request *req,
 	b->open += len;
 	if (!end)
 		return 0;
-	end_set(b, (b->head + b->len - 1) % c->buf_alloc, true);
+	mark_set(c, (b->head + b->len - 1) % c->buf_alloc, true);
 	b->open = 0;
 	return vhx_vsock_conn_flush(c);
 }
@@ -286,8 +304,7 @@ void vhx_vsock_conn_guest_shut(struct vhx_vsock_conn *c, unsigned int flags)
 		c->fwd_cnt += c->buffer.open;
 		c->buffer.open = 0;
 	}
-	if (news & VIRTIO_VSOCK_SHUTDOWN_SEND && !c->buffer.len)
-		shutdown(c->watch.fd, SHUT_WR);
+	reader_end(c);
 }
 
 /* To the guest */

@@ -36,9 +36,9 @@ struct vhx_vsock_packet {
 	uint32_t buf_alloc, fwd_cnt;
 };
 
-/* Bytes that the host did not take: a ring. For messages one bit per byte says that it is the last of one. */
+/* Bytes that the host did not take: a ring. Behind it, for messages, one bit per byte: it is the last of one. */
 struct vhx_vsock_buffer {
-	uint8_t *bytes, *ends; /* NULL: nothing was ever kept */
+	uint8_t *bytes; /* NULL: nothing was ever kept */
 	uint32_t head, len;
 	uint32_t open; /* of @len: of a message that is not all here */
 };
@@ -60,6 +60,7 @@ struct vhx_vsock_conn {
 	struct vhx_loop_fd watch;
 	bool readable; /* until a read finds nothing */
 	bool hung_up; /* nobody is at its other end; bytes may be left */
+	bool ended; /* its reader has been told that no more comes */
 	/* Guest to host. Counts wrap. */
 	uint32_t buf_alloc;
 	uint32_t rx_cnt, fwd_cnt, fwd_told;
