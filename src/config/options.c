@@ -56,6 +56,16 @@ static const struct vhx_option *row_find(const struct vhx_options *o, const char
 	return NULL;
 }
 
+static const struct vhx_option *letter_find(const struct vhx_options *o, char letter,
+					    unsigned int *index)
+{
+	for (*index = 0; *index < o->rows_cnt; ++*index) {
+		if (o->rows[*index].letter == letter)
+			return &o->rows[*index];
+	}
+	return NULL;
+}
+
 static int unknown_option(const struct walk *w, const char *arg, const char *name, size_t len)
 {
 	char word[64];
@@ -210,6 +220,8 @@ static int option_parse(struct walk *w, const char *arg)
 
 	if (arg[1] == '-')
 		row = row_find(w->options, name, len, &index);
+	else if (!arg[2])
+		row = letter_find(w->options, arg[1], &index);
 	if (!row)
 		return unknown_option(w, arg, name, len);
 	if (row == &common_rows[0] && !name[len])
@@ -307,9 +319,13 @@ int vhx_options_parse(const struct vhx_options *options, int argc, char *const a
 /* Column where a row's text starts, or more when its name is long. */
 static int help_label(const struct vhx_option *row, FILE *out)
 {
+	int column = fprintf(out, "  --%s", row->name);
+
+	if (row->letter)
+		column += fprintf(out, ", -%c", row->letter);
 	if (row->metavar)
-		return fprintf(out, "  --%s %s", row->name, row->metavar);
-	return fprintf(out, "  --%s", row->name);
+		column += fprintf(out, " %s", row->metavar);
+	return column;
 }
 
 static void help_row(const struct vhx_option *row, FILE *out)

@@ -4,7 +4,7 @@
  * in the program's own struct it goes. `--help` and `--version` belong to every program and need no
  * row.
  *
- *   --name value   --name=value   --flag   --      the last ends the options
+ *   --name value   --name=value   --flag   -l   --      the last ends the options
  *
  * Nothing is copied: strings point into argv. Defaults are what the struct held before. A value is
  * stored as soon as it is read, so after a failure the struct holds whatever came before the fault.
@@ -59,6 +59,7 @@ struct vhx_option {
 	struct vhx_number_bounds bounds; /* numbers and sizes */
 	const struct vhx_choice *choices; /* choices */
 	unsigned int traits; /* enum vhx_option_trait, or'ed */
+	char letter; /* -l is the same as the name; 0: there is none */
 };
 
 struct vhx_options {

@@ -23,9 +23,10 @@ static const struct vhx_choice levels[] = { { "error", 3 }, { "info", 6 }, { NUL
 #define FIELD(member) offsetof(struct settings, member)
 
 static const struct vhx_option rows[] = {
-	{ "quiet", NULL, "say less", VHX_OPTION_FLAG, FIELD(quiet) },
+	{ "quiet", NULL, "say less", VHX_OPTION_FLAG, FIELD(quiet), .letter = 'q' },
 	{ "control", "PATH", "control socket", VHX_OPTION_STRING, FIELD(control) },
-	{ "poll-us", "N", "spin", VHX_OPTION_NUMBER, FIELD(poll_us), .bounds = { 0, 1000 } },
+	{ "poll-us", "N", "spin", VHX_OPTION_NUMBER, FIELD(poll_us), .bounds = { 0, 1000 },
+	  .letter = 'p' },
 	{ "ring-size", "SIZE", "ring\nsecond line", VHX_OPTION_SIZE, FIELD(ring_size),
 	  .bounds = { 16 << 10, 64 << 20, true } },
 	{ "log-level", "LEVEL", "level", VHX_OPTION_CHOICE, FIELD(level), .choices = levels },
@@ -78,6 +79,14 @@ static void test_every_kind_is_stored(void **state)
 	assert_string_equal(into.devices.items[1], "b");
 }
 
+static void test_a_letter_stands_for_its_name(void **state)
+{
+	assert_int_equal(parse(LINE("-p", "20", "-q", "x")), 0);
+	assert_true(into.quiet);
+	assert_int_equal(into.poll_us, 20);
+	assert_string_equal(operands.items[0], "x");
+}
+
 static void test_value_may_hold_equals_and_dashes(void **state)
 {
 	assert_int_equal(parse(LINE("--device=blk,file=x", "--control", "--odd")), 0);
@@ -115,6 +124,9 @@ static const struct {
 	{ { "--wibble=3" }, -EINVAL, "unknown option --wibble; --help lists them" },
 	{ { "-help" }, -EINVAL, "unknown option -help; did you mean --help?" },
 	{ { "-x" }, -EINVAL, "unknown option -x; --help lists them" },
+	{ { "-qp" }, -EINVAL, "unknown option -qp; --help lists them" },
+	{ { "-p" }, -EINVAL, "--poll-us needs a value (N)" },
+	{ { "-q", "--quiet" }, -EINVAL, "--quiet: given twice" },
 	{ { "--=x" }, -EINVAL, "unknown option --; --help lists them" },
 	{ { "--b\nad" }, -EINVAL, "unknown option --b?ad; --help lists them" },
 	{ { "--quiet=yes" }, -EINVAL, "--quiet takes no value" },
@@ -185,9 +197,9 @@ static void test_help_text_comes_from_the_table(void **state)
 				       "Tests.\n"
 				       "\n"
 				       "Options:\n"
-				       "  --quiet                   say less\n"
+				       "  --quiet, -q               say less\n"
 				       "  --control PATH            control socket\n"
-				       "  --poll-us N               spin\n"
+				       "  --poll-us, -p N           spin\n"
 				       "  --ring-size SIZE          ring\n"
 				       "                            second line\n"
 				       "  --log-level LEVEL         level\n"
@@ -257,6 +269,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_kind_is_stored),
+		cmocka_unit_test(test_a_letter_stands_for_its_name),
 		cmocka_unit_test(test_value_may_hold_equals_and_dashes),
 		cmocka_unit_test(test_double_dash_ends_options),
 		cmocka_unit_test(test_single_dash_is_an_operand),
