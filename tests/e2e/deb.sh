@@ -80,7 +80,7 @@ inside sh -c 'dpkg -i /debs/*.deb' >"$tmp/install.log" 2>&1 || fail "they can't 
 cat >"$tmp/root/debs/use.sh" <<'USE'
 set -eu
 cd /debs
-for p in vhx-backend vhx-frontend vhx-ivshmem vhxctl; do
+for p in vhx-argo-cat vhx-backend vhx-frontend vhx-ivshmem vhxctl; do
 	$p --version
 	[ -s /usr/share/man/man1/$p.1.gz ]
 	[ -s /usr/share/bash-completion/completions/$p ]

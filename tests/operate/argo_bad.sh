@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# argo_bad.sh BACKEND FRONTEND VHXCTL: what cannot work is one line, names the cause, and ends the program at once.
+# argo_bad.sh BACKEND FRONTEND VHXCTL ARGO-CAT: what cannot work is one line, names the cause, and ends the program at once.
 set -u
 export LC_ALL=C
-backend=$1 frontend=$2 vhxctl=$3
+backend=$1 frontend=$2 vhxctl=$3 cat=$4
 tmp=$(mktemp -d)
 trap 'kill "${pid:-}" 2>/dev/null; rm -rf "$tmp"' EXIT
 if [ -e /dev/argo ]; then
@@ -28,6 +28,24 @@ refused 'is not argo, ' "$backend" --listen argo:web --device rng,id=r
 refused 'no UUID' "$backend" --listen argo:uuid:web --device rng,id=r
 refused '/dev/argo: No such file.*hmx_argo' "$frontend" --connect argo:peer=0 --vhost-user "$tmp/vm.sock"
 refused 'peer=DOMID' "$frontend" --connect argo:any --vhost-user "$tmp/vm.sock"
+
+refused '/dev/argo: No such file' "$cat" 0 7
+refused '/dev/argo: No such file' "$cat" -l -u -p any 4294967295
+refused 'DOMID and a PORT' "$cat" 7
+refused 'a PORT to listen at' "$cat" -l 0 7
+refused "DOMID: 'any' is not a number" "$cat" any 7
+refused 'DOMID: must be at most 32755' "$cat" 32756 7
+refused 'PORT: 0 is none' "$cat" 0 0
+refused 'PORT: .*too large\|PORT: must be' "$cat" 0 4294967296
+refused 'are for --listen' "$cat" -k 0 7
+refused 'is for connecting' "$cat" -l -r 7
+refused 'are for streams' "$cat" -u -w 3 0 7
+refused 'for --datagrams' "$cat" -W 3 0 7
+refused 'multiple of 16' "$cat" --ring-len 4100 0 7
+"$cat" 0 7 2>/dev/null
+[ $? -eq 1 ] || { echo "no Argo is a failure"; exit 1; }
+"$cat" -k 0 7 2>/dev/null
+[ $? -eq 2 ] || { echo "a senseless line is no usage error"; exit 1; }
 
 "$backend" --listen "unix:$tmp/be.sock" --control "$tmp/ctl" --device rng,id=r 2>"$tmp/log" &
 pid=$!

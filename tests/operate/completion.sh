@@ -30,12 +30,14 @@ offers() {
 	[ "$got" = "$2 " ] || { echo "'$1' offers '$got', not '$2'"; exit 1; }
 }
 
-for program in vhx-backend vhx-frontend vhx-ivshmem vhxctl; do
+for program in vhx-argo-cat vhx-backend vhx-frontend vhx-ivshmem vhxctl; do
 	"$folder/$program" --help >help || exit 1
 	offers "$program --" "$(grep -o '^  --[a-z-]*' help | sort | tr -d ' ' | tr '\n' ' ' | sed 's/ $//')"
 	complete -p "$program" >/dev/null || exit 1
 done
 offers 'vhx-backend --li' --listen
+offers 'vhx-argo-cat --li' --listen
+offers 'vhx-argo-cat --listen --peer ' any
 offers 'vhx-backend --device b' blk,
 offers 'vhx-backend --device rng,m' rng,max-bytes=
 offers 'vhx-backend --device blk,id=x,re' blk,id=x,readonly

@@ -18,6 +18,7 @@ ARROWS = {
     'core': {'wire'},
     'link': {'core', 'exchange', 'loop'},
     'argo': {'exchange'},
+    'relay': {'util'},
     'frontend': BOTH_ENDS,
     'backend': BOTH_ENDS,
     'embed': {'frontend', 'backend'},
@@ -28,7 +29,7 @@ ARROWS = {
     'confine': {'util'},
     'mediator': {'frontend', 'device', 'vhost_user', 'vduse', 'config', 'confine'},
     'ctl': {'config'},
-    'tools': {'mediator', 'ctl', 'argo'},
+    'tools': {'mediator', 'ctl', 'relay'},
 }
 # include/vhx and include/uapi/vhx: everybody's.
 SHARED = {'vhx'}
