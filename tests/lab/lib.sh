@@ -16,6 +16,7 @@ vhx_frontend=$vhx_build/tools/vhx-frontend
 vhx_ivshmem=$vhx_build/tools/vhx-ivshmem
 vhx_relay=$vhx_build/tests/lab/hmx-test-relay
 vhxctl=$vhx_build/tools/vhxctl
+vhx_argo_cat=$vhx_build/tools/vhx-argo-cat
 # Hang guards, not expectations: a slow machine must not fail a test.
 vhx_patience=${VHX_PATIENCE:-60}
 vhx_guest_patience=${VHX_GUEST_PATIENCE:-300}
@@ -45,7 +46,7 @@ need_file() {
 
 need_programs() {
 	local p
-	for p in "$vhx_backend" "$vhx_frontend" "$vhx_ivshmem" "$vhxctl"; do
+	for p in "$vhx_backend" "$vhx_frontend" "$vhx_ivshmem" "$vhxctl" "$vhx_argo_cat"; do
 		[ -x "$p" ] || fail "$p was not built"
 	done
 }

@@ -79,8 +79,58 @@ sed -n 's/\r//; s/^SUM //p' /tmp/pvh.tree >/tmp/sums
 [ "$(wc -l </tmp/sums)" -ge 100 ] || fail "too few sums"
 (cd /mnt/tree && sha256sum -c -s /tmp/sums) || fail "the image differs from what pvh wrote"
 umount /mnt
+# Programs, by libvhx-argo: 16 MiB each way with each domU as a stream, and as datagrams to one.
+head -c 16777216 /dev/urandom >/tmp/file
+sum=$(sha256sum </tmp/file)
+# same_sum WHAT SUM
+same_sum() {
+	[ "$(echo "$2" | sed 's/\r//' | tail -n 1)" = "$sum" ] || fail "$1: $2, not $sum"
+}
+datagrams_send() {
+	vhx-argo-cat -u -N "$1" 9 </tmp/file
+}
+for type in pv pvh; do
+	domid=$(domu_id "$type")
+	sendv=$(dom0_count sendv)
+	vhx-argo-cat -l -N -p "$domid" 7 </tmp/file >/dev/null &
+	cat=$!
+	got=$(domu_do "$type" 'vhx-argo-cat -r 0 7 </dev/null >/tmp/file && sha256sum </tmp/file')
+	same_sum "a file to $type" "$got"
+	wait $cat || fail "vhx-argo-cat, sending to $type"
+	sendv=$(($(dom0_count sendv) - sendv))
+	vhx-argo-cat -l -p "$domid" 7 </dev/null >/tmp/back &
+	cat=$!
+	domu_do "$type" 'vhx-argo-cat -N -r 0 7 </tmp/file' || fail "vhx-argo-cat, sending from $type"
+	wait $cat || fail "vhx-argo-cat, receiving from $type"
+	same_sum "a file from $type" "$(sha256sum </tmp/back)"
+	echo "DEMO $type: 16 MiB each way as a stream, equal sums; $sendv sends of dom0 for its half"
+done
+domu_start pvh 'vhx-argo-cat -l -u -W 512 -p 0 9 </dev/null | sha256sum'
+wait_for "a receiver of datagrams" datagrams_send "$pvh"
+got=$(domu_wait pvh "$call") || fail "datagrams to pvh"
+same_sum "datagrams to pvh" "$got"
+domu_do pvh 'rm /tmp/file' && rm /tmp/back
+# A program that is killed is reset at its peer, by its kernel.
+vhx-argo-cat -l -p "$pv" 7 </dev/null >/tmp/said 2>/tmp/cat.log &
+cat=$!
+held='mkfifo /tmp/held && exec 9<>/tmp/held && echo here >&9 && vhx-argo-cat -r 0 7 <&9'
+domu_start pv "$held 2>&1 | grep -q 'reset by peer'"
+wait_for "a stream of pv" [ -s /tmp/said ]
+kill -KILL $cat
+domu_wait pv "$call" || fail "a killed program was not reset in pv"
+
 for type in pv pvh; do
 	domu_do "$type" dmesg-clean || fail "the kernel of $type complains"
 done
 kill -0 "$pv_backend" || fail "the backend of pv ended"
+# A domain that ends tells nobody: whoever waits for it looks.
+vhx-argo-cat -l -p "$pvh" 7 </dev/null >/tmp/said 2>/tmp/cat.log &
+cat=$!
+domu_start pvh "$held"
+wait_for "a stream of pvh" grep -q here /tmp/said
+domu_destroy pvh
+wait $cat
+[ $? -eq 1 ] || fail "the end of pvh was not found by its peer"
+grep -q 'reset by peer' /tmp/cat.log || fail "the end of pvh: $(cat /tmp/cat.log)"
+echo "DEMO vhx-argo-cat: a program's and a domain's end are found by their peers"
 echo "XEN-DEVICES-DONE"
