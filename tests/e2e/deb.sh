@@ -17,6 +17,7 @@ need lintian lintian
 need mmdebstrap mmdebstrap
 need nsenter util-linux
 need debugfs e2fsprogs
+# shellcheck disable=SC2119 # no options
 need_qemu
 guest=$made
 unshare --mount --pid --fork true 2>/dev/null || skip "this machine lets root have no mounts of its own"
