@@ -5,8 +5,9 @@
  * Objects. An endpoint owns its ring (the driver's endpoint), a timer, and an epoll descriptor over both, which is
  * what the program polls.
  *
- * Reading. A message is consumed when its owner is done with it. rx_ptr is stored when the ring is found empty, or a
- * quarter of it was consumed since, so that a stream of small messages does not cost a call each.
+ * Reading. A message is consumed when its owner is done with it. rx_ptr is stored when the ring is found empty, or half
+ * of it was consumed since: small messages do not cost a call each, and a sender who is woken has room for more than one
+ * large one, and not to be refused again at once.
  *
  * Waiting. The driver's descriptor is level-triggered, with POLLIN for messages and POLLOUT for room: epoll is asked for
  * what the owner waits for, and for nothing else, since a program that only sends is not to be woken by what it does
@@ -156,7 +157,7 @@ void vhx_aep_consume(struct vhx_aep *ep)
 	/* Somebody is there. */
 	ep->probe_at = 0;
 	/* A failure is found again when the ring is empty. */
-	if (r->unpublished >= r->ring_len / 4)
+	if (r->unpublished >= r->ring_len / 2)
 		publish(ep);
 }
 
