@@ -8,7 +8,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <vhx/argo.h>
+
 #include "config/options.h"
+#include "confine/confine.h"
 #include "relay/relay.h"
 
 enum exit_code {
@@ -28,6 +31,14 @@ struct settings {
 	bool listen, datagrams, keep, shut, retry, verbose;
 	const char *peer;
 	uint64_t quit, wait, count, ring_len;
+	int sandbox; /* enum vhx_confine_mode */
+};
+
+static const struct vhx_choice sandboxes[] = {
+	{ "on", VHX_CONFINE_ON },
+	{ "off", VHX_CONFINE_OFF },
+	{ "log", VHX_CONFINE_LOG },
+	{ NULL, 0 },
 };
 
 #define FIELD(member) offsetof(struct settings, member)
@@ -97,6 +108,13 @@ static const struct vhx_option rows[] = {
 	  .kind = VHX_OPTION_FLAG,
 	  .offset = FIELD(verbose),
 	  .help = "say who is there, and how much went" },
+	{ .name = "sandbox",
+	  .metavar = "MODE",
+	  .kind = VHX_OPTION_CHOICE,
+	  .offset = FIELD(sandbox),
+	  .choices = sandboxes,
+	  .help = "on (default): give up what is not needed before a peer is\nheard; log: only let "
+		  "the kernel log it; off" },
 };
 
 static const struct vhx_options options = {
@@ -379,21 +397,59 @@ static void settings_apply(struct cat *c)
 	c->deadline_ms = c->s.wait == UNSET ? UNSET : now_ms() + c->s.wait * 1000;
 }
 
+static void say(void *ctx, enum vhx_log_level level, const char *text)
+{
+	fprintf(stderr, "%s: %s\n", options.program, text);
+}
+
+/* The device is the last thing that is opened. */
+static int driver_open(struct cat *c)
+{
+	const struct vhx_log log = { .emit = say, .level = VHX_LOG_NOTICE };
+	const struct vhx_confine_config confine = {
+		.mode = (enum vhx_confine_mode)c->s.sandbox,
+		.role = &vhx_confine_argo_cat,
+		.log = &log,
+	};
+	struct vhx_error err;
+	int ret;
+
+	ret = vhx_confine_begin(confine.mode, &err);
+	if (!ret) {
+		ret = vhx_argo_driver_open(&c->driver);
+		if (ret)
+			return fail(HMX_ARGO_DEVICE, ret);
+		ret = vhx_confine(&confine, &err);
+	}
+	if (ret) {
+		fprintf(stderr, "%s: %s\n", options.program, err.text);
+		return EXIT_FAILED;
+	}
+	ret = vhx_argo_driver_set_ring_len(c->driver, (uint32_t)c->s.ring_len);
+	assert(!ret);
+	return EXIT_OK;
+}
+
 int main(int argc, char **argv)
 {
-	struct cat c = { .s = { .quit = UNSET, .wait = UNSET, .ring_len = RING_LEN_DEFAULT } };
-	int code, err;
+	struct cat c = {
+		.s = {
+			.quit = UNSET,
+			.wait = UNSET,
+			.ring_len = RING_LEN_DEFAULT,
+			.sandbox = VHX_CONFINE_ON,
+		},
+	};
+	int code;
 
 	if (settings_read(&c, argc, argv, &code))
 		return code;
 	settings_apply(&c);
 	/* A reader that is gone is an error of write(). */
 	signal(SIGPIPE, SIG_IGN);
-	err = vhx_argo_driver_open(&c.driver);
-	if (err)
-		return fail("/dev/argo", err);
-	err = vhx_argo_driver_set_ring_len(c.driver, (uint32_t)c.s.ring_len);
-	assert(!err);
+	code = driver_open(&c);
+	if (code)
+		return code;
 	if (c.s.datagrams)
 		code = datagrams_run(&c);
 	else

@@ -301,6 +301,11 @@ const struct vhx_confine_role vhx_confine_ivshmem = {
 		 VHX_CALLS_CONNECT | VHX_CALLS_SECTION,
 };
 
+const struct vhx_confine_role vhx_confine_argo_cat = {
+	.name = "argo-cat",
+	.calls = VHX_CALLS_BASE | VHX_CALLS_LOOP | VHX_CALLS_ARGO,
+};
+
 const struct vhx_confine_role vhx_confine_notifier = {
 	.name = "notifier",
 	.calls = VHX_CALLS_BASE | VHX_CALLS_SOCKET | VHX_CALLS_CONNECT,

@@ -48,6 +48,7 @@ extern const struct vhx_confine_role vhx_confine_backend_argo; /* that has opene
 extern const struct vhx_confine_role vhx_confine_frontend;
 extern const struct vhx_confine_role vhx_confine_frontend_argo;
 extern const struct vhx_confine_role vhx_confine_ivshmem;
+extern const struct vhx_confine_role vhx_confine_argo_cat; /* that has opened the device */
 /* Of the process that talks to a service manager for them. */
 extern const struct vhx_confine_role vhx_confine_notifier;
 /* Of the process that connects, to sockets of one path, for a backend (mediator/connector.h). */
