@@ -355,7 +355,7 @@ static int stream_new(struct vhx_argo_driver *driver, const struct argo_addr *pe
 		goto free_stream;
 	while (!s->key) {
 		if (getrandom(&s->key, sizeof(s->key), 0) < 0 && errno != EINTR) {
-			err = -errno;
+			err = -ENOSYS; /* the one reason that is left */
 			goto close_endpoint;
 		}
 	}
