@@ -29,7 +29,7 @@
 #include <linux/sizes.h>
 #include <linux/slab.h>
 
-#include "chain.h"
+#include "queue.h"
 
 /* A power of two. What is kept of a console that nobody takes from. */
 #define EARLY_SIZE SZ_32K

@@ -7,9 +7,12 @@
  *   send.c      what is sent: credit, control messages, the data message     (anywhere, locked)
  *   device.c    one virtio device: config ops                                (both)
  *   walk.c      from what is applied of a device to what is wanted           (the work)
- *   queue.c     one virtqueue: chains to AVAIL, USED to chains, replay       (notify and the work)
- *   chain.c     one chain of descriptors
+ *   queue.c     one virtqueue: its ring and its requests; queue.h            (notify and the work)
+ *   pump.c      chains to AVAIL                                              (notify and the work)
+ *   answer.c    USED to chains                                               (the work)
+ *   ending.c    how requests end that no backend answers, and replay         (anywhere)
  *   early.c     output that is taken from a driver before anybody has it     (notify)
+ *   chain.c     one chain of descriptors
  *   map.c       what an address in a descriptor means
  *   type.c      what is to be known of device types
  *   stats.c     sysfs and debugfs
@@ -539,7 +542,7 @@ void hmx_stats_channel_del(struct hmx_channel *ch);
 void hmx_stats_device_add(struct hmx_device *dev);
 void hmx_stats_device_del(struct hmx_device *dev);
 
-/* queue.c */
+/* queue.c, pump.c, answer.c, ending.c: what is between them is in queue.h */
 
 /*
  * Where in a chain something goes on. The descriptor at @at of @table is the next one, @off bytes
@@ -665,22 +668,6 @@ void hmx_queue_interrupted(struct hmx_queue *q, bool death);
  * error.
  */
 void hmx_queue_fail_all(struct hmx_queue *q);
-/*
- * Under the lock, for queue.c and early.c. hmx_queue_break(): -EINVAL, and the ring is left alone
- * from now on. hmx_queue_head(): 1 and the next head of the avail ring; 0; or -EINVAL: broken.
- * hmx_queue_arm(): all was taken, asks for the next notify; true: a chain has come meanwhile;
- * without EVENT_IDX the driver notifies every time. hmx_queue_publish(): moves the used index;
- * true: the driver wants an interrupt.
- */
-int hmx_queue_break(struct hmx_queue *q, const char *what);
-int hmx_queue_head(struct hmx_queue *q, u16 *head);
-bool hmx_queue_arm(struct hmx_queue *q);
-void hmx_used_put(struct hmx_queue *q, u16 id, u32 used_len);
-bool hmx_queue_publish(struct hmx_queue *q);
-struct hmx_chain;
-bool hmx_slot_free(const struct hmx_slot *s);
-struct hmx_slot *hmx_slot_begin(struct hmx_queue *q, u16 id, const struct hmx_chain *c);
-void hmx_cursor_set(struct hmx_queue *q, struct hmx_slot *s);
 /* Process context, not live and synced: the ring is new (reset of the device or of the queue). */
 void hmx_queue_rewind(struct hmx_queue *q);
 
