@@ -33,10 +33,17 @@
 
 #include "virtio_hmx.h"
 
-/* Messages per pass, so that what they completed is shown before the next ones are taken. */
+/*
+ * Messages per pass, so that what they completed is shown before the next ones are taken. A backend
+ * answers a batch in few messages; one that floods gets no longer a pass for it.
+ */
 #define CHANNEL_BURST 64
 
-/* Pauses between lives. A life that lasted the longest pause makes the next pause the shortest. */
+/*
+ * Pauses between lives: short enough for a backend that is restarted to be missed by nobody, and in
+ * the end seldom enough to cost nothing while there is none (docs/wire.md, section 15, has the
+ * same). A life that lasted the longest pause makes the next pause the shortest.
+ */
 #define BACKOFF_MIN_MS 10u
 #define BACKOFF_MAX_MS 1000u
 

@@ -663,7 +663,10 @@ static const struct virtio_config_ops config_ops = {
 
 /* Drivers that leave */
 
-/* So long may a driver that leaves wait for requests of which none ends. */
+/*
+ * So long may a driver that leaves wait for requests of which none ends, OP_MS for the same reason:
+ * longer than a control request may take, or a backend to be restarted.
+ */
 #define GUARD_MS 10000u
 
 static void device_guard(struct work_struct *work)

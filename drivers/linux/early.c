@@ -31,9 +31,15 @@
 
 #include "queue.h"
 
-/* A power of two. What is kept of a console that nobody takes from. */
+/*
+ * A power of two. What is kept of a console that nobody takes from: a screen of the kernel's last
+ * words, and what one notify may copy.
+ */
 #define EARLY_SIZE SZ_32K
-/* A request of a stream, at most. */
+/*
+ * A request of a stream, at most: what came while one was under way goes in few messages, and what
+ * dies with a backend that was sent one is little.
+ */
 #define EARLY_REQUEST_MAX 2048u
 
 struct hmx_early {

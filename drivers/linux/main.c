@@ -42,12 +42,18 @@
  */
 #define LIST_ASKS (4 * HMX_DEVICES_MAX)
 #define LIST_MS 10000u
-/* From one listing to the next, whatever the backend says. */
+/*
+ * From one listing to the next, whatever the backend says: less than anybody notices of a new
+ * device, and a backend that cries change without end costs ten listings a second.
+ */
 #define LIST_PAUSE_MS 100u
-/* After a device could not be made for want of memory. */
+/* After a device could not be made for want of memory: time for others to give some back. */
 #define RETRY_MS 1000u
 
-/* So long may requests wait without an answer for a freeze to begin all the same. */
+/*
+ * So long may requests wait without an answer for a freeze to begin all the same: as long as an
+ * answer to a control request may take.
+ */
 #define FREEZE_MS 5000u
 
 static char *wanted_names[HMX_DEVICES_MAX];

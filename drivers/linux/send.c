@@ -21,18 +21,25 @@
 
 /* docs/wire.md, section 12, VHX_LINK_PENDING_MAX */
 #define PENDING_MAX 128u
-/* While something is outstanding time-outs are looked for this often. */
+/*
+ * While something is outstanding time-outs are looked for this often: the least of them is 5 s, so
+ * that none is late by more than a fifth.
+ */
 #define TICK_MS 1000u
 
-/* Of the reserve, what control leaves to CREDIT (docs/wire.md, section 5). */
+/* docs/wire.md, section 5: of the reserve, what control leaves to CREDIT: eight bare ones. */
 #define CREDIT_BARE_RESERVE 256u
+/* The same: who has consumed one part in so many without telling owes a bare CREDIT. */
 #define CREDIT_OWED_SHARE 4u
 
 /*
- * A piece below this is cheaper to copy than to describe; and each message keeps so many segments
- * for what follows a piece: its padding with the next records.
+ * Up to here a piece is copied into the message's head, above it is sent from where it lies.
+ * Measured from 0 to 1 MiB (docs/performance.md, "What a request in one message saves"), the limit
+ * changes no count of messages, only what is copied: 256 bytes keep the head of a request, 16 bytes
+ * of a disk's, in one segment with its record, and no sector, 512, is copied twice.
  */
 #define TX_INLINE_MAX 256u
+/* Segments that each message keeps for what follows a piece: its padding, with the next records. */
 #define TX_SEGS_KEPT 2u
 
 /* Something is outstanding from now on. */

@@ -89,7 +89,11 @@ struct hmx_credit {
 
 /* The one data message that is being built; it exists within one holding of the lock. */
 
-#define HMX_TX_SEGS 128u /* most segments of a message, where the provider takes that many */
+/*
+ * Most segments of a message, where the provider takes that many: a batch of 32 writes of 4 KiB has
+ * 65, one for each head and one for each payload. What finds none left is copied.
+ */
+#define HMX_TX_SEGS 128u
 
 struct hmx_key {
 	u16 dev, vq;
@@ -118,6 +122,9 @@ enum hmx_channel_state {
 
 /*
  * Bytes of the largest message that we build: what is gathered and sent in one holding of the lock.
+ * Less than the largest common request of a disk, 128 KiB and its head, would make several messages
+ * of one, each of which may have to wake the backend: 64 KiB measured 3 sends and 3 doorbells for
+ * one each (docs/performance.md). More would only hold the lock for longer.
  */
 #define HMX_TX_MESSAGE_MAX (256u << 10)
 
@@ -296,7 +303,8 @@ enum hmx_kind {
 	HMX_KIND_FLUSH,
 };
 
-#define HMX_TYPE_PEEK 16u /* out bytes that decide the kind */
+/* Out bytes that are looked at: a disk's head, or up to the number of a request of FUSE. */
+#define HMX_TYPE_PEEK 16u
 
 /* What a type's requests carry, and so who may see them (docs/devices.md). */
 enum hmx_class {
@@ -622,8 +630,8 @@ struct hmx_queue {
 
 /*
  * What pumping may cost with interrupts off, in bytes copied; to look at a descriptor counts as
- * HMX_DESC_COST. A notify takes a request of 128 KiB, or 32 writes of 4 KiB (138.5 KiB with their
- * heads and five looks at descriptors each), and leaves more to the work.
+ * HMX_DESC_COST, a cache line. A notify takes a request of 128 KiB, or 32 writes of 4 KiB (138.5
+ * KiB with their heads and five looks at descriptors each), and leaves more to the work.
  */
 #define HMX_NOTIFY_BYTES (144u << 10)
 #define HMX_PUMP_BYTES (128u << 10)

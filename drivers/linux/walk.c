@@ -27,15 +27,20 @@
 
 #include "walk.h"
 
-/* docs/wire.md, section 6 */
+/* docs/wire.md, section 6: an answer takes at most so long, or the channel ends. */
 #define CONTROL_MS 5000u
+/* The same: a device that is BUSY, until its last user's I/O has ended, is asked for after this; */
 #define BUSY_MS 100u
+/* and one that somebody else has, or that is not there, after this. */
 #define MISSING_MS 1000u
 
 /* Entries of a queue: what a driver can use; and it bounds what a backend can make us allocate. */
 #define QUEUE_SIZE_MAX 1024u
 
-/* A config that changes while it is read in parts is read from the start again, so often. */
+/*
+ * A config that changes while it is read in parts is read from the start again, so often: it has
+ * two parts at most, and to change between them each time is to be hostile.
+ */
 #define CONFIG_TRIES 16
 
 /* Tokens: a device's place in its channel above, a sequence below. */
