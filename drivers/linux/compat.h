@@ -5,7 +5,7 @@
 #ifndef HMX_COMPAT_H
 #define HMX_COMPAT_H
 
-#include <linux/timer.h>
+#include <linux/hrtimer.h>
 #include <linux/version.h>
 #include <linux/virtio_config.h>
 
@@ -37,11 +37,17 @@
 #define HMX_NET_CONTROL_SPINS false
 #endif
 
-/* Renamed in 6.2; the old name went in 6.15. */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
-#define hmx_timer_delete_sync del_timer_sync
+/* One call since 6.13, which soon became the only one. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
+static inline void hmx_hrtimer_setup(struct hrtimer *timer,
+				     enum hrtimer_restart (*function)(struct hrtimer *),
+				     clockid_t clock, enum hrtimer_mode mode)
+{
+	hrtimer_init(timer, clock, mode);
+	timer->function = function;
+}
 #else
-#define hmx_timer_delete_sync timer_delete_sync
+#define hmx_hrtimer_setup hrtimer_setup
 #endif
 
 /* Buses became constants in 6.9. */

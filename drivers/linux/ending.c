@@ -17,7 +17,7 @@
  * Where there may be many, they are taken out of the order first and end one by one, so that the
  * lock is not held for all. A driver that spins has few.
  */
-#include <linux/jiffies.h>
+#include <linux/ktime.h>
 
 #include "queue.h"
 
@@ -102,17 +102,20 @@ static void queue_end_now(struct hmx_queue *q)
 	q->flush_due |= hmx_queue_publish(q);
 }
 
-/* The timer runs on the CPU that spins, if need be. */
 void hmx_queue_hurry(struct hmx_queue *q)
 {
-	q->hurry_until = jiffies + msecs_to_jiffies(HURRY_MS);
+	q->hurry_until = ktime_add_ms(ktime_get(), HURRY_MS);
 	if (!hmx_device_reachable(q->dev) || q->dev->failed)
 		queue_end_now(q);
-	else if (!timer_pending(&q->hurry))
-		mod_timer(&q->hurry, q->hurry_until);
+	else if (!hrtimer_is_queued(&q->hurry))
+		hrtimer_start(&q->hurry, q->hurry_until, HRTIMER_MODE_ABS_HARD);
 }
 
-static void hurry_over(struct timer_list *t)
+/*
+ * From the interrupt itself, as nothing later may come: who spins does it with bottom halves off
+ * (virtio_net under netif_addr_lock_bh()), on the CPU that has the timer.
+ */
+static enum hrtimer_restart hurry_over(struct hrtimer *t)
 {
 	struct hmx_queue *q = container_of(t, struct hmx_queue, hurry);
 	unsigned long flags;
@@ -120,8 +123,8 @@ static void hurry_over(struct timer_list *t)
 	spin_lock_irqsave(hmx_queue_lock(q), flags);
 	if (!q->live || (list_empty(&q->order) && !hmx_queue_waiting(q)))
 		goto unlock;
-	if (time_before(jiffies, q->hurry_until)) {
-		mod_timer(&q->hurry, q->hurry_until);
+	if (ktime_before(ktime_get(), q->hurry_until)) {
+		hrtimer_start(t, q->hurry_until, HRTIMER_MODE_ABS_HARD);
 		goto unlock;
 	}
 	/* What was sent may still be answered: not in this life. */
@@ -130,11 +133,12 @@ static void hurry_over(struct timer_list *t)
 	hmx_channel_kick(q->dev->ch);
 unlock:
 	spin_unlock_irqrestore(hmx_queue_lock(q), flags);
+	return HRTIMER_NORESTART;
 }
 
 void hmx_hurry_init(struct hmx_queue *q)
 {
-	timer_setup(&q->hurry, hurry_over, 0);
+	hmx_hrtimer_setup(&q->hurry, hurry_over, CLOCK_MONOTONIC, HRTIMER_MODE_ABS_HARD);
 }
 
 /* Of a device that has failed, or a queue that is broken: the work, without the lock */

@@ -377,7 +377,7 @@ free:
 
 static void queue_unalloc(struct hmx_queue *q)
 {
-	hmx_timer_delete_sync(&q->hurry);
+	hrtimer_cancel(&q->hurry);
 	hmx_early_fini(q);
 	kvfree(q->slots);
 	kfree(q);

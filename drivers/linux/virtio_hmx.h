@@ -614,8 +614,8 @@ struct hmx_queue {
 	enum hmx_patience patience;
 	bool impatient; /* chains are given back at once: early.c. Under the lock */
 	struct hmx_early *early;
-	struct timer_list hurry; /* HMX_PATIENCE_SHORT: armed while something is outstanding */
-	unsigned long hurry_until; /* jiffies. Under the lock */
+	struct hrtimer hurry; /* HMX_PATIENCE_SHORT: armed while something is outstanding */
+	ktime_t hurry_until; /* Under the lock */
 	struct hmx_slot *slots;
 	struct list_head order; /* slots in flight, oldest first */
 	struct list_head group; /* those that are answered, in a group that has not ended */

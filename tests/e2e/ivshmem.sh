@@ -7,6 +7,14 @@
 need_programs
 need_kernel "${VHX_KERNEL:-6.1}"
 
+# What its backend serves: the words of a test that wants more than a disk.
+ivshmem_devices=()
+
+# ivshmem_serve: the backend, also another one in the place of the last.
+ivshmem_serve() {
+	start_backend ${ivshmem_devices[@]+"${ivshmem_devices[@]}"}
+}
+
 # ivshmem_boot SCRIPT OPTION...: backend, helper, and a guest that runs the script once its disk is there.
 # In the guest, wait_disk NAME waits for any other one.
 ivshmem_boot() {
@@ -21,7 +29,7 @@ ivshmem_boot() {
 		mount -t debugfs debug /sys/kernel/debug
 		wait_disk vda
 	GUEST
-	start_backend
+	ivshmem_serve
 	start_ivshmem
 	boot_driver --private --ivshmem "$tmp/iv.sock" --script "$tmp/script" \
 		--load virtio_hmx --load hmx_window --load hmx_ivshmem "$@"

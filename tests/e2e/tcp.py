@@ -3,6 +3,7 @@
 """One TCP connection of a network test, and its bytes.
 
 tcp.py receive ADDRESS PORT   waits for a connection, prints the sum of all that came
+tcp.py serve ADDRESS PORT     the same, for one connection after the other, until it is killed
 tcp.py send ADDRESS PORT      sends standard input, prints its sum, waits until the other end has closed
 """
 import hashlib
@@ -15,7 +16,17 @@ PIECE = 1 << 20
 
 def receive(address):
     with socket.create_server(address) as listener:
-        peer, _ = listener.accept()
+        return take(listener)
+
+
+def serve(address):
+    with socket.create_server(address) as listener:
+        while True:
+            print(take(listener).hexdigest(), flush=True)
+
+
+def take(listener):
+    peer, _ = listener.accept()
     total = hashlib.sha256()
     with peer:
         while piece := peer.recv(PIECE):
@@ -44,4 +55,4 @@ def send(address):
     return total
 
 
-print({'receive': receive, 'send': send}[sys.argv[1]]((sys.argv[2], int(sys.argv[3]))).hexdigest())
+print({'receive': receive, 'serve': serve, 'send': send}[sys.argv[1]]((sys.argv[2], int(sys.argv[3]))).hexdigest())

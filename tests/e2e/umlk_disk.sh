@@ -1,7 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # A file system on a disk of the guest's driver: what was written is what a mount of the image finds. Single
-# requests cost a message each, and written bytes are sent from where they lie.
+# requests cost a message each, and written bytes are sent from where they lie. On the same channel a network interface:
+# pings, bytes both ways, resizes of its rings under load, and another backend.
 # shellcheck source=hmx.sh
 . "$(dirname "$0")/hmx.sh"
-hmx_run hmx-disk.sh --add "$vhx_lab/guest/tree.sh"
+need ethtool ethtool
+hmx_run hmx-disk.sh --add "$vhx_lab/guest/tree.sh" --add "$vhx_lab/guest/hmx-net.sh" \
+	--program "$(PATH=$PATH:/sbin command -v ethtool)"

@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=dash
-# Guest: a file system on the driver's disk, and what the driver counts of single requests.
+# Guest: a file system on the driver's disk, and what the driver counts of single requests; beside it a network
+# interface, also after another backend took over, and across resizes of its rings.
 # shellcheck source=hmx.sh
 . /hmx.sh
+# shellcheck source=hmx-net.sh
+. /hmx-net.sh
 truncate -s 64M /tmp/disk.img
-backend_start
+devices='blk,id=disk0,file=/tmp/disk.img net,id=n0,end=tap:vm0'
+net_begin
+# shellcheck disable=SC2086 # split into words on purpose
+backend_start $devices
 relay_start
 wait_for /dev/vda [ -b /dev/vda ]
 wait_for "a running disk" state_is disk0 running
@@ -23,10 +29,23 @@ refs=$(($(value devices/disk0 queue0_bytes_by_ref) - refs))
 [ $refs -ge 1000000 ] || fail "of 1 MiB written, $refs bytes were sent from where they were"
 
 mke2fs /dev/vda >/dev/null || fail "mke2fs"
+net_up
+net_try
 sh /tree.sh || exit 1
+
+lives=$(value channel lives)
+backend_kill
+# shellcheck disable=SC2086 # split into words on purpose
+backend_start $devices
+wait_for "the next life" at_least channel lives $((lives + 1))
+wait_for "an answer behind another backend" ping -c 1 -W 1 10.9.0.1
+net_pings
+net_carry env host 10.9.0.1
+net_carry host env 10.9.0.2
 
 relay_kill
 wait_for "the end of the disk" absent /dev/vda
+wait_for "the end of the interface" absent /sys/class/net/eth0
 mount -t ext4 -o ro,loop /tmp/disk.img /mnt || fail "the image does not mount"
 (cd /mnt/tree && sha256sum -c -s /tmp/sums) || fail "the image differs from what the guest wrote"
 umount /mnt

@@ -49,7 +49,7 @@ state_is() {
 	[ "$(value "devices/$1" state)" = "$2" ]
 }
 
-# backend_start [DEVICE...]: with /tmp/disk.img as disk0 unless devices are given.
+# backend_start [DEVICE...]: with /tmp/disk.img as disk0 unless devices are given. backend_run: words before it.
 backend_start() {
 	[ $# -gt 0 ] || set -- blk,id=disk0,file=/tmp/disk.img
 	options=''
@@ -58,7 +58,7 @@ backend_start() {
 	done
 	rm -f /tmp/be.sock
 	# shellcheck disable=SC2086 # split into words on purpose
-	vhx-backend --listen unix:/tmp/be.sock $options >>/tmp/backend.log 2>&1 &
+	${backend_run-} vhx-backend --listen unix:/tmp/be.sock $options >>/tmp/backend.log 2>&1 &
 	backend=$!
 	wait_for "the backend" [ -S /tmp/be.sock ]
 }
