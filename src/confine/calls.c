@@ -308,7 +308,7 @@ const struct vhx_confine_role vhx_confine_argo_cat = {
 
 const struct vhx_confine_role vhx_confine_notifier = {
 	.name = "notifier",
-	.calls = VHX_CALLS_BASE | VHX_CALLS_SOCKET | VHX_CALLS_CONNECT,
+	.calls = VHX_CALLS_BASE | VHX_CALLS_SOCKET,
 };
 
 const struct vhx_confine_role vhx_confine_connector = {

@@ -23,17 +23,35 @@ def check(what, good):
         raise SystemExit('FAIL: %s' % what)
 
 
+def lives(pid):
+    """A process that ended and that nobody asked for yet does not."""
+    try:
+        with open('/proc/%s/stat' % pid, encoding='utf-8') as stat:
+            return stat.read().rsplit(')', 1)[1].split()[0] not in 'ZX'
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 class Manager:
     """One service of it: the socket of NOTIFY_SOCKET, and what came there."""
 
-    def __init__(self, name, *command, watchdog_us=WATCHDOG_US):
+    def __init__(self, name, *command, watchdog_us=WATCHDOG_US, crowd=None):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.sock.bind(name + '.notify')
+        while crowd and self.has_room(crowd, name):
+            pass
         self.notes = []
         environment = dict(os.environ, NOTIFY_SOCKET=os.path.abspath(name + '.notify'), WATCHDOG_USEC=str(watchdog_us))
         environment.pop('WATCHDOG_PID', None)
         self.log = open(name + '.log', 'w+', encoding='utf-8')
         self.process = subprocess.Popen(command, env=environment, stderr=self.log)
+
+    @staticmethod
+    def has_room(crowd, name):
+        try:
+            return crowd.sendto(b'X_OTHER=1', name + '.notify')
+        except BlockingIOError:
+            return False
 
     def take(self, patience):
         if not select.select([self.sock], [], [], patience)[0]:
@@ -100,6 +118,33 @@ def watchdog_of_no_time():
     backend.end()
 
 
+def manager_that_does_not_read():
+    """It gets the notes once it reads; and when it never does, neither the program nor its attendant waits for ever."""
+    for sandbox in 'on', 'off':
+        for reads in True, False:
+            name = 'deaf-%s-%s' % (sandbox, reads)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as crowd:
+                crowd.setblocking(False)
+                backend = Manager(name, BACKEND, '--listen', 'unix:be.sock', '--device',
+                                  'blk,id=disk0,file=disk.img', '--sandbox', sandbox, crowd=crowd)
+                end = time.monotonic() + GUARD_S
+                while 'ready' not in open(name + '.log', encoding='utf-8').read() and time.monotonic() < end:
+                    time.sleep(0.02)
+                pid = backend.process.pid
+                with open('/proc/%d/task/%d/children' % (pid, pid), encoding='ascii') as children:
+                    attendants = children.read().split()
+                check('it has an attendant', attendants)
+                if reads:
+                    backend.wait('READY=1')
+                    backend.end()
+                else:
+                    backend.process.send_signal(signal.SIGTERM)
+                    check('it ends well', backend.process.wait(GUARD_S) == 0)
+                while any(lives(p) for p in attendants):
+                    check('an attendant is left behind', time.monotonic() < end)
+                    time.sleep(0.02)
+
+
 def hostile_text():
     """Nobody can put a second assignment into a status: names of devices have no line ends to begin with."""
     done = subprocess.run([BACKEND, '--listen', 'unix:be.sock', '--device', 'rng,id=a\nREADY=1'], capture_output=True,
@@ -137,6 +182,7 @@ def main():
             disk.truncate(1 << 20)
         served()
         watchdog_of_no_time()
+        manager_that_does_not_read()
         hostile_text()
         activated()
         os.chdir('/')
