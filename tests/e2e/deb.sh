@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # The Debian packages as an operator meets them: built from this tree, without a word from lintian, installed in a
-# clean system, used there, the guest driver built by DKMS for that system's kernel, and purged without a trace. What
-# README tells a new user to type is typed there, up to a guest of QEMU that writes to its disk and reads it back.
+# clean system, used there, the guest driver built by DKMS for that system's kernel, and purged without a trace. Then
+# the system runs, with its systemd, and what README tells a new user to type is typed there, up to a guest of QEMU that
+# writes to its disk and reads it back; and the services do what an operator expects of them.
 # The clean system is made once and kept in the cache.
 # shellcheck source=../lab/lib.sh
 . "$(dirname "$0")/../lab/lib.sh"
@@ -49,18 +50,13 @@ mkdir "$tmp/root/debs"
 cp "$tmp"/out/*.deb "$tmp/root/debs"
 rm "$tmp"/root/debs/*-dbgsym_*
 
-# enter COMMAND...: this process goes into the clean system, with processes and devices of its own, which end with it.
-# No network. What this machine has in /usr is in /host. Then inside COMMAND...: comes back.
+# inside COMMAND...: in the clean system, with processes and devices of its own, which end with it. No network.
 # shellcheck disable=SC2016 # $@ and $0 are for the shell that is started
-enter() {
-	exec unshare --mount --pid --net --fork --kill-child --mount-proc sh -c '
+inside() {
+	unshare --mount --pid --net --fork --kill-child --mount-proc sh -c '
 		mount --bind "$0" "$0" && mount -t proc proc "$0/proc" && mount -t tmpfs shm "$0/dev/shm" 2>/dev/null
-		[ ! -d "$0/host" ] || mount --bind -o ro /usr "$0/host"
 		exec chroot "$0" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C \
 			DEBIAN_FRONTEND=noninteractive "$@"' "$tmp/root" "$@"
-}
-inside() {
-	(enter "$@")
 }
 
 # What there is of files, but for the accounts of dpkg and the logs of DKMS.
@@ -105,36 +101,72 @@ USE
 inside timeout 120 bash /debs/use.sh >"$tmp/use.log" 2>&1 || fail "they can't be used"
 echo "installed and used"
 
-# README, word for word. No service manager runs in there: a unit's own line is started, as its user and groups, in the
-# folders that it names.
-cat >"$tmp/root/debs/systemctl" <<'UNIT'
-#!/bin/bash
-set -eu
-[ "$1" = start ]
-shift
-for unit in "$@"; do
-	file=/lib/systemd/system/${unit%%@*}@.service name=${unit#*@}
-	value() { sed -n "s/^$1=//p" "$file" | sed "s/%i/$name/g"; }
-	install -d -m "$(value RuntimeDirectoryMode)" -o "$(value User)" -g "$(value Group)" "/run/$(value RuntimeDirectory)"
-	# shellcheck disable=SC2046 # words on purpose
-	setpriv --reuid="$(value User)" --regid="$(value Group)" --groups="$(value SupplementaryGroups)" \
-		--inh-caps=-all $(value ExecStart) &
-	echo $! >>/debs/pids
-	for _ in {1..1200}; do
-		[ -S "/run/$(value RuntimeDirectory)/control" ] && continue 2
-		sleep 0.05
-	done
-	exit 1
+inside sh -c "[ -e /var/lib/dkms/hmx/*/$kernel ] || dkms install \$(dkms status hmx | sed 's/[,:].*//') -k $kernel" \
+	>"$tmp/dkms.log" 2>&1 || fail "DKMS can't build the driver for $kernel"
+for module in virtio_hmx hmx_window hmx_ivshmem; do
+	find "$tmp/root/lib/modules/$kernel/updates/dkms/" -name "$module.ko*" | grep -q . || fail "no $module for $kernel"
 done
-UNIT
-chmod 755 "$tmp/root/debs/systemctl"
+echo "driver built for $kernel"
+
+inside dpkg -P "${packages[@]}" >"$tmp/purge.log" 2>&1 || fail "they can't be purged"
+files >"$tmp/after"
+diff "$tmp/before" "$tmp/after" >"$tmp/left" || fail "left behind: $(cat "$tmp/left")"
+echo "purged"
+
+# The system runs. running COMMAND...: there, as root.
+inside sh -c 'dpkg -i /debs/virtio-hmx_*.deb /debs/libvhx0_*.deb' >"$tmp/again.log" 2>&1 || fail "they can't be installed again"
+start system "$vhx_lab/system.sh" "$tmp/root" "$tmp/init"
+until [ -s "$tmp/init" ]; do
+	if ! alive system; then
+		finish system
+		[ $? -eq 77 ] || fail "the system does not run"
+		skip "all but the services is tested: $(tail -n 1 "$tmp/system.log")"
+	fi
+	sleep 0.05
+done
+running() {
+	nsenter --target "$(cat "$tmp/init")" --all --root --wd /usr/bin/env -i \
+		PATH=/debs:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C "$@"
+}
+system_up() {
+	case $(running systemctl is-system-running --wait) in running|degraded) ;; *) return 1 ;; esac
+}
+wait_for 'the system' "$vhx_patience" system_up
+# trouble WORDS: fails, with what the system has to say.
+trouble() {
+	running journalctl --no-pager -n 60 >"$tmp/journal.log" 2>&1
+	fail "$@"
+}
+# has UNIT PROPERTY VALUE
+has() { [ "$(running systemctl show --property "$2" --value "$1")" = "$3" ]; }
+# journal UNIT OPTION... PATTERN: has the unit said so?
+journal() { running journalctl --no-pager --output cat --unit "$1" "${@:2:$#-2}" | grep -Eq -- "${!#}"; }
 # block NAME: the lines of README between the comments of that name.
 block() {
 	sed -n "/^<!-- $1 -->/,/^<!-- end -->/s/^    //p" "$vhx_root/README.md"
 }
+
+# README, word for word. The watchdog alone gets less patience than an operator would have.
+mkdir -p "$tmp/root/etc/systemd/system/vhx-backend@.service.d"
+printf '[Service]\nWatchdogSec=3\n' >"$tmp/root/etc/systemd/system/vhx-backend@.service.d/lab.conf"
+{
+	echo 'set -eu'
+	echo 'systemctl daemon-reload'
+	block set-up
+} >"$tmp/root/debs/set-up.sh"
+running bash /debs/set-up.sh >"$tmp/set-up.log" 2>&1 || trouble "README's words do not start the services"
+wait_for 'the disk' "$vhx_patience" has vhx-frontend@vm1 StatusText 'backend established, 0 of 1 devices in use'
+backend=$(running systemctl show -P MainPID vhx-backend@vm1) frontend=$(running systemctl show -P MainPID vhx-frontend@vm1)
+for pid in "$backend" "$frontend"; do
+	running sed -n 's/^Uid:\t\([0-9]*\).*/UID \1/p; s/^CapEff:\t/CAPS /p; s/^Seccomp:\t/SECCOMP /p' "/proc/$pid/status"
+done >"$tmp/status.log"
+assert_eq "confined programs" "$(grep -c '^SECCOMP 2$' "$tmp/status.log")" 2
+assert_eq "without capabilities" "$(grep -c '^CAPS 0*$' "$tmp/status.log")" 2
+assert_eq "users" "$(sed -n 's/^UID //p' "$tmp/status.log" | grep -v '^0$' | sort -u | wc -l)" 2
+echo "README starts the services"
+
 # QEMU is a package of the distribution and none of ours: this machine's serves, which is of the same release. It sees
 # its own files, and else what is in there.
-mkdir "$tmp/root/host"
 cat >"$tmp/root/debs/qemu-system-x86_64" <<'QEMU'
 #!/bin/sh
 lib=/host/lib/$(gcc -dumpmachine)
@@ -153,59 +185,48 @@ cat "$guest/initramfs.cpio" "$tmp/add.cpio" >"$tmp/root/debs/initrd"
 cp -L "$guest/vmlinuz" "$tmp/root/debs/"
 mkfifo "$tmp/root/debs/console"
 {
-	# shellcheck disable=SC2016 # for the shell in there
-	echo 'set -eu
-PATH=/debs:$PATH KERNEL=/debs/vmlinuz INITRD=/debs/initrd'
-	block set-up
-	# The frontend has the backend's disk, and everybody runs as who they should.
-	cat <<'CHECK'
-for _ in {1..1200}; do
-	vhxctl stats /run/vhx-frontend/vm1/control --json | grep -q '"id":"disk0"' && break
-	sleep 0.05
-done
-vhxctl stats /run/vhx-backend/vm1/control --json | grep -q '"state":"attached"' && echo ATTACHED
-while read -r pid; do
-	sed -n 's/^Uid:\t\([0-9]*\).*/UID \1/p; s/^CapEff:\t/CAPS /p; s/^Seccomp:\t/SECCOMP /p' "/proc/$pid/status"
-done </debs/pids
-exec <>/debs/console
-CHECK
+	echo 'exec <>/debs/console'
 	block guest
-	cat <<'CHECK'
-while read -r pid; do
-	kill "$pid"
-done </debs/pids
-wait
-echo ALL-ENDED
-CHECK
-} >"$tmp/root/debs/readme.sh"
+} >"$tmp/root/debs/guest.sh"
 ln -s guest-run.log "$tmp/guest.log"
-start guest-run enter timeout "$vhx_guest_patience" bash /debs/readme.sh
+start guest-run running env KERNEL=/debs/vmlinuz INITRD=/debs/initrd bash /debs/guest.sh
 wait_guest '^HOLD'
-{ read -r backend && read -r frontend; } <"$tmp/root/debs/pids"
-read -r init _ <"/proc/${daemon_pid[guest-run]}/task/${daemon_pid[guest-run]}/children"
-nsenter --target "$init" --mount --pid python3 "$vhx_lab/isolation.py" "$(cat "$tmp/root/debs/vm.pid")" "$frontend" \
-	"$backend" || fail "isolation"
+nsenter --target "$(cat "$tmp/init")" --pid unshare --mount-proc python3 "$vhx_lab/isolation.py" \
+	"$(cat "$tmp/root/debs/vm.pid")" "$frontend" "$backend" || fail "isolation"
+
+# While it lives: a backend that stands still is replaced.
+assert_match "status" "$(running systemctl status vhx-backend@vm1)" 'Status: "1 of 1 devices in use, 1 frontends connected"'
+running sh -c "kill -STOP $backend"
+wait_for 'the watchdog' "$vhx_patience" journal vhx-backend@vm1 "Failed with result 'watchdog'"
+wait_for 'the next backend' "$vhx_patience" has vhx-backend@vm1 StatusText '1 of 1 devices in use, 1 frontends connected'
 echo go >"$tmp/root/debs/console"
-finish guest-run || fail "README's words do not lead to a guest on a disk"
-guest_said '^ALL-ENDED' || fail "README's words do not come to their end"
-guest_said '^GUEST-EXIT 0' || fail "README's words lead to a guest that fails"
-assert_eq "attached disks" "$(grep -c '^ATTACHED$' "$tmp/guest.log")" 1
-assert_eq "confined programs" "$(grep -c '^SECCOMP 2$' "$tmp/guest.log")" 2
-assert_eq "without capabilities" "$(grep -c '^CAPS 0*$' "$tmp/guest.log")" 2
-assert_eq "users" "$(sed -n 's/^UID //p' "$tmp/guest.log" | grep -v '^0$' | sort -u | wc -l)" 2
+finish guest-run || trouble "README's words do not lead to a guest on a disk"
+guest_said '^GUEST-EXIT 0' || trouble "README's words lead to a guest that fails"
 check_image "$tmp/root/var/lib/virtio-hmx/vm1.img" "$tmp/guest.log"
-rm -rf "$tmp"/root/etc/virtio-hmx/vm1.* "$tmp"/root/var/lib/virtio-hmx "$tmp"/root/run/vhx-*
-rmdir "$tmp/root/host"
 echo "README leads to a guest on a confined backend"
 
-inside sh -c "[ -e /var/lib/dkms/hmx/*/$kernel ] || dkms install \$(dkms status hmx | sed 's/[,:].*//') -k $kernel" \
-	>"$tmp/dkms.log" 2>&1 || fail "DKMS can't build the driver for $kernel"
-for module in virtio_hmx hmx_window hmx_ivshmem; do
-	find "$tmp/root/lib/modules/$kernel/updates/dkms/" -name "$module.ko*" | grep -q . || fail "no $module for $kernel"
-done
-echo "driver built for $kernel"
+# A changed file, one that is wrong, and the priorities of what is said of them.
+echo 'log-level = debug' >>"$tmp/root/etc/virtio-hmx/vm1.backend"
+running systemctl reload vhx-backend@vm1 || trouble "no reload"
+wait_for 'the reload' "$vhx_patience" journal vhx-backend@vm1 --priority info '^reloaded: 1 options changed'
+echo 'ring-size = 64K' >>"$tmp/root/etc/virtio-hmx/vm1.backend"
+! running systemctl reload vhx-backend@vm1 2>/dev/null || fail "a reload of what can't change succeeds"
+wait_for 'the refusal' "$vhx_patience" journal vhx-backend@vm1 --priority warning '^not reloaded: ring-size cannot change'
+! journal vhx-backend@vm1 --priority warning '^(ready|reloaded)' || fail "good news have the priority of warnings"
+has vhx-backend@vm1 ActiveState active || fail "a reload that was refused ends the service"
 
-inside dpkg -P "${packages[@]}" >"$tmp/purge.log" 2>&1 || fail "they can't be purged"
-files >"$tmp/after"
-diff "$tmp/before" "$tmp/after" >"$tmp/left" || fail "left behind: $(cat "$tmp/left")"
-echo "purged"
+# The socket is there before its backend, and brings it.
+running systemctl stop vhx-backend@vm1
+has vhx-backend@vm1 Result success || trouble "the backend does not end well"
+running systemctl start vhx-backend@vm1.socket || trouble "no socket"
+wait_for 'activation' "$vhx_patience" has vhx-backend@vm1 StatusText '1 of 1 devices in use, 1 frontends connected'
+# The window's service, whose options are its own.
+echo 'connect = unix:/run/vhx-backend/vm1/frontend.sock
+qemu = /run/vhx-ivshmem/vm1/window.sock,size=4M,mode=0660,group=vhx,allow-uid=root' >"$tmp/root/etc/virtio-hmx/vm1.ivshmem"
+running systemctl start vhx-ivshmem@vm1 || trouble "vhx-ivshmem does not start"
+running systemctl stop vhx-backend@vm1.socket vhx-{backend,frontend,ivshmem}@vm1
+for program in backend frontend ivshmem; do
+	has vhx-$program@vm1 Result success || trouble "vhx-$program does not end well"
+done
+stop system
+echo "services: status, watchdog, reload, priorities, activation"

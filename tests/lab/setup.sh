@@ -67,6 +67,7 @@ packages() {
 	dh-dkms | /usr/bin/dh_dkms | deb | the guest driver's package
 	lintian | /usr/bin/lintian | deb | checks the packages
 	mmdebstrap | /usr/bin/mmdebstrap | deb | the clean system that they are installed in
+	qemu-system-x86 | /usr/bin/qemu-system-x86_64 | deb | the guest that README leads to
 	clang | /usr/bin/clang | sanitize | the second compiler, and libFuzzer
 	libclang-rt-14-dev | /usr/lib/llvm-14/lib/clang | sanitize | its sanitizer run time
 	clang-format | /usr/bin/clang-format | style | the format test
