@@ -500,7 +500,7 @@ int vhx_backend_add_device(struct vhx_backend *b, struct vhx_device *dev)
 	assert(dev->num_queues && dev->num_queues <= VHX_VDEV_QUEUES_MAX);
 	if (slot_find(b) == VHX_BACKEND_DEVICES_MAX)
 		return -ENOSPC;
-	if (dev->id[0] && vhx_backend_device_find(b, dev->id, &bdev) == VHX_ATTACH_OK)
+	if (dev->id[0] && vhx_backend_device_named(b, dev->id))
 		return -EEXIST;
 	bdev = calloc(1, sizeof(*bdev));
 	if (!bdev)
@@ -514,15 +514,15 @@ int vhx_backend_add_device(struct vhx_backend *b, struct vhx_device *dev)
 	b->devices[bdev->dev_num] = bdev;
 	b->slot_cnt = (uint32_t)vhx_max_u64(b->slot_cnt, bdev->dev_num + 1u);
 	b->device_cnt++;
-	vhx_backend_bus_event(b, bdev->dev_num, VIRTIO_MSG_DEVICE_ADDED);
+	vhx_backend_bus_event(bdev, VIRTIO_MSG_DEVICE_ADDED);
 	return 0;
 }
 
 int vhx_backend_remove_device(struct vhx_backend *b, const char *id)
 {
-	struct vhx_backend_device *bdev;
+	struct vhx_backend_device *bdev = id[0] ? vhx_backend_device_named(b, id) : NULL;
 
-	if (!id[0] || vhx_backend_device_find(b, id, &bdev) != VHX_ATTACH_OK)
+	if (!bdev)
 		return -ENOENT;
 	bdev->removing = true;
 	b->device_cnt--;
@@ -532,7 +532,7 @@ int vhx_backend_remove_device(struct vhx_backend *b, const char *id)
 		bdev->channel->removed |= 1ull << bdev->dev_num;
 		bdev_orphan(bdev);
 	}
-	vhx_backend_bus_event(b, bdev->dev_num, VIRTIO_MSG_DEVICE_REMOVED);
+	vhx_backend_bus_event(bdev, VIRTIO_MSG_DEVICE_REMOVED);
 	vhx_log(b->cfg.log, VHX_LOG_INFO, "%s: removed", id);
 	return 0;
 }

@@ -7,18 +7,59 @@
 
 #include "backend/state.h"
 
-uint32_t vhx_backend_device_find(const struct vhx_backend *b, const char *name,
-				 struct vhx_backend_device **bdev)
+struct vhx_backend_device *vhx_backend_device_named(const struct vhx_backend *b, const char *name)
 {
 	uint32_t i;
 
-	if (!name[0] && b->device_cnt > 1)
-		return VHX_ATTACH_AMBIGUOUS;
 	for (i = 0; i < b->slot_cnt; i++) {
-		*bdev = vhx_backend_device_at(b, i);
-		if (*bdev && (!name[0] || !strcmp((*bdev)->dev->id, name)))
-			return VHX_ATTACH_OK;
+		struct vhx_backend_device *bdev = vhx_backend_device_at(b, i);
+
+		if (bdev && !strcmp(bdev->dev->id, name))
+			return bdev;
 	}
+	return NULL;
+}
+
+_Static_assert(VHX_DEVICE_PEER_MAX == VHX_PEER_ADDRESS_MAX, "the same texts");
+
+/* Whoever a device is not for does not hear of it. */
+static bool is_for(const struct vhx_backend_device *bdev, const struct backend_channel *ch)
+{
+	const struct vhx_peer *peer = &ch->link.port->peer;
+	const char *only = bdev->dev->peer;
+
+	return !only[0] || !strcmp(only, peer->address) || !strcmp(only, peer->alias);
+}
+
+static struct vhx_backend_device *device_for(const struct backend_channel *ch, uint32_t num)
+{
+	struct vhx_backend_device *bdev = vhx_backend_device_at(ch->backend, num);
+
+	return bdev && is_for(bdev, ch) ? bdev : NULL;
+}
+
+/* VHX_ATTACH_OK and *@bdev, or why there is none. "": the only one. */
+static uint32_t device_find(const struct backend_channel *ch, const char *name,
+			    struct vhx_backend_device **bdev)
+{
+	struct vhx_backend_device *found;
+	uint32_t i, cnt = 0;
+
+	for (i = 0; i < ch->backend->slot_cnt; i++) {
+		found = device_for(ch, i);
+		if (!found || (name[0] && strcmp(found->dev->id, name)))
+			continue;
+		*bdev = found;
+		cnt++;
+	}
+	if (cnt > 1)
+		return VHX_ATTACH_AMBIGUOUS;
+	if (cnt)
+		return VHX_ATTACH_OK;
+	found = vhx_backend_device_named(ch->backend, name);
+	if (found)
+		vhx_backend_log(ch->backend, VHX_LOG_WARNING, "%s: refused to %s: it is for %s",
+				name, ch->link.port->peer.text, found->dev->peer);
 	return VHX_ATTACH_UNKNOWN;
 }
 
@@ -56,7 +97,7 @@ static void attach(struct backend_channel *ch, const struct vhx_control *req)
 		vhx_link_fail(&ch->link, -EPROTO);
 		return;
 	}
-	error = vhx_backend_device_find(ch->backend, (const char *)a->name, &bdev);
+	error = device_find(ch, (const char *)a->name, &bdev);
 	if (!error)
 		error = bdev_take(bdev, ch);
 	out = vhx_control_response(&resp, req, sizeof(*out));
@@ -85,7 +126,7 @@ static void get_devices(struct backend_channel *ch, const struct vhx_control *re
 									 : (uint16_t)0);
 	bitmap = (uint8_t *)(out + 1);
 	for (i = 0; i < cnt; i++) {
-		if (vhx_backend_device_at(ch->backend, off + i))
+		if (device_for(ch, off + i))
 			bitmap[i / 8] |= (uint8_t)(1u << (i % 8));
 	}
 	vhx_link_control(&ch->link, &resp);
@@ -94,8 +135,7 @@ static void get_devices(struct backend_channel *ch, const struct vhx_control *re
 static void get_name(struct backend_channel *ch, const struct vhx_control *req)
 {
 	const struct virtio_msg_vhx_get_name *g = (const void *)req->payload;
-	const struct vhx_backend_device *bdev = vhx_backend_device_at(ch->backend,
-								      vhx_le16_get(g->dev_num));
+	const struct vhx_backend_device *bdev = device_for(ch, vhx_le16_get(g->dev_num));
 	struct virtio_msg_vhx_get_name_resp *out;
 	struct vhx_control resp;
 
@@ -135,15 +175,19 @@ void vhx_backend_bus_request(struct backend_channel *ch, const struct vhx_contro
 	}
 }
 
-void vhx_backend_bus_event(struct vhx_backend *b, uint16_t dev_num, uint16_t state)
+void vhx_backend_bus_event(const struct vhx_backend_device *bdev, uint16_t state)
 {
 	struct virtio_msg_event_device *e;
 	struct vhx_control event;
 	struct vhx_list *pos;
 
 	e = vhx_control_request(&event, true, VIRTIO_MSG_BUS_EVENT_DEVICE, 0, sizeof(*e));
-	e->dev_num = vhx_le16_of(dev_num);
+	e->dev_num = vhx_le16_of(bdev->dev_num);
 	e->state = vhx_le16_of(state);
-	vhx_list_for_each (pos, &b->channels)
-		vhx_link_control(&vhx_list_entry(pos, struct backend_channel, node)->link, &event);
+	vhx_list_for_each (pos, &bdev->backend->channels) {
+		struct backend_channel *ch = vhx_list_entry(pos, struct backend_channel, node);
+
+		if (is_for(bdev, ch))
+			vhx_link_control(&ch->link, &event);
+	}
 }

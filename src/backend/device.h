@@ -49,6 +49,7 @@
 #include "util/log.h"
 
 #define VHX_DEVICE_ID_MAX 64u /* name given by the operator, with its NUL */
+#define VHX_DEVICE_PEER_MAX 144u
 #define VHX_DEVICE_CONFIG_MAX 256u /* largest config space of the types that we know */
 #define VHX_REQUEST_HEAD_MAX 64u /* out bytes kept apart, so that the rest is page-aligned */
 #define VHX_PAGE 4096u
@@ -86,7 +87,7 @@ struct vhx_request {
 /* What requests of one queue may be. */
 struct vhx_device_limits {
 	uint32_t max_out, max_in; /* largest request; larger ones arrive with too_big */
-	uint32_t head_len; /* out bytes to keep apart, up to VHX_REQUEST_HEAD_MAX; 0: all are in pages */
+	uint32_t head_len; /* out bytes to keep apart, up to VHX_REQUEST_HEAD_MAX; 0: none */
 	/* Most in bytes that vhx_request_in_buffer() is asked for at once; 0: never, and no staging is kept. */
 	uint32_t max_staged;
 };
@@ -137,6 +138,8 @@ struct vhx_device {
 	uint8_t uuid[16]; /* stable over restarts of the backend: identifies the medium */
 	uint8_t cache_id[16]; /* equal while completed, unflushed writes survive its death */
 	uint64_t memory; /* bytes that the model allocated, for the stats */
+	char peer
+		[VHX_DEVICE_PEER_MAX]; /* the only one that may have it, as struct vhx_peer has it; empty: any */
 	const struct vhx_log *log;
 	struct vhx_loop *loop;
 	struct vhx_backend_device *backend; /* NULL while not attached; the backend's */

@@ -71,10 +71,9 @@ static inline struct vhx_backend_device *vhx_backend_device_at(const struct vhx_
 
 /* bus.c: a request that is not for a device. */
 void vhx_backend_bus_request(struct backend_channel *ch, const struct vhx_control *req);
-/* VHX_ATTACH_OK and *@bdev, or why there is none. "": the only one. */
-uint32_t vhx_backend_device_find(const struct vhx_backend *b, const char *name,
-				 struct vhx_backend_device **bdev);
-/* Tells all channels; @state: VIRTIO_MSG_DEVICE_ADDED or _REMOVED. */
-void vhx_backend_bus_event(struct vhx_backend *b, uint16_t dev_num, uint16_t state);
+/* NULL: none has this name. */
+struct vhx_backend_device *vhx_backend_device_named(const struct vhx_backend *b, const char *name);
+/* Tells the channels that it is for; @state: VIRTIO_MSG_DEVICE_ADDED or _REMOVED. */
+void vhx_backend_bus_event(const struct vhx_backend_device *bdev, uint16_t state);
 
 #endif

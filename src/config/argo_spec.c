@@ -2,6 +2,7 @@
 #include "config/argo_spec.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "config/number.h"
@@ -111,4 +112,19 @@ int vhx_argo_spec_parse(const char *text, struct vhx_argo_spec *spec, struct vhx
 		"'%s' is not argo, argo:peer=DOMID, argo:name:NAME, argo:uuid:UUID or argo:any",
 		text);
 	return -EINVAL;
+}
+
+void vhx_argo_spec_print(const struct vhx_argo_spec *spec, char *text, size_t max)
+{
+	size_t i;
+
+	snprintf(text, max, "%s", SCHEME);
+	for (i = 0; i < VHX_ARRAY_SIZE(selectors); i++) {
+		if (selectors[i].kind != spec->kind)
+			continue;
+		if (spec->kind == VHX_ARGO_SPEC_DOMID)
+			snprintf(text, max, "%s:%s%u", SCHEME, selectors[i].prefix, spec->domid);
+		else
+			snprintf(text, max, "%s:%s%s", SCHEME, selectors[i].prefix, spec->text);
+	}
 }

@@ -39,6 +39,10 @@ bool vhx_argo_spec_matches(const char *text);
 /* 0, -EINVAL, -ERANGE, -ENAMETOOLONG with a text. */
 int vhx_argo_spec_parse(const char *text, struct vhx_argo_spec *spec, struct vhx_error *err);
 
+/* The words that mean @spec, the same ones for the same. @max: VHX_ARGO_SPEC_ADDRESS_MAX suffices. */
+#define VHX_ARGO_SPEC_ADDRESS_MAX (VHX_ARGO_SPEC_TEXT_MAX + 16u)
+void vhx_argo_spec_print(const struct vhx_argo_spec *spec, char *text, size_t max);
+
 /* A number of a domain alone. */
 int vhx_argo_domid_parse(const char *text, uint16_t *domid, struct vhx_error *err);
 

@@ -26,6 +26,27 @@ int vhx_spec_id_check(const char *id, struct vhx_error *err)
 	return 0;
 }
 
+int vhx_spec_peer_check(const char *peer, struct vhx_error *err)
+{
+	struct vhx_argo_spec spec;
+	int ret = vhx_argo_spec_parse(peer, &spec, err);
+
+	if (ret || (spec.kind != VHX_ARGO_SPEC_NONE && spec.kind != VHX_ARGO_SPEC_ANY))
+		return ret;
+	vhx_error_set(err, "'%s' does not say whom; leave it out for everybody", peer);
+	return -EINVAL;
+}
+
+/* So that the same peer has the same text. */
+static void peer_settle(struct vhx_device_spec *spec)
+{
+	struct vhx_argo_spec peer;
+	struct vhx_error ignored;
+
+	if (spec->peer[0] && !vhx_argo_spec_parse(spec->peer, &peer, &ignored))
+		vhx_argo_spec_print(&peer, spec->peer, sizeof(spec->peer));
+}
+
 /* In the order of --help. */
 static const struct vhx_device_type *const types[] = {
 	&vhx_blk_type, &vhx_console_type, &vhx_net_type, &vhx_rng_type, &vhx_vsock_type,
@@ -69,6 +90,8 @@ int vhx_device_spec_parse(const char *text, struct vhx_device_spec *spec, struct
 		ret = type->check(spec, err);
 	if (ret)
 		vhx_error_prefix(err, "%s", type->name);
+	else
+		peer_settle(spec);
 	return ret;
 }
 

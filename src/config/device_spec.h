@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "config/address.h"
+#include "config/argo_spec.h"
 #include "config/socket_spec.h"
 #include "config/keyval.h"
 #include "util/base.h"
@@ -93,6 +94,7 @@ struct vhx_device_type;
 struct vhx_device_spec {
 	const struct vhx_device_type *type;
 	char id[VHX_SPEC_ID_MAX]; /* default: the name of the type */
+	char peer[VHX_ARGO_SPEC_ADDRESS_MAX]; /* the only one that it is for; empty: everybody */
 	union {
 		struct vhx_blk_spec blk;
 		struct vhx_console_spec console;

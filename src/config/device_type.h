@@ -29,6 +29,14 @@ struct vhx_device_type {
 			.text_max = VHX_SPEC_ID_MAX, .check = vhx_spec_id_check,                \
 			.metavar = "NAME", .help = "what frontends ask for (default: the type)" \
 	}
+#define VHX_SPEC_KEY_PEER                                                                    \
+	{                                                                                    \
+		"peer", VHX_KEY_TEXT, VHX_SPEC_FIELD(peer),                                  \
+			.text_max = VHX_ARGO_SPEC_ADDRESS_MAX, .check = vhx_spec_peer_check, \
+			.metavar = "ADDRESS",                                                \
+			.help = "only for this one: argo:peer=DOMID, argo:name:NAME, "       \
+				"argo:uuid:UUID"                                             \
+	}
 #define VHX_SPEC_KEY_QUEUE_SIZE(member)                                                       \
 	{                                                                                     \
 		"queue-size", VHX_KEY_NUMBER, VHX_SPEC_FIELD(member),                         \
@@ -39,6 +47,8 @@ struct vhx_device_type {
 
 /* Ids appear in logs, JSON and option values: nothing in them ever needs quoting. */
 int vhx_spec_id_check(const char *id, struct vhx_error *err);
+/* One domain, in the words of --listen. */
+int vhx_spec_peer_check(const char *peer, struct vhx_error *err);
 
 extern const struct vhx_device_type vhx_blk_type;
 extern const struct vhx_device_type vhx_console_type;

@@ -17,6 +17,7 @@ static int serial_check(const char *serial, struct vhx_error *err)
 
 static const struct vhx_key blk_keys[] = {
 	VHX_SPEC_KEY_ID,
+	VHX_SPEC_KEY_PEER,
 	{ "file", VHX_KEY_TEXT, VHX_SPEC_FIELD(blk.file), .text_max = VHX_VALUE_MAX,
 	  .metavar = "PATH", .help = "raw image or block device" },
 	{ "fd", VHX_KEY_FD, VHX_SPEC_FIELD(blk.fd), .metavar = "N",

@@ -38,6 +38,7 @@ static int full_check(const char *value, struct vhx_error *err)
 /* Rows without a help text are like the first of their kind. */
 static const struct vhx_key console_keys[] = {
 	VHX_SPEC_KEY_ID,
+	VHX_SPEC_KEY_PEER,
 	{ PORT_END(0), .metavar = "END", .required = true,
 	  .help = "the console: pty[:LINK], socket:PATH, stdio, file:PATH or null" },
 	{ PORT_NAME(0), .metavar = "NAME", .help = "its name for the guest" },

@@ -49,6 +49,7 @@ static int mac_check(const char *text, struct vhx_error *err)
 
 static const struct vhx_key net_keys[] = {
 	VHX_SPEC_KEY_ID,
+	VHX_SPEC_KEY_PEER,
 	{ "end", VHX_KEY_TEXT, VHX_SPEC_FIELD(net.end), .text_max = VHX_SPEC_NET_END_MAX,
 	  .required = true, .metavar = "END",
 	  .help = "tap:NAME, stream:PATH, listen:PATH, dgram:LOCAL:REMOTE or fd:N[:N...]" },

@@ -6,6 +6,7 @@
 
 static const struct vhx_key rng_keys[] = {
 	VHX_SPEC_KEY_ID,
+	VHX_SPEC_KEY_PEER,
 	{ "max-bytes", VHX_KEY_NUMBER, VHX_SPEC_FIELD(rng.max_bytes), .bounds = { 1, UINT32_MAX },
 	  .metavar = "N", .help = "most bytes per period (default: no limit)" },
 	{ "period", VHX_KEY_NUMBER, VHX_SPEC_FIELD(rng.period_ms), .bounds = { 1, PERIOD_MS_MAX },

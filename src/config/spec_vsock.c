@@ -11,6 +11,7 @@
 
 static const struct vhx_key vsock_keys[] = {
 	VHX_SPEC_KEY_ID,
+	VHX_SPEC_KEY_PEER,
 	{ "uds-path", VHX_KEY_TEXT, VHX_SPEC_FIELD(vsock.uds_path),
 	  .text_max = VHX_SPEC_VSOCK_PATH_MAX, .required = true, .metavar = "PATH",
 	  .help = "the guest's connections to port P go to PATH_P; to PATH say CONNECT P" },

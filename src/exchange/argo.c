@@ -674,6 +674,7 @@ static void argo_init(struct argo_port *ap, const struct vhx_argo_config *cfg)
 	ap->port.memory = sizeof(*ap) + sizeof(struct argo_ring) + cfg->ring_len;
 	peer->uid = peer->gid = peer->pid = UINT32_MAX;
 	snprintf(peer->text, sizeof(peer->text), "domain %u", cfg->partner);
+	snprintf(peer->address, sizeof(peer->address), "argo:peer=%u", cfg->partner);
 }
 
 int vhx_argo_open(const struct vhx_argo_config *cfg, struct vhx_port **port)

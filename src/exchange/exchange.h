@@ -79,9 +79,13 @@ struct vhx_port_stats {
 	uint64_t would_blocks;
 };
 
+#define VHX_PEER_ADDRESS_MAX 144u
+
 /* Who is at the other end, as the provider knows it; never from the peer's own bytes. */
 struct vhx_peer {
 	char text[96]; /* for logs: "pid 12 uid 1000", "domain 3" */
+	char address[VHX_PEER_ADDRESS_MAX]; /* where it can be no other: "argo:peer=3"; else empty */
+	char alias[VHX_PEER_ADDRESS_MAX]; /* how the operator named it, if otherwise: "argo:name:web" */
 	uint32_t uid, gid, pid; /* local: SO_PEERCRED; UINT32_MAX where unknown */
 };
 

@@ -176,9 +176,13 @@ static int peer_open(struct peer *peer)
 
 	if (!ret)
 		ret = vhx_argo_open(&cfg, &peer->port);
-	if (!ret)
-		p->cfg.met(p->cfg.ctx, peer->port);
-	return ret;
+	if (ret)
+		return ret;
+	if (peer->spec.kind == VHX_ARGO_SPEC_NAME || peer->spec.kind == VHX_ARGO_SPEC_UUID)
+		vhx_argo_spec_print(&peer->spec, peer->port->peer.alias,
+				    sizeof(peer->port->peer.alias));
+	p->cfg.met(p->cfg.ctx, peer->port);
+	return 0;
 }
 
 /* Later it is no more than a line, and another try. */

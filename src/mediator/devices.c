@@ -127,10 +127,16 @@ int vhx_device_new(const struct vhx_device_env *env, const struct vhx_device_spe
 {
 	const char *type = vhx_device_spec_type(spec);
 	size_t i;
+	int ret;
 
+	_Static_assert(sizeof((*dev)->peer) == sizeof(spec->peer), "the same texts");
 	for (i = 0; i < VHX_ARRAY_SIZE(models); i++) {
-		if (!strcmp(models[i].type, type))
-			return models[i].make(env, spec, dev, err);
+		if (strcmp(models[i].type, type))
+			continue;
+		ret = models[i].make(env, spec, dev, err);
+		if (!ret)
+			memcpy((*dev)->peer, spec->peer, sizeof(spec->peer));
+		return ret;
 	}
 	vhx_error_set(err, "%s: this build cannot serve devices of type %s", spec->id, type);
 	return -ENOTSUP;

@@ -43,6 +43,31 @@ static void test_blk_every_key(void **state)
 	assert_int_equal(spec.blk.queue_size, 64);
 }
 
+static void test_peer_is_one_domain(void **state)
+{
+	static const struct {
+		const char *text, *peer;
+	} good[] = {
+		{ "rng", "" },
+		{ "rng,peer=argo:peer=7", "argo:peer=7" },
+		{ "blk,file=/x,peer=argo:name:web", "argo:name:web" },
+		{ "vsock,uds-path=/x,peer=argo:uuid:3B0A2B1E-6D0C-4C43-9B0E-5A5F0C1D2E3F",
+		  "argo:uuid:3b0a2b1e-6d0c-4c43-9b0e-5a5f0c1d2e3f" },
+	};
+	static const char *const bad[] = {
+		"rng,peer=7",	     "rng,peer=argo",
+		"rng,peer=argo:any", "rng,peer=argo:peer=70000",
+		"rng,peer=unix:/x",  "rng,peer=",
+	};
+
+	for (size_t i = 0; i < VHX_ARRAY_SIZE(good); i++) {
+		assert_int_equal(vhx_device_spec_parse(good[i].text, &spec, &error), 0);
+		assert_string_equal(spec.peer, good[i].peer);
+	}
+	for (size_t i = 0; i < VHX_ARRAY_SIZE(bad); i++)
+		assert_true(vhx_device_spec_parse(bad[i], &spec, &error) < 0);
+}
+
 static void test_blk_inherited_descriptor(void **state)
 {
 	assert_int_equal(vhx_device_spec_parse("blk,fd=0", &spec, &error), 0);
@@ -358,6 +383,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_blk_defaults),
 		cmocka_unit_test(test_blk_every_key),
+		cmocka_unit_test(test_peer_is_one_domain),
 		cmocka_unit_test(test_blk_inherited_descriptor),
 		cmocka_unit_test(test_rng_keys),
 		cmocka_unit_test(test_console_keys),

@@ -13,6 +13,7 @@
 /* A frontend that asks what there is, and takes nothing. */
 struct asker {
 	struct raw raw;
+	struct vhx_port *be_port; /* the other end */
 	struct vhx_control last; /* response */
 	struct virtio_msg_event_device events[EVENTS_MAX];
 	uint32_t event_cnt;
@@ -47,6 +48,7 @@ static void asker_open(struct lab *w, struct asker *a)
 	a->raw.control = asker_control;
 	assert_int_equal(lab_provider->pair(w->cfg.ring_len, ends), 0);
 	assert_int_equal(vhx_backend_add_port(w->be, ends[1]), 0);
+	a->be_port = ends[1];
 	raw_open(&a->raw, ends[0]);
 	asker_settle(w, a);
 	assert_true(a->raw.up);
@@ -104,15 +106,20 @@ static void open_two(struct lab *w)
 	lab_settle(w);
 }
 
-static struct lab_device *add(struct lab *w, const char *name)
+static void add_for(struct lab *w, const char *name, const char *peer)
 {
 	struct lab_device *d = lab_device_new(name, LAB_BLK);
 
+	snprintf(d->dev.peer, sizeof(d->dev.peer), "%s", peer);
 	d->dev.num_queues = 1;
 	d->dev.queue_size_max = 64;
 	d->dev.max_out = d->dev.max_in = 4096;
 	assert_int_equal(vhx_backend_add_device(w->be, &d->dev), 0);
-	return d;
+}
+
+static void add(struct lab *w, const char *name)
+{
+	add_for(w, name, "");
 }
 
 static void test_names_and_bitmap(void **state)
@@ -158,6 +165,45 @@ static void test_device_that_comes_and_goes_is_told_and_leaves_a_hole(void **sta
 	asker_settle(&w, &a);
 	assert_int_equal(ask_devices(&w, &a), 0xd);
 	assert_string_equal(ask_name(&w, &a, 3), "two");
+	raw_close(&a.raw);
+	lab_close(&w);
+}
+
+static uint32_t ask_attach(struct lab *w, struct asker *a, const char *name)
+{
+	const struct virtio_msg_vhx_attach_resp *resp = (const void *)a->last.payload;
+	struct virtio_msg_vhx_attach *at;
+	struct vhx_control req;
+
+	at = vhx_control_request(&req, true, VIRTIO_MSG_BUS_VHX_ATTACH, 0, sizeof(*at));
+	snprintf((char *)at->name, sizeof(at->name), "%s", name);
+	raw_control(&a->raw, &req);
+	asker_settle(w, a);
+	assert_int_equal(a->last.msg_id, VIRTIO_MSG_BUS_VHX_ATTACH);
+	return vhx_le32_get(resp->error);
+}
+
+static void test_device_of_one_peer_is_not_there_for_others(void **state)
+{
+	struct asker a;
+	struct lab w;
+
+	open_two(&w);
+	asker_open(&w, &a);
+	/* The backend's end of the channel is where its peer is known. */
+	snprintf(a.be_port->peer.address, sizeof(a.be_port->peer.address), "argo:peer=4");
+	snprintf(a.be_port->peer.alias, sizeof(a.be_port->peer.alias), "argo:name:web");
+	add_for(&w, "theirs", "argo:peer=3");
+	add_for(&w, "mine", "argo:peer=4");
+	add_for(&w, "named", "argo:name:web");
+	asker_settle(&w, &a);
+	assert_int_equal(a.event_cnt, 2);
+	assert_int_equal(ask_devices(&w, &a), 0x1b);
+	assert_null(ask_name(&w, &a, 2));
+	assert_string_equal(ask_name(&w, &a, 3), "mine");
+	assert_int_equal(ask_attach(&w, &a, "theirs"), VHX_ATTACH_UNKNOWN);
+	assert_int_equal(ask_attach(&w, &a, "mine"), VHX_ATTACH_OK);
+	assert_int_equal(ask_attach(&w, &a, "named"), VHX_ATTACH_OK);
 	raw_close(&a.raw);
 	lab_close(&w);
 }
@@ -238,6 +284,7 @@ static int run(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_names_and_bitmap),
 		cmocka_unit_test(test_device_that_comes_and_goes_is_told_and_leaves_a_hole),
+		cmocka_unit_test(test_device_of_one_peer_is_not_there_for_others),
 		cmocka_unit_test(test_numbers_are_given_again_when_all_have_been),
 		cmocka_unit_test(test_removed_device_ends_its_requests_and_no_others),
 		cmocka_unit_test(test_requests_that_cross_the_removal),
