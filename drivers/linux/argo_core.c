@@ -138,6 +138,18 @@ int argo_query(struct argo_calls *calls, const struct argo_addr *addr)
 	return err ?: !!(ent.flags & ARGO_RING_EXISTS);
 }
 
+/*
+ * All pages are ours alone and stay where they are; those of a vmalloc area are ordinary ones. In a
+ * PV domain frames are those of the machine, and others after the domain was saved and restored.
+ */
+static void argo_gfns_fill(struct argo_rx *rx)
+{
+	unsigned int i;
+
+	for (i = 0; i < rx->nr_pages; i++)
+		rx->gfns[i] = pfn_to_gfn(vmalloc_to_pfn((u8 *)rx->ring + i * ARGO_PAGE_SIZE));
+}
+
 static int argo_register(struct argo_rx *rx, u32 flags)
 {
 	struct argo_register_ring reg = {
@@ -146,6 +158,7 @@ static int argo_register(struct argo_rx *rx, u32 flags)
 		.len = rx->len,
 	};
 
+	argo_gfns_fill(rx);
 	return argo_call(&rx->calls, ARGO_OP_REGISTER_RING, &reg, rx->gfns, rx->nr_pages, flags);
 }
 
@@ -194,15 +207,6 @@ int argo_rx_check(struct argo_rx *rx)
 	return err ? err : 1;
 }
 
-/* All pages are ours alone and stay where they are; those of a vmalloc area are ordinary ones. */
-static void argo_gfns_fill(struct argo_rx *rx)
-{
-	unsigned int i;
-
-	for (i = 0; i < rx->nr_pages; i++)
-		rx->gfns[i] = pfn_to_gfn(vmalloc_to_pfn((u8 *)rx->ring + i * ARGO_PAGE_SIZE));
-}
-
 int argo_rx_alloc(struct argo_rx *rx, u32 len)
 {
 	/* The hypervisor counts in pages of 4 KiB, and so do we. */
@@ -222,7 +226,6 @@ int argo_rx_alloc(struct argo_rx *rx, u32 len)
 		return -ENOMEM;
 	}
 	rx->len = len;
-	argo_gfns_fill(rx);
 	return 0;
 }
 
