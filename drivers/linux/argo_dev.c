@@ -277,8 +277,9 @@ static int file_bind_anew(struct argo_file *f, struct hmx_argo_bind *bind)
 	if ((bind->port && bind->port != f->rx.port) || bind->partner != f->rx.partner ||
 	    bind->len != f->rx.len)
 		return -EBUSY;
-	err = argo_rx_register(&f->rx);
+	/* Before anything can come: file_event() must not take it for what was read. */
 	WRITE_ONCE(f->rx_ptr, 0);
+	err = argo_rx_register(&f->rx);
 	if (err) {
 		file_lose(f);
 		return err;
