@@ -302,10 +302,15 @@ static int meet_send(struct hmx_argo *a, u32 state)
 	return argo_transmit(a, VHX_ARGO_MEET, &iov, 1, hmx_footprint(sizeof(meet)));
 }
 
+static bool argo_forbidden(int err)
+{
+	return err == -EPERM || err == -EACCES;
+}
+
 /* One line, when what is refused by policy becomes so, or is over. */
 static void life_note_refusal(struct hmx_argo *a, int err)
 {
-	bool policy = err == -EPERM || err == -EACCES;
+	bool policy = argo_forbidden(err);
 
 	if (policy && a->refusal != err)
 		pr_warn_ratelimited("hmx_argo: domain %u: the hypervisor's policy forbids it: %d\n",
@@ -337,12 +342,26 @@ static void life_join(struct hmx_argo *a)
 
 static void life_begin(struct hmx_argo *a);
 
-/* Has the peer a ring for us? An error is as good as one: the next message tells. */
-static bool peer_there(struct hmx_argo *a)
+/* Has the peer a ring for us? 1, 0, or why the hypervisor does not say. */
+static int peer_query(struct hmx_argo *a)
 {
 	struct argo_addr addr = { .port = a->peer_port, .domid = a->partner };
 
 	return argo_query(&a->rx.calls, &addr);
+}
+
+/* While we look for it, an error is as good as a ring: the next message tells. */
+static bool peer_there(struct hmx_argo *a)
+{
+	return peer_query(a);
+}
+
+/* Once it was met, one that a policy took away is as good as gone. */
+static bool peer_lost(struct hmx_argo *a)
+{
+	int ret = peer_query(a);
+
+	return !ret || argo_forbidden(ret);
 }
 
 /*
@@ -427,7 +446,7 @@ static void life_check(struct hmx_argo *a, unsigned int ms)
  */
 static void life_probe(struct hmx_argo *a)
 {
-	if (a->joined && !a->want && !peer_there(a))
+	if (a->joined && !a->want && peer_lost(a))
 		argo_fail(a, -EPIPE);
 	else if (a->joined)
 		life_check(a, CHECK_MS);

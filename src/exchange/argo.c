@@ -426,15 +426,17 @@ static bool ring_checked(struct argo_port *ap)
 	return ap->dev->ops->check(ap->dev) != 0;
 }
 
-/* To ask would end the wait of a send: then PING is what finds out. */
+/* To ask would end the wait of a send: then PING is what finds out. Whom a policy took away is as good as gone. */
 static bool peer_found(struct argo_port *ap)
 {
 	struct argo_addr dst = peer_addr(ap);
+	int ret;
 
 	if (ap->refused)
 		return true;
 	ap->calls.queries++;
-	return ap->dev->ops->query(ap->dev, &dst) != 0;
+	ret = ap->dev->ops->query(ap->dev, &dst);
+	return ret && !absent(ret);
 }
 
 /* READY: the timer ran out. */

@@ -469,6 +469,27 @@ static void test_idle_death_is_found_by_the_probe(void **state)
 	}
 }
 
+static void test_policy_that_turns_is_found_by_the_probe(void **state)
+{
+	struct vhx_argo_config cfg;
+	struct host h;
+
+	host_open(&h);
+	cfg = side_config(&h, BE);
+	cfg.probe_ns = PROBE_NS;
+	cfg.check_ns = 1000000 * PROBE_NS;
+	side_open_with(&h, BE, &cfg);
+	side_open(&h, FE);
+	meet(&h);
+	assert_int_equal(turn(h.be.port), 0);
+	send_denied = true;
+	while (!turn(h.be.port))
+		;
+	send_denied = false;
+	expect_gone(h.be.port, -EPIPE);
+	host_close(&h);
+}
+
 static void test_probe_does_not_end_the_wait_of_a_send(void **state)
 {
 	struct vhx_argo_config cfg;
@@ -806,6 +827,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_another_life_of_the_peer_ends_ours),
 	cmocka_unit_test(test_goodbye_of_an_earlier_life_means_nothing),
 	cmocka_unit_test(test_idle_death_is_found_by_the_probe),
+	cmocka_unit_test(test_policy_that_turns_is_found_by_the_probe),
 	cmocka_unit_test(test_probe_does_not_end_the_wait_of_a_send),
 	cmocka_unit_test(test_nobody_is_asked_for_before_it_is_greeted_again),
 	cmocka_unit_test(test_foreign_ports_are_dropped),
