@@ -558,7 +558,8 @@ int vhx_backend_add_port(struct vhx_backend *b, struct vhx_port *port)
 		return ret;
 	}
 	vhx_link_set_trace(&ch->link, b->cfg.trace,
-			   (struct vhx_trace_point){ .channel = b->channel_next++, .backend = true });
+			   (struct vhx_trace_point){ .channel = b->channel_next++,
+						     .backend = true });
 	vhx_list_add_tail(&b->channels, &ch->node);
 	b->channel_cnt++;
 	return 0;

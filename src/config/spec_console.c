@@ -29,11 +29,16 @@ static int full_check(const char *value, struct vhx_error *err)
 	return -EINVAL;
 }
 
-#define PORT_END(n) "port" #n, VHX_KEY_TEXT, VHX_SPEC_FIELD(console.ports[n].end), \
-		    .text_max = VHX_SPEC_END_MAX
-#define PORT_NAME(n) "name" #n, VHX_KEY_TEXT, VHX_SPEC_FIELD(console.ports[n].name), \
-		     .text_max = VHX_SPEC_PORT_NAME_MAX, .check = name_check
-#define PORT(n) { PORT_END(n) }, { PORT_NAME(n) }
+#define PORT_END(n) \
+	"port" #n, VHX_KEY_TEXT, VHX_SPEC_FIELD(console.ports[n].end), .text_max = VHX_SPEC_END_MAX
+#define PORT_NAME(n)                                                    \
+	"name" #n, VHX_KEY_TEXT, VHX_SPEC_FIELD(console.ports[n].name), \
+		.text_max = VHX_SPEC_PORT_NAME_MAX, .check = name_check
+#define PORT(n)              \
+	{ PORT_END(n) },     \
+	{                    \
+		PORT_NAME(n) \
+	}
 
 /* Rows without a help text are like the first of their kind. */
 static const struct vhx_key console_keys[] = {
@@ -42,8 +47,21 @@ static const struct vhx_key console_keys[] = {
 	{ PORT_END(0), .metavar = "END", .required = true,
 	  .help = "the console: pty[:LINK], socket:PATH, stdio, file:PATH or null" },
 	{ PORT_NAME(0), .metavar = "NAME", .help = "its name for the guest" },
-	PORT(1), PORT(2), PORT(3), PORT(4), PORT(5), PORT(6), PORT(7), PORT(8),
-	PORT(9), PORT(10), PORT(11), PORT(12), PORT(13), PORT(14), PORT(15),
+	PORT(1),
+	PORT(2),
+	PORT(3),
+	PORT(4),
+	PORT(5),
+	PORT(6),
+	PORT(7),
+	PORT(8),
+	PORT(9),
+	PORT(10),
+	PORT(11),
+	PORT(12),
+	PORT(13),
+	PORT(14),
+	PORT(15),
 	{ "cols", VHX_KEY_NUMBER, VHX_SPEC_FIELD(console.cols), .bounds = { 1, CELLS_MAX },
 	  .metavar = "N", .help = "size of the console where its end has none" },
 	{ "rows", VHX_KEY_NUMBER, VHX_SPEC_FIELD(console.rows), .bounds = { 1, CELLS_MAX },

@@ -59,10 +59,10 @@ static inline uint32_t vhx_footprint(uint32_t len)
 }
 
 enum vhx_port_caps {
-	VHX_PORT_RESERVE = 1 << 0,    /* reserve and commit work */
-	VHX_PORT_LIVENESS = 1 << 1,   /* peer death is reported by itself (native) */
+	VHX_PORT_RESERVE = 1 << 0, /* reserve and commit work */
+	VHX_PORT_LIVENESS = 1 << 1, /* peer death is reported by itself (native) */
 	VHX_PORT_SLEEP_FLAG = 1 << 2, /* a peer that is awake is not woken */
-	VHX_PORT_PATIENT = 1 << 3,    /* OPENING may last for ever: the peer need not have started */
+	VHX_PORT_PATIENT = 1 << 3, /* OPENING may last for ever: the peer need not have started */
 };
 
 struct vhx_msg {
@@ -73,7 +73,7 @@ struct vhx_msg {
 struct vhx_port_stats {
 	uint64_t tx_messages, tx_bytes;
 	uint64_t rx_messages, rx_bytes;
-	uint64_t sends;	     /* calls into the mediator that moved a message: hypercalls, publishes */
+	uint64_t sends; /* calls into the mediator that moved a message: hypercalls, publishes */
 	uint64_t wakes_sent; /* times the peer's event was raised */
 	uint64_t wakes_taken;
 	uint64_t would_blocks;
@@ -84,8 +84,9 @@ struct vhx_port_stats {
 /* Who is at the other end, as the provider knows it; never from the peer's own bytes. */
 struct vhx_peer {
 	char text[96]; /* for logs: "pid 12 uid 1000", "domain 3" */
-	char address[VHX_PEER_ADDRESS_MAX]; /* where it can be no other: "argo:peer=3"; else empty */
-	char alias[VHX_PEER_ADDRESS_MAX]; /* how the operator named it, if otherwise: "argo:name:web" */
+	/* "argo:peer=3", where nobody else can have it, and the operator's word for it, "argo:name:web"; or empty */
+	char address[VHX_PEER_ADDRESS_MAX];
+	char alias[VHX_PEER_ADDRESS_MAX];
 	uint32_t uid, gid, pid; /* local: SO_PEERCRED; UINT32_MAX where unknown */
 };
 
@@ -110,13 +111,13 @@ struct vhx_port_ops {
 /* Providers embed this first and fill it before handing the port out. */
 struct vhx_port {
 	const struct vhx_port_ops *ops;
-	int fd;		      /* poll for readability; owned by the port */
+	int fd; /* poll for readability; owned by the port */
 	uint32_t max_message; /* both ways; valid once READY */
-	uint32_t tx_ring_len; /* footprint bytes the outgoing ring can hold at once, valid once READY */
+	uint32_t tx_ring_len; /* footprint bytes that the outgoing ring holds; valid once READY */
 	/* What to grant the peer of the incoming one: all of it, or as much as it holds without refusing anything
 	 * where a refusal costs a call later; valid once READY. */
 	uint32_t rx_ring_len;
-	uint64_t memory;      /* bytes that this end allocated: sections and staging */
+	uint64_t memory; /* bytes that this end allocated: sections and staging */
 	struct vhx_peer peer;
 	struct vhx_port_stats stats;
 };
