@@ -70,6 +70,11 @@ struct vhx_net_spec {
 
 /* "52:54:00:12:34:56". 0 or -EINVAL. */
 int vhx_mac_parse(const char *text, uint8_t mac[VHX_SPEC_MAC_LEN]);
+/* The same with a text; neither zeroes nor a group's. */
+int vhx_mac_check(const char *text, struct vhx_error *err);
+/* What a link may carry: what every IPv4 host takes, and what a frame of the largest packet carries. */
+#define VHX_SPEC_MTU_MIN 68u
+#define VHX_SPEC_MTU_MAX 65535u
 
 struct vhx_rng_spec {
 	uint32_t max_bytes; /* per period; 0: no limit */
@@ -89,6 +94,21 @@ struct vhx_vsock_spec {
 	uint32_t queue_size;
 };
 
+#define VHX_SPEC_TAG_MAX 37u /* VirtIO 5.11.4: 36 bytes; and a NUL */
+#define VHX_SPEC_TYPE_NAME_MAX 16u
+
+struct vhx_bridge_spec {
+	char type[VHX_SPEC_TYPE_NAME_MAX]; /* a name or a number of VirtIO 5 */
+	char socket[VHX_UNIX_PATH_MAX];
+	uint32_t queues; /* 0: as the back-end says */
+	uint32_t queue_size;
+	bool packed; /* default true */
+	char cache[8]; /* "host", "own" or empty */
+	char tag[VHX_SPEC_TAG_MAX];
+	char mac[VHX_SPEC_MAC_TEXT_MAX];
+	uint32_t mtu;
+};
+
 struct vhx_device_type;
 
 struct vhx_device_spec {
@@ -101,6 +121,7 @@ struct vhx_device_spec {
 		struct vhx_net_spec net;
 		struct vhx_rng_spec rng;
 		struct vhx_vsock_spec vsock;
+		struct vhx_bridge_spec bridge;
 	};
 };
 

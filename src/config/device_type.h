@@ -55,5 +55,6 @@ extern const struct vhx_device_type vhx_console_type;
 extern const struct vhx_device_type vhx_net_type;
 extern const struct vhx_device_type vhx_rng_type;
 extern const struct vhx_device_type vhx_vsock_type;
+extern const struct vhx_device_type vhx_bridge_type;
 
 #endif

@@ -3,10 +3,6 @@
 
 #include "config/device_type.h"
 
-/* What every IPv4 host takes, and what a frame of the largest packet carries. */
-#define MTU_MIN 68u
-#define MTU_MAX 65535u
-
 static bool hex_byte(const char *p, uint8_t *byte)
 {
 	static const char digits[] = "0123456789abcdef0123456789ABCDEF";
@@ -32,7 +28,7 @@ int vhx_mac_parse(const char *text, uint8_t mac[VHX_SPEC_MAC_LEN])
 	return 0;
 }
 
-static int mac_check(const char *text, struct vhx_error *err)
+int vhx_mac_check(const char *text, struct vhx_error *err)
 {
 	static const uint8_t none[VHX_SPEC_MAC_LEN];
 	uint8_t mac[VHX_SPEC_MAC_LEN];
@@ -54,10 +50,11 @@ static const struct vhx_key net_keys[] = {
 	  .required = true, .metavar = "END",
 	  .help = "tap:NAME, stream:PATH, listen:PATH, dgram:LOCAL:REMOTE or fd:N[:N...]" },
 	{ "mac", VHX_KEY_TEXT, VHX_SPEC_FIELD(net.mac), .text_max = VHX_SPEC_MAC_TEXT_MAX,
-	  .check = mac_check, .metavar = "ADDRESS",
+	  .check = vhx_mac_check, .metavar = "ADDRESS",
 	  .help = "of the guest's interface (default: the guest makes one up)" },
-	{ "mtu", VHX_KEY_NUMBER, VHX_SPEC_FIELD(net.mtu), .bounds = { MTU_MIN, MTU_MAX },
-	  .metavar = "N", .help = "tell the guest (default: it takes 1500)" },
+	{ "mtu", VHX_KEY_NUMBER, VHX_SPEC_FIELD(net.mtu),
+	  .bounds = { VHX_SPEC_MTU_MIN, VHX_SPEC_MTU_MAX }, .metavar = "N",
+	  .help = "tell the guest (default: it takes 1500)" },
 	{ "queues", VHX_KEY_NUMBER, VHX_SPEC_FIELD(net.pairs),
 	  .bounds = { 1, VHX_SPEC_NET_PAIRS_MAX }, .metavar = "N",
 	  .help = "pairs of queues, of a tap (default 1)" },

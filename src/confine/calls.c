@@ -128,8 +128,9 @@ static const struct vhx_call threads[] = {
 	CALL(set_tid_address),
 };
 
-/* No address: what is not connected stays so. */
+/* No address: what is not connected stays so. A pair is this process's own until it passes an end on. */
 static const struct vhx_call sockets[] = {
+	CALL_WITH(socketpair, 0, INT_MASK, AF_UNIX),
 	CALL_WITH(sendto, 4, ALL_BITS, 0),
 	CALL(send),
 	CALL(recvfrom),

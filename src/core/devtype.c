@@ -256,6 +256,17 @@ const char *vhx_devtype_refusal(const struct vhx_devtype *type)
 	}
 }
 
+const struct vhx_devtype *vhx_devtype_named(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < VHX_ARRAY_SIZE(devtypes); i++) {
+		if (!strcmp(devtypes[i].name, name))
+			return &devtypes[i];
+	}
+	return NULL;
+}
+
 const struct vhx_devtype *vhx_devtype_find(uint32_t device_id)
 {
 	size_t i;

@@ -70,6 +70,9 @@ void vhx_devtype_end(const struct vhx_devtype *type, const struct vhx_devtype_re
 /* Why a frontend cannot carry devices of this type, in one line; NULL: it can. */
 const char *vhx_devtype_refusal(const struct vhx_devtype *type);
 
+/* The type of this name, or NULL. */
+const struct vhx_devtype *vhx_devtype_named(const char *name);
+
 /* Never NULL. */
 const struct vhx_devtype *vhx_devtype_find(uint32_t device_id);
 

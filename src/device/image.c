@@ -219,19 +219,26 @@ void vhx_image_prepare(void)
 	(void)boot_id_known();
 }
 
-static void image_identify_cache(struct vhx_image *img)
+void vhx_image_identify_cached(const uint8_t uuid[16], uint8_t cache_id[16])
 {
 	char id[16 + BOOT_ID_LEN];
+	const void *unique = id;
 
-	memcpy(id, img->uuid, 16);
+	memcpy(id, uuid, 16);
 	if (boot_id_known())
 		memcpy(id + 16, boot_id, BOOT_ID_LEN);
+	if (boot_id_known())
+		identity_hash("cached", id, sizeof(id), cache_id);
+	else if (getrandom(cache_id, 16, 0) != 16) /* unknown: equal to no other */
+		memcpy(cache_id, &unique, sizeof(unique));
+}
+
+static void image_identify_cache(struct vhx_image *img)
+{
 	if (img->direct)
-		identity_hash("direct", id, 16, img->cache_id);
-	else if (boot_id_known())
-		identity_hash("cached", id, sizeof(id), img->cache_id);
-	else if (getrandom(img->cache_id, 16, 0) != 16) /* unknown: equal to no other */
-		memcpy(img->cache_id, &img, sizeof(img));
+		identity_hash("direct", img->uuid, 16, img->cache_id);
+	else
+		vhx_image_identify_cached(img->uuid, img->cache_id);
 }
 
 /*

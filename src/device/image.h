@@ -37,6 +37,9 @@ struct vhx_image {
  */
 void vhx_image_prepare(void);
 
+/* The cache identity of a medium @uuid whose completed writes are in this kernel's page cache. */
+void vhx_image_identify_cached(const uint8_t uuid[16], uint8_t cache_id[16]);
+
 /*
  * Fills @img. Takes config->fd over, but only on success. The lock is held from here to vhx_image_close(), or rather until
  * the last duplicate of the descriptor is gone.

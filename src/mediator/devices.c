@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "mediator/devices.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "core/devtype.h"
 #include "device/blk.h"
 #include "device/console.h"
 #include "device/net.h"
 #include "device/rng.h"
+#include "device/vhost_user.h"
 #include "device/vsock.h"
 #include "mediator/connector.h"
+#include "mediator/dialer.h"
 
 static int blk_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
 		   struct vhx_device **dev, struct vhx_error *err)
@@ -113,13 +117,62 @@ static int vsock_new(const struct vhx_device_env *env, const struct vhx_device_s
 	return ret;
 }
 
+/* A name of core/devtype.c, or any number. 0: neither. */
+static uint32_t type_number(const char *text)
+{
+	const struct vhx_devtype *type = vhx_devtype_named(text);
+	unsigned long number;
+	char *end;
+
+	if (type)
+		return type->device_id;
+	number = strtoul(text, &end, 10);
+	return *end || number > UINT16_MAX ? 0 : (uint32_t)number;
+}
+
+_Static_assert(VHX_SPEC_TAG_MAX == VHX_BRIDGE_TAG_LEN + 1, "a tag fits");
+
+static int bridge_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
+		      struct vhx_device **dev, struct vhx_error *err)
+{
+	const struct vhx_bridge_spec *s = &spec->bridge;
+	struct vhx_bridge_config cfg = {
+		.id = spec->id,
+		.device_id = type_number(s->type),
+		.name = s->socket,
+		.connector = { .connect = vhx_dialer_connect, .release = vhx_dialer_free },
+		.queues = (uint16_t)s->queues,
+		.queue_size = (uint16_t)s->queue_size,
+		.split = !s->packed,
+		.host_cache = !strcmp(s->cache, "host"),
+		.mtu = (uint16_t)s->mtu,
+	};
+	struct vhx_dialer *dialer;
+	int ret;
+
+	if (!cfg.device_id) {
+		vhx_error_set(err, "%s: type=%s: no device type of VirtIO 5", spec->id, s->type);
+		return -EINVAL;
+	}
+	memcpy(cfg.tag, s->tag, sizeof(cfg.tag));
+	if (s->mac[0])
+		vhx_mac_parse(s->mac, cfg.mac);
+	ret = vhx_dialer_new(s->socket, env->sandbox, &dialer);
+	if (ret) {
+		vhx_error_set(err, "%s: %s", spec->id, strerror(-ret));
+		return ret;
+	}
+	cfg.connector.ctx = dialer;
+	return vhx_bridge_new(env->loop, &cfg, env->log, dev, err);
+}
+
 static const struct {
 	const char *type;
 	int (*make)(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
 		    struct vhx_device **dev, struct vhx_error *err);
 } models[] = {
-	{ "blk", blk_new }, { "console", console_new }, { "net", net_new },
-	{ "rng", rng_new }, { "vsock", vsock_new },
+	{ "blk", blk_new }, { "console", console_new },	  { "net", net_new },
+	{ "rng", rng_new }, { "vhost-user", bridge_new }, { "vsock", vsock_new },
 };
 
 int vhx_device_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,

@@ -7,8 +7,8 @@
  * byte of a message; all that come are taken into the message and closed with it, unless a handler
  * took them.
  *
- * Out: one sendmsg that must take everything. A VMM that does not read its answers fills the socket
- * and loses the connection; nothing is ever queued here.
+ * Out: one sendmsg that must take everything. A peer that does not read fills the socket and loses the
+ * connection; nothing is ever queued here.
  */
 #include <string.h>
 #include <sys/socket.h>
@@ -73,10 +73,13 @@ static ssize_t part_recv(struct vhx_vu_message *m, int sock, void *to, size_t le
 	return n;
 }
 
-static bool header_ok(const struct vhx_vu_header *h)
+static bool header_ok(const struct vhx_vu_message *m)
 {
+	const struct vhx_vu_header *h = &m->hdr;
+
 	return (h->flags & VHX_VU_VERSION_MASK) == VHX_VU_VERSION &&
-	       !(h->flags & VHX_VU_FLAG_REPLY) && h->size <= sizeof(union vhx_vu_payload);
+	       (h->flags & VHX_VU_FLAG_REPLY) == m->reply &&
+	       h->size <= sizeof(union vhx_vu_payload);
 }
 
 int vhx_vu_message_recv(struct vhx_vu_message *m, int sock)
@@ -94,7 +97,7 @@ int vhx_vu_message_recv(struct vhx_vu_message *m, int sock)
 		if (n <= 0)
 			return (int)n;
 		m->got += (size_t)n;
-		if (m->got == sizeof(m->hdr) && !header_ok(&m->hdr))
+		if (m->got == sizeof(m->hdr) && !header_ok(m))
 			return -EPROTO;
 	}
 }

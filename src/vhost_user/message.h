@@ -43,7 +43,7 @@ enum vhx_vu_request {
 	VHX_VU_GET_STATUS = 40,
 };
 
-/* The one request that we send, on the channel of SET_BACKEND_REQ_FD. */
+/* The one request of a back-end, on the channel of SET_BACKEND_REQ_FD, that we send or heed. */
 #define VHX_VU_BACKEND_CONFIG_CHANGE 2u
 
 /* Header flags. */
@@ -51,6 +51,15 @@ enum vhx_vu_request {
 #define VHX_VU_VERSION_MASK 3u
 #define VHX_VU_FLAG_REPLY (1u << 2)
 #define VHX_VU_FLAG_NEED_REPLY (1u << 3)
+
+/* Feature bits that are the protocol's or the rings', and not the device's. */
+#define VHX_VU_F_LOG_ALL (1ull << 26)
+#define VHX_VU_F_INDIRECT_DESC (1ull << 28)
+#define VHX_VU_F_EVENT_IDX (1ull << 29)
+#define VHX_VU_F_PROTOCOL_FEATURES (1ull << 30)
+#define VHX_VU_F_VERSION_1 (1ull << 32)
+#define VHX_VU_F_RING_PACKED (1ull << 34)
+#define VHX_VU_F_IN_ORDER (1ull << 35)
 
 /* Protocol feature bits. */
 #define VHX_VU_P_MQ (1ull << 0)
@@ -158,6 +167,8 @@ union vhx_vu_payload {
 
 /* A message on its way in. Owns the descriptors in fds until somebody takes them. */
 struct vhx_vu_message {
+	uint32_t
+		reply; /* VHX_VU_FLAG_REPLY where answers come in, 0 where requests do; the owner's */
 	struct vhx_vu_header hdr;
 	union vhx_vu_payload payload;
 	size_t got; /* bytes of header and payload so far */
@@ -168,7 +179,7 @@ struct vhx_vu_message {
 /*
  * Reads on from where the last call stopped; never blocks, never reads beyond this message. 1:
  * complete; 0: more has to come; -ENOTCONN: the peer left between messages; -EPROTO: it broke the
- * framing (version, reply flag, size, too many descriptors, or it left within a message); or
+ * framing (version, the reply flag where none is due or the want of it, size, too many descriptors, or it left within a message); or
  * recvmsg's errno.
  */
 int vhx_vu_message_recv(struct vhx_vu_message *m, int sock);

@@ -11,15 +11,6 @@
 #include "vhost_user/message.h"
 #include "vhost_user/server.h"
 
-/* Feature bits that the protocol and the rings own. */
-#define VHX_VU_F_LOG_ALL (1ull << 26)
-#define VHX_VU_F_INDIRECT_DESC (1ull << 28)
-#define VHX_VU_F_EVENT_IDX (1ull << 29)
-#define VHX_VU_F_PROTOCOL_FEATURES (1ull << 30)
-#define VHX_VU_F_VERSION_1 (1ull << 32)
-#define VHX_VU_F_RING_PACKED (1ull << 34)
-#define VHX_VU_F_IN_ORDER (1ull << 35)
-
 /* A virtqueue: what the VMM said of it so far, and what runs. */
 struct vhx_vu_vq {
 	struct vhx_vu_queue pub;

@@ -75,6 +75,27 @@ static void test_blk_inherited_descriptor(void **state)
 	assert_string_equal(spec.blk.file, "");
 }
 
+static void test_bridge_keys(void **state)
+{
+	assert_int_equal(vhx_device_spec_parse("vhost-user,type=26,socket=/run/fs.sock,tag=src,"
+					       "queues=3,packed=off,id=f0",
+					       &spec, &error),
+			 0);
+	assert_string_equal(vhx_device_spec_type(&spec), "vhost-user");
+	assert_string_equal(spec.id, "f0");
+	assert_string_equal(spec.bridge.type, "26");
+	assert_string_equal(spec.bridge.socket, "/run/fs.sock");
+	assert_string_equal(spec.bridge.tag, "src");
+	assert_int_equal(spec.bridge.queues, 3);
+	assert_false(spec.bridge.packed);
+	assert_int_equal(vhx_device_spec_parse("vhost-user,type=blk,socket=/x,cache=host", &spec,
+					       &error),
+			 0);
+	assert_string_equal(spec.bridge.cache, "host");
+	assert_true(spec.bridge.packed);
+	assert_int_equal(spec.bridge.queue_size, VHX_SPEC_QUEUE_SIZE_DEFAULT);
+}
+
 static void test_rng_keys(void **state)
 {
 	assert_int_equal(vhx_device_spec_parse("rng", &spec, &error), 0);
@@ -201,11 +222,11 @@ static const struct fault {
 	int ret;
 	const char *text;
 } faults[] = {
-	{ "", -EINVAL, "unknown device type ''; known: blk, console, net, rng, vsock" },
+	{ "", -EINVAL, "unknown device type ''; known: blk, console, net, rng, vhost-user, vsock" },
 	{ "disk,file=/x", -EINVAL,
-	  "unknown device type 'disk'; known: blk, console, net, rng, vsock" },
+	  "unknown device type 'disk'; known: blk, console, net, rng, vhost-user, vsock" },
 	{ "blk=1,file=/x", -EINVAL,
-	  "unknown device type 'blk=1'; known: blk, console, net, rng, vsock" },
+	  "unknown device type 'blk=1'; known: blk, console, net, rng, vhost-user, vsock" },
 	{ "blk", -EINVAL, "blk: key 'file' is missing" },
 	{ "blk,file=/x,fd=3", -EINVAL, "blk: file and fd exclude each other" },
 	{ "blk,", -EINVAL, "blk: empty key" },
@@ -261,6 +282,20 @@ static const struct fault {
 	{ "rng,max-bytes=1,period=86400001", -ERANGE, "rng: period: must be at most 86400000" },
 	{ "rng,max-byte=1", -EINVAL, "rng: unknown key 'max-byte'; did you mean 'max-bytes'?" },
 	{ "rng,file=/dev/random", -EINVAL, "rng: unknown key 'file'" },
+	{ "vhost-user,type=blk", -EINVAL, "vhost-user: key 'socket' is missing" },
+	{ "vhost-user,socket=/x", -EINVAL, "vhost-user: key 'type' is missing" },
+	{ "vhost-user,type=fs,socket=/x", -EINVAL,
+	  "vhost-user: type=fs needs tag=NAME, what guests mount" },
+	{ "vhost-user,type=blk,socket=/x,tag=t", -EINVAL, "vhost-user: tag is for type=fs" },
+	{ "vhost-user,type=2,socket=/x,mac=52:54:00:12:34:56", -EINVAL,
+	  "vhost-user: mac is for type=net" },
+	{ "vhost-user,type=blk,socket=/x,mtu=1500", -EINVAL, "vhost-user: mtu is for type=net" },
+	{ "vhost-user,type=net,socket=/x,cache=host", -EINVAL,
+	  "vhost-user: cache is for type=blk" },
+	{ "vhost-user,type=blk,socket=/x,cache=all", -EINVAL,
+	  "vhost-user: cache: 'all' is neither host nor own" },
+	{ "vhost-user,type=blk,socket=/x,queues=65", -ERANGE,
+	  "vhost-user: queues: must be at most 64" },
 	{ "vsock", -EINVAL, "vsock: key 'uds-path' is missing" },
 	{ "vsock,uds-path=/v,guest-cid=2", -ERANGE, "vsock: guest-cid: must be at least 3" },
 	{ "vsock,uds-path=/v,guest-cid=4294967295", -ERANGE,
@@ -386,6 +421,7 @@ int main(void)
 		cmocka_unit_test(test_peer_is_one_domain),
 		cmocka_unit_test(test_blk_inherited_descriptor),
 		cmocka_unit_test(test_rng_keys),
+		cmocka_unit_test(test_bridge_keys),
 		cmocka_unit_test(test_console_keys),
 		cmocka_unit_test(test_net_keys),
 		cmocka_unit_test(test_vsock_keys),

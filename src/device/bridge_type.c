@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "device/bridge_type.h"
+
+#define BIT(n) (1ull << (n))
+#define BITS(first, last) (BIT((last) + 1) - BIT(first))
+/* VirtIO 2.2: the device's own. */
+#define ALL_DEVICE_BITS (BITS(0, 23) | ~(BIT(50) - 1))
+
+static const struct vhx_bridge_type types[] = {
+	/*
+	 * 5.1.3. CSUM, GUEST_CSUM, MTU, MAC, segmentation, MRG_RXBUF, STATUS. The control queue and what needs it
+	 * are for a VMM to serve, and no back-end does.
+	 */
+	{ .device_id = 1,
+	  .features = BITS(0, 1) | BIT(3) | BIT(5) | BITS(7, 16),
+	  .config_len = 12,
+	  .queues = 2,
+	  .local_config = true,
+	  .merges = true },
+	/* 5.2.3: down to WRITE_ZEROES. */
+	{ .device_id = 2,
+	  .features = BITS(1, 2) | BITS(4, 6) | BITS(9, 14),
+	  .config_len = 60,
+	  .queues = 1,
+	  .queues_step = 1,
+	  .framing = { .out_heads = { 16 }, .in_tail = 1 } },
+	{ .device_id = 3,
+	  .features = BITS(0, 0) | BIT(2),
+	  .undefined = BITS(3, 23),
+	  .config_len = 12,
+	  .queues = 2 },
+	{ .device_id = 4, .features = 0, .undefined = BITS(1, 23), .queues = 1 },
+	{ .device_id = 8,
+	  .features = BITS(0, 2),
+	  .undefined = BITS(4, 23),
+	  .config_len = 36,
+	  .queues = 3,
+	  .queues_step = 1,
+	  .framing = { .out_heads = { 51 }, .in_head = 108 } },
+	{ .device_id = 18, .features = ALL_DEVICE_BITS, .config_len = 136, .queues = 2 },
+	{ .device_id = 19,
+	  .features = BITS(0, 2),
+	  .undefined = BITS(3, 23),
+	  .config_len = 8,
+	  .queues = 3 },
+	{ .device_id = 20,
+	  .features = BITS(0, 5),
+	  .config_len = 56,
+	  .queues = 2,
+	  .queues_step = 1 },
+	{ .device_id = 25, .features = ALL_DEVICE_BITS, .config_len = 12, .queues = 4 },
+	/* 5.11: notifications would want a queue more. A FUSE request and its largest argument structure. */
+	{ .device_id = 26,
+	  .features = 0,
+	  .undefined = BITS(1, 23),
+	  .config_len = 40,
+	  .queues = 2,
+	  .queues_step = 1,
+	  .framing = { .out_heads = { 40, 40 }, .in_head = 16 },
+	  .local_config = true },
+	{ .device_id = 34,
+	  .features = ALL_DEVICE_BITS,
+	  .queues = 1,
+	  .framing = { .out_heads = { 8 }, .in_tail = 1 } },
+	{ .device_id = 36, .features = ALL_DEVICE_BITS, .config_len = 2, .queues = 3 },
+	{ .device_id = 41, .features = ALL_DEVICE_BITS, .config_len = 8, .queues = 2 },
+};
+
+static const struct vhx_bridge_type other = {
+	.features = ALL_DEVICE_BITS,
+	.queues = 1,
+	.queues_step = 1,
+};
+
+const struct vhx_bridge_type *vhx_bridge_type_find(uint32_t device_id)
+{
+	size_t i;
+
+	for (i = 0; i < VHX_ARRAY_SIZE(types); i++) {
+		if (types[i].device_id == device_id)
+			return &types[i];
+	}
+	return &other;
+}

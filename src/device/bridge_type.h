@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a bridge has to know of a device type beyond core/devtype.h: what of a back-end's features it can carry, how
+ * large the config space is, and how drivers frame requests. One row per type; a type without one is carried as it
+ * is.
+ */
+#ifndef VHX_DEVICE_BRIDGE_TYPE_H
+#define VHX_DEVICE_BRIDGE_TYPE_H
+
+#include "util/base.h"
+
+/*
+ * VirtIO forbids a device to rely on framing, and some do all the same: so requests are framed as Linux' drivers
+ * do it. Lengths of the parts that have a descriptor of their own; 0: there is none.
+ */
+struct vhx_bridge_framing {
+	uint16_t out_heads[2];
+	uint16_t in_head, in_tail;
+};
+
+#define VHX_BRIDGE_HEAD_MAX 128u /* of any part of any type */
+
+struct vhx_bridge_type {
+	uint32_t device_id;
+	uint64_t features; /* device bits that can cross, of those that a back-end offers */
+	uint64_t undefined; /* that no device of this type has: who offers them is another one */
+	uint32_t config_len;
+	uint16_t queues; /* of a device as most have it */
+	uint16_t queues_step; /* more than that come in so many */
+	struct vhx_bridge_framing framing;
+	bool local_config; /* VMMs, not back-ends, say what the config space holds */
+	bool merges; /* VIRTIO_NET_F_MRG_RXBUF: packets that span receive buffers */
+};
+
+/* Never NULL. */
+const struct vhx_bridge_type *vhx_bridge_type_find(uint32_t device_id);
+
+#endif
