@@ -109,6 +109,15 @@ struct vhx_bridge_spec {
 	uint32_t mtu;
 };
 
+#define VHX_SPEC_VDPA_PATH_MAX 256u
+
+struct vhx_vdpa_spec {
+	char path[VHX_SPEC_VDPA_PATH_MAX];
+	uint32_t queues; /* 0: as the device says */
+	uint32_t queue_size;
+	bool packed; /* default true */
+};
+
 struct vhx_device_type;
 
 struct vhx_device_spec {
@@ -122,6 +131,7 @@ struct vhx_device_spec {
 		struct vhx_rng_spec rng;
 		struct vhx_vsock_spec vsock;
 		struct vhx_bridge_spec bridge;
+		struct vhx_vdpa_spec vdpa;
 	};
 };
 

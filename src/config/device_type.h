@@ -56,5 +56,6 @@ extern const struct vhx_device_type vhx_net_type;
 extern const struct vhx_device_type vhx_rng_type;
 extern const struct vhx_device_type vhx_vsock_type;
 extern const struct vhx_device_type vhx_bridge_type;
+extern const struct vhx_device_type vhx_vdpa_type;
 
 #endif

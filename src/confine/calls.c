@@ -20,6 +20,7 @@
 #include <linux/fs.h>
 #include <linux/if_tun.h>
 #include <linux/vduse.h>
+#include <linux/vhost.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -211,6 +212,16 @@ static const struct vhx_call vduse[] = {
 	IOCTL(VDUSE_VQ_SETUP_KICKFD), IOCTL(VDUSE_VQ_INJECT_IRQ),
 };
 
+/* Who owns the device, and what it is, is settled. Its memory is mapped by write. */
+static const struct vhx_call vdpa[] = {
+	IOCTL(VHOST_VDPA_GET_STATUS),	    IOCTL(VHOST_VDPA_SET_STATUS),
+	IOCTL(VHOST_VDPA_GET_CONFIG),	    IOCTL(VHOST_VDPA_SET_CONFIG),
+	IOCTL(VHOST_SET_FEATURES),	    IOCTL(VHOST_SET_VRING_NUM),
+	IOCTL(VHOST_SET_VRING_BASE),	    IOCTL(VHOST_SET_VRING_ADDR),
+	IOCTL(VHOST_SET_VRING_KICK),	    IOCTL(VHOST_SET_VRING_CALL),
+	IOCTL(VHOST_VDPA_SET_VRING_ENABLE), IOCTL(VHOST_VDPA_SET_CONFIG_CALL),
+};
+
 static const struct vhx_call removing[] = {
 	CALL(unlink), CALL(unlinkat), CALL(readlink),	CALL(readlinkat),
 	CALL(lstat),  CALL(lstat64),  CALL(newfstatat), CALL(fstatat64),
@@ -261,15 +272,16 @@ static const struct vhx_call doors[] = {
 	}
 
 static const struct vhx_calls groups[VHX_CALLS_CNT] = {
-	CALLS(base),	   CALLS(loop),	   CALLS(threads), CALLS(sockets), CALLS(accepting),
-	CALLS(connecting), CALLS(section), CALLS(storage), CALLS(guest),   CALLS(child),
-	CALLS(terminal),   CALLS(http),	   CALLS(tap),	   CALLS(argo),	   CALLS(vduse),
+	CALLS(base),	  CALLS(loop),	     CALLS(threads),  CALLS(sockets),
+	CALLS(accepting), CALLS(connecting), CALLS(section),  CALLS(storage),
+	CALLS(guest),	  CALLS(child),	     CALLS(terminal), CALLS(http),
+	CALLS(tap),	  CALLS(argo),	     CALLS(vduse),    CALLS(vdpa),
 };
 
 #define BACKEND_CALLS                                                                    \
 	(VHX_CALLS_BASE | VHX_CALLS_LOOP | VHX_CALLS_THREADS | VHX_CALLS_SOCKET |        \
 	 VHX_CALLS_ACCEPT | VHX_CALLS_SECTION | VHX_CALLS_STORAGE | VHX_CALLS_TERMINAL | \
-	 VHX_CALLS_HTTP | VHX_CALLS_TAP)
+	 VHX_CALLS_HTTP | VHX_CALLS_TAP | VHX_CALLS_VDPA)
 
 const struct vhx_confine_role vhx_confine_backend = {
 	.name = "backend",

@@ -35,7 +35,8 @@ enum vhx_confine_mode {
 #define VHX_CALLS_TAP (1u << 12) /* taps that are open: their offloads and queues */
 #define VHX_CALLS_ARGO (1u << 13) /* endpoints of Argo, by a device that is open */
 #define VHX_CALLS_VDUSE (1u << 14) /* VDUSE devices that are open */
-#define VHX_CALLS_CNT 15u
+#define VHX_CALLS_VDPA (1u << 15) /* vDPA devices that are open */
+#define VHX_CALLS_CNT 16u
 
 struct vhx_confine_role {
 	const char *name;

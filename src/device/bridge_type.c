@@ -1,6 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "device/bridge_type.h"
 
+#include <string.h>
+
+#include "device/blk_layout.h"
+#include "util/checked.h"
+
+/* 5.2.4: as blk.c announces it. */
+#define BLK_SEGS 254u
+
 #define BIT(n) (1ull << (n))
 #define BITS(first, last) (BIT((last) + 1) - BIT(first))
 /* VirtIO 2.2: the device's own. */
@@ -81,4 +89,16 @@ const struct vhx_bridge_type *vhx_bridge_type_find(uint32_t device_id)
 			return &types[i];
 	}
 	return &other;
+}
+
+void vhx_bridge_blk_config_fit(const struct vhx_device *dev, uint8_t *bytes)
+{
+	struct virtio_blk_config config = { 0 };
+	uint32_t segs = (uint32_t)vhx_min_u64(dev->queue_size_max - 2, BLK_SEGS);
+
+	memcpy(&config, bytes, dev->config_len);
+	config.seg_max = vhx_le32_of(segs);
+	config.size_max = vhx_le32_of(VHX_BRIDGE_REQUEST_MAX / segs / VHX_PAGE * VHX_PAGE);
+	config.num_queues = vhx_le16_of(dev->num_queues);
+	memcpy(bytes, &config, dev->config_len);
 }

@@ -7,7 +7,7 @@
 #ifndef VHX_DEVICE_BRIDGE_TYPE_H
 #define VHX_DEVICE_BRIDGE_TYPE_H
 
-#include "util/base.h"
+#include "backend/device.h"
 
 /*
  * VirtIO forbids a device to rely on framing, and some do all the same: so requests are framed as Linux' drivers
@@ -31,6 +31,14 @@ struct vhx_bridge_type {
 	bool local_config; /* VMMs, not back-ends, say what the config space holds */
 	bool merges; /* VIRTIO_NET_F_MRG_RXBUF: packets that span receive buffers */
 };
+
+/* Payload of the largest request: what FUSE calls max_pages, 256, and what blk devices announce. */
+#define VHX_BRIDGE_REQUEST_MAX (1u << 20)
+/* What goes before and behind it: headers of every type fit a page. */
+#define VHX_BRIDGE_REQUEST_HEADERS VHX_PAGE
+
+/* The config space of a disk, in @bytes: what it says of requests is about those that our driver builds. */
+void vhx_bridge_blk_config_fit(const struct vhx_device *dev, uint8_t *bytes);
 
 /* Never NULL. */
 const struct vhx_bridge_type *vhx_bridge_type_find(uint32_t device_id);

@@ -56,8 +56,6 @@
 #define ANSWER_NS (30000 * NS_PER_MS)
 
 #define VIRTIO_ID_FS 26
-/* 5.2.4: as blk.c announces it. */
-#define BLK_SEGS 254u
 
 #define RING_BITS (VHX_VU_F_INDIRECT_DESC | VHX_VU_F_EVENT_IDX | VHX_VU_F_RING_PACKED)
 
@@ -117,19 +115,6 @@ static bool online(const struct bridge *b)
 
 /* The config space */
 
-static void blk_config_fit(struct bridge *b, uint8_t *bytes)
-{
-	struct virtio_blk_config config = { 0 };
-	uint32_t segs = (uint32_t)vhx_min_u64(b->dev.queue_size_max - 2, BLK_SEGS);
-
-	memcpy(&config, bytes, b->traits->config_len);
-	/* Of the requests that a driver builds, not of ours. */
-	config.seg_max = vhx_le32_of(segs);
-	config.size_max = vhx_le32_of(VHX_BRIDGE_REQUEST_MAX / segs / VHX_PAGE * VHX_PAGE);
-	config.num_queues = vhx_le16_of(b->dev.num_queues);
-	memcpy(bytes, &config, b->traits->config_len);
-}
-
 static void net_config_make(const struct bridge *b, uint8_t *bytes)
 {
 	struct virtio_net_config config = { 0 };
@@ -169,7 +154,7 @@ static void config_update(struct bridge *b)
 	if (!b->traits->local_config)
 		memcpy(bytes, b->client.config, b->dev.config_len);
 	if (b->type->device_id == VIRTIO_ID_BLOCK)
-		blk_config_fit(b, bytes);
+		vhx_bridge_blk_config_fit(&b->dev, bytes);
 	else if (b->type->device_id == VIRTIO_ID_NET)
 		net_config_make(b, bytes);
 	else if (b->type->device_id == VIRTIO_ID_FS)

@@ -7,15 +7,12 @@
 #define VHX_DEVICE_VHOST_USER_H
 
 #include "backend/device.h"
+#include "device/bridge_type.h"
 #include "util/error.h"
 
 #define VHX_BRIDGE_TAG_LEN 36u /* VirtIO 5.11.4 */
 #define VHX_BRIDGE_QUEUES_MAX 64u
 #define VHX_BRIDGE_QUEUE_SIZE_MAX 1024u
-/* Payload of the largest request: what FUSE calls max_pages, 256, and what blk devices announce. */
-#define VHX_BRIDGE_REQUEST_MAX (1u << 20)
-/* What goes before and behind it: headers of every type fit a page. */
-#define VHX_BRIDGE_REQUEST_HEADERS VHX_PAGE
 
 /* How the device comes to a connection: again and again, since back-ends end. */
 struct vhx_bridge_connector {

@@ -10,6 +10,7 @@
 #include "device/console.h"
 #include "device/net.h"
 #include "device/rng.h"
+#include "device/vdpa.h"
 #include "device/vhost_user.h"
 #include "device/vsock.h"
 #include "mediator/connector.h"
@@ -166,13 +167,28 @@ static int bridge_new(const struct vhx_device_env *env, const struct vhx_device_
 	return vhx_bridge_new(env->loop, &cfg, env->log, dev, err);
 }
 
+static int vdpa_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
+		    struct vhx_device **dev, struct vhx_error *err)
+{
+	struct vhx_vdpa_config cfg = {
+		.id = spec->id,
+		.path = spec->vdpa.path,
+		.queues = (uint16_t)spec->vdpa.queues,
+		.queue_size = (uint16_t)spec->vdpa.queue_size,
+		.split = !spec->vdpa.packed,
+	};
+
+	return vhx_vdpa_new(env->loop, &cfg, env->log, dev, err);
+}
+
 static const struct {
 	const char *type;
 	int (*make)(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
 		    struct vhx_device **dev, struct vhx_error *err);
 } models[] = {
-	{ "blk", blk_new }, { "console", console_new },	  { "net", net_new },
-	{ "rng", rng_new }, { "vhost-user", bridge_new }, { "vsock", vsock_new },
+	{ "blk", blk_new },	{ "console", console_new },   { "net", net_new },
+	{ "rng", rng_new },	{ "vhost-user", bridge_new }, { "vdpa", vdpa_new },
+	{ "vsock", vsock_new },
 };
 
 int vhx_device_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,

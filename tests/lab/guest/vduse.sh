@@ -96,7 +96,7 @@ echo VDUSE-GROWN
 # Verified writes while the backend is killed, again and again.
 fio --name=v --filename=/dev/vdb --size=24m --direct=1 --thread --ioengine=libaio --iodepth=16 --rw=randwrite \
 	--bsrange=512-64k --bs_unaligned=0 --blockalign=512 --verify=crc32c --verify_fatal=1 --do_verify=1 \
-	--verify_state_save=0 --loops=2 >/tmp/fio.log 2>&1 &
+	--verify_state_save=0 >/tmp/fio.log 2>&1 &
 fio=$!
 kills=0
 while kill -0 $fio 2>/dev/null && [ $kills -lt 4 ]; do
@@ -183,5 +183,6 @@ await "the device's end" gone
 echo VDUSE-ENDS
 kill $backend
 wait $backend || fail "the backend did not end well"
+. /vdpa.sh
 grep -E 'Sanitizer|runtime error|Assertion|broke' /tmp/*.log && fail "a program complains"
 exit 0

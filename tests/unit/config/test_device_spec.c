@@ -96,6 +96,22 @@ static void test_bridge_keys(void **state)
 	assert_int_equal(spec.bridge.queue_size, VHX_SPEC_QUEUE_SIZE_DEFAULT);
 }
 
+static void test_vdpa_keys(void **state)
+{
+	assert_int_equal(vhx_device_spec_parse("vdpa,path=/dev/vhost-vdpa-0", &spec, &error), 0);
+	assert_string_equal(vhx_device_spec_type(&spec), "vdpa");
+	assert_string_equal(spec.vdpa.path, "/dev/vhost-vdpa-0");
+	assert_int_equal(spec.vdpa.queues, 0);
+	assert_int_equal(spec.vdpa.queue_size, VHX_SPEC_QUEUE_SIZE_DEFAULT);
+	assert_true(spec.vdpa.packed);
+	assert_int_equal(vhx_device_spec_parse("vdpa,path=/x,queues=2,packed=off,queue-size=64",
+					       &spec, &error),
+			 0);
+	assert_int_equal(spec.vdpa.queues, 2);
+	assert_int_equal(spec.vdpa.queue_size, 64);
+	assert_false(spec.vdpa.packed);
+}
+
 static void test_rng_keys(void **state)
 {
 	assert_int_equal(vhx_device_spec_parse("rng", &spec, &error), 0);
@@ -222,11 +238,12 @@ static const struct fault {
 	int ret;
 	const char *text;
 } faults[] = {
-	{ "", -EINVAL, "unknown device type ''; known: blk, console, net, rng, vhost-user, vsock" },
+	{ "", -EINVAL,
+	  "unknown device type ''; known: blk, console, net, rng, vhost-user, vdpa, vsock" },
 	{ "disk,file=/x", -EINVAL,
-	  "unknown device type 'disk'; known: blk, console, net, rng, vhost-user, vsock" },
+	  "unknown device type 'disk'; known: blk, console, net, rng, vhost-user, vdpa, vsock" },
 	{ "blk=1,file=/x", -EINVAL,
-	  "unknown device type 'blk=1'; known: blk, console, net, rng, vhost-user, vsock" },
+	  "unknown device type 'blk=1'; known: blk, console, net, rng, vhost-user, vdpa, vsock" },
 	{ "blk", -EINVAL, "blk: key 'file' is missing" },
 	{ "blk,file=/x,fd=3", -EINVAL, "blk: file and fd exclude each other" },
 	{ "blk,", -EINVAL, "blk: empty key" },
@@ -282,6 +299,8 @@ static const struct fault {
 	{ "rng,max-bytes=1,period=86400001", -ERANGE, "rng: period: must be at most 86400000" },
 	{ "rng,max-byte=1", -EINVAL, "rng: unknown key 'max-byte'; did you mean 'max-bytes'?" },
 	{ "rng,file=/dev/random", -EINVAL, "rng: unknown key 'file'" },
+	{ "vdpa", -EINVAL, "vdpa: key 'path' is missing" },
+	{ "vdpa,path=/x,queues=0", -ERANGE, "vdpa: queues: must be at least 1" },
 	{ "vhost-user,type=blk", -EINVAL, "vhost-user: key 'socket' is missing" },
 	{ "vhost-user,socket=/x", -EINVAL, "vhost-user: key 'type' is missing" },
 	{ "vhost-user,type=fs,socket=/x", -EINVAL,
@@ -421,6 +440,7 @@ int main(void)
 		cmocka_unit_test(test_peer_is_one_domain),
 		cmocka_unit_test(test_blk_inherited_descriptor),
 		cmocka_unit_test(test_rng_keys),
+		cmocka_unit_test(test_vdpa_keys),
 		cmocka_unit_test(test_bridge_keys),
 		cmocka_unit_test(test_console_keys),
 		cmocka_unit_test(test_net_keys),
