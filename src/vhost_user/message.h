@@ -179,8 +179,8 @@ struct vhx_vu_message {
 /*
  * Reads on from where the last call stopped; never blocks, never reads beyond this message. 1:
  * complete; 0: more has to come; -ENOTCONN: the peer left between messages; -EPROTO: it broke the
- * framing (version, the reply flag where none is due or the want of it, size, too many descriptors, or it left within a message); or
- * recvmsg's errno.
+ * framing (version, the reply flag where none is due or the want of it, size, too many descriptors, or
+ * it left within a message); or recvmsg's errno.
  */
 int vhx_vu_message_recv(struct vhx_vu_message *m, int sock);
 

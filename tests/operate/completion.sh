@@ -40,6 +40,8 @@ offers 'vhx-argo-cat --li' --listen
 offers 'vhx-argo-cat --listen --peer ' any
 offers 'vhx-backend --device b' blk,
 offers 'vhx-backend --device rng,m' rng,max-bytes=
+offers 'vhx-backend --device vh' vhost-user,
+offers 'vhx-backend --device vhost-user,ty' vhost-user,type=
 offers 'vhx-backend --device blk,id=x,re' blk,id=x,readonly
 offers 'vhx-backend --device blk,file=d' blk,file=disk.img
 offers 'vhx-frontend --spawn blk,num' blk,num-queues=
