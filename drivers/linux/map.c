@@ -218,8 +218,8 @@ bool hmx_map_setup(struct device *dev, struct virtio_device *vdev)
 }
 
 /*
- * A look at the map of memory is dear beside everything else that a descriptor costs, and a handle was made from a
- * page: of one, only the end of what it names may be none.
+ * A look at the map of memory is dear beside everything else that a descriptor costs, and a handle
+ * was made from a page: of one, only the end of what it names may be none.
  */
 void *hmx_map_addr(const struct hmx_device *dev, u64 addr, u32 len)
 {
