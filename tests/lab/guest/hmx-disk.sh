@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=dash
 # Guest: a file system on the driver's disk, and what the driver counts of single requests; beside it a network
-# interface, also after another backend took over, and across resizes of its rings.
+# interface, also across resizes of its rings, and sockets, and both after another backend took over.
 # shellcheck source=hmx.sh
 . /hmx.sh
 # shellcheck source=hmx-net.sh
 . /hmx-net.sh
 truncate -s 64M /tmp/disk.img
-devices='blk,id=disk0,file=/tmp/disk.img net,id=n0,end=tap:vm0'
+devices='blk,id=disk0,file=/tmp/disk.img net,id=n0,end=tap:vm0
+vsock,id=v0,uds-path=/tmp/v,guest-cid=42'
 net_begin
 # shellcheck disable=SC2086 # split into words on purpose
 backend_start $devices
@@ -31,6 +32,8 @@ refs=$(($(value devices/disk0 queue0_bytes_by_ref) - refs))
 mke2fs /dev/vda >/dev/null || fail "mke2fs"
 net_up
 net_try
+wait_for "a running vsock" state_is v0 running
+vsock_carry
 sh /tree.sh || exit 1
 
 lives=$(value channel lives)
@@ -42,6 +45,7 @@ wait_for "an answer behind another backend" ping -c 1 -W 1 10.9.0.1
 net_pings
 net_carry env host 10.9.0.1
 net_carry host env 10.9.0.2
+vsock_carry
 
 relay_kill
 wait_for "the end of the disk" absent /dev/vda

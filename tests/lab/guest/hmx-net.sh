@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=dash disable=SC2034
 # Guest: sourced behind hmx.sh. A network interface of the driver, eth0; its other end is a tap in a network
-# namespace of its own, where the backend runs, so that every frame between the two goes through the driver.
+# namespace of its own, where the backend runs, so that every frame between the two goes through the driver. And
+# sockets without addresses.
 
 # net_begin: the namespace, and the tap vm0 in it; backends are started there from now on.
 net_begin() {
@@ -62,6 +63,17 @@ net_resize() {
 	done
 	touch /tmp/net.stop
 	wait $pings
+}
+
+# vsock_carry: the same bytes to the device's host, whose end is a unix socket, and back.
+vsock_carry() {
+	rm -f /tmp/v_1000
+	socat UNIX-LISTEN:/tmp/v_1000 EXEC:'busybox cat' 2>/dev/null &
+	listener=$!
+	wait_for "the host's end" [ -S /tmp/v_1000 ]
+	wait_for "bytes over a socket" sh -c "socat -t 300 - VSOCK-CONNECT:2:1000 </tmp/net.bytes >/tmp/v.got"
+	cmp /tmp/net.bytes /tmp/v.got || fail "other bytes came back over a socket"
+	wait $listener
 }
 
 # net_try: all of it.
