@@ -175,6 +175,12 @@ uint32_t vhx_request_in_reserve_max(const struct vhx_request *req);
  * ops->room(). At most once per request.
  */
 int vhx_request_in_buffer(struct vhx_request *req, uint32_t in_off, uint32_t len);
+/*
+ * The same for @lead + @len bytes, of which the first @lead, at most a page, are req->in[0] and the others begin with a page: a
+ * response in front of data that direct I/O reads. It takes a page more, which is for max_staged to say.
+ */
+int vhx_request_in_buffer_led(struct vhx_request *req, uint32_t in_off, uint32_t lead,
+			      uint32_t len);
 
 /*
  * Ends the request. First @valid bytes of the staging, if any, go out; then @tail_len bytes of @tail at

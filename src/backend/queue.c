@@ -59,10 +59,24 @@ static void run_write(struct vhx_link *l, uint32_t msg_off, const struct iovec *
 	}
 }
 
-static void run_read(const struct iovec *iov, uint32_t off, uint8_t *dst, uint32_t len)
+/* @lead: bytes that the first page holds instead of all; 0: it is as the others. */
+static void run_read(const struct iovec *iov, uint32_t lead, uint32_t off, uint8_t *dst,
+		     uint32_t len)
 {
-	uint32_t page = off / VHX_PAGE, within = off % VHX_PAGE;
+	uint32_t page, within;
 
+	if (len && off < lead) {
+		uint32_t n = (uint32_t)vhx_min_u64(len, lead - off);
+
+		memcpy(dst, (uint8_t *)iov->iov_base + off, n);
+		dst += n;
+		len -= n;
+		off = lead;
+	}
+	off -= lead;
+	iov += lead != 0;
+	page = off / VHX_PAGE;
+	within = off % VHX_PAGE;
 	while (len) {
 		uint32_t n = (uint32_t)vhx_min_u64(len, VHX_PAGE - within);
 
@@ -170,6 +184,7 @@ static void request_begin(struct vhx_queue *q, uint16_t id)
 	r->out.cnt = 0;
 	r->in.iov = NULL;
 	r->in.cnt = 0;
+	r->in_lead = 0;
 	if (stored > q->head_len)
 		vhx_staging_get_out(&q->staging, stored - q->head_len, &r->out);
 	r->req.out = r->out.iov;
@@ -327,22 +342,28 @@ void vhx_request_in_commit(struct vhx_request *req, uint32_t len)
 	record_keep(q, &q->last.place, &q->last.used);
 }
 
-int vhx_request_in_buffer(struct vhx_request *req, uint32_t in_off, uint32_t len)
+int vhx_request_in_buffer_led(struct vhx_request *req, uint32_t in_off, uint32_t lead, uint32_t len)
 {
 	struct vhx_backend_request *r = request_of(req);
 	int ret;
 
-	assert(vhx_range_within(in_off, len, req->in_len) && !r->in.iov);
-	ret = vhx_staging_get_in(&req->queue->staging, len, &r->in);
+	assert(vhx_range_within(in_off, (uint64_t)lead + len, req->in_len) && !r->in.iov);
+	ret = vhx_staging_get_in(&req->queue->staging, lead, len, &r->in);
 	assert(ret != -E2BIG);
 	if (ret) {
 		room_refused(req->queue);
 		return ret;
 	}
 	r->in_base = in_off;
+	r->in_lead = lead;
 	req->in = r->in.iov;
 	req->in_cnt = r->in.cnt;
 	return 0;
+}
+
+int vhx_request_in_buffer(struct vhx_request *req, uint32_t in_off, uint32_t len)
+{
+	return vhx_request_in_buffer_led(req, in_off, 0, len);
 }
 
 static uint16_t completion_flags(const struct vhx_backend_request *r)
@@ -380,7 +401,7 @@ static int answer_step(struct vhx_queue *q, struct vhx_backend_request *r)
 	u.chunk_len = staged + (tail ? r->tail_len : 0);
 	if (record_open(q, u.chunk_len, &place))
 		return -EAGAIN;
-	run_read(r->in.iov, r->sent, place.chunk, staged);
+	run_read(r->in.iov, r->in_lead, r->sent, place.chunk, staged);
 	if (tail) {
 		memcpy((uint8_t *)place.chunk + staged, r->tail, r->tail_len);
 		u.flags = completion_flags(r);

@@ -38,6 +38,7 @@ struct vhx_backend_request {
 	uint64_t arrived_ns;
 	struct vhx_staging_run out, in;
 	uint32_t in_base; /* where the staging belongs in the answer */
+	uint32_t in_lead; /* bytes of it that have a page of their own, 0: none */
 	/* The answer, once completed */
 	uint32_t valid, sent; /* of the staging */
 	uint8_t tail[VHX_TAIL_MAX];

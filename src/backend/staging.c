@@ -31,7 +31,8 @@ int vhx_staging_init(struct vhx_staging *s, const struct vhx_staging_config *cfg
 	assert(s->array_cnt);
 	/* A queue whose requests fit their heads, and are answered in place, has no pages; mmap wants some. */
 	s->map_len = (size_t)vhx_max_u64(s->page_cnt, 1) * VHX_PAGE;
-	s->base = mmap(NULL, s->map_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	s->base = mmap(NULL, s->map_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		       0);
 	if (s->base == MAP_FAILED) {
 		s->base = NULL;
 		return -ENOMEM;
@@ -42,8 +43,8 @@ int vhx_staging_init(struct vhx_staging *s, const struct vhx_staging_config *cfg
 	s->free_cnt = s->page_cnt;
 	s->free_array_cnt = s->array_cnt;
 	s->memory = s->map_len + (uint64_t)s->page_cnt * sizeof(*s->free_pages) +
-		    (uint64_t)s->array_cnt * (s->array_len * sizeof(*s->arrays) +
-					      sizeof(*s->free_arrays));
+		    (uint64_t)s->array_cnt *
+			    (s->array_len * sizeof(*s->arrays) + sizeof(*s->free_arrays));
 	if (s->free_pages && s->free_arrays && s->arrays)
 		return 0;
 	vhx_staging_fini(s);
@@ -60,7 +61,7 @@ void vhx_staging_fini(struct vhx_staging *s)
 	*s = (struct vhx_staging){ 0 };
 }
 
-static void run_fill(struct vhx_staging *s, uint32_t len, uint32_t pages,
+static void run_fill(struct vhx_staging *s, uint32_t lead, uint32_t len, uint32_t pages,
 		     struct vhx_staging_run *run)
 {
 	uint32_t i;
@@ -76,6 +77,10 @@ static void run_fill(struct vhx_staging *s, uint32_t len, uint32_t pages,
 		uint32_t page = s->free_pages[--s->free_cnt];
 
 		run->iov[i].iov_base = s->base + (size_t)page * VHX_PAGE;
+		if (lead && i == 0) {
+			run->iov[i].iov_len = lead;
+			continue;
+		}
 		run->iov[i].iov_len = vhx_min_u64(len, VHX_PAGE);
 		len -= (uint32_t)run->iov[i].iov_len;
 	}
@@ -83,19 +88,21 @@ static void run_fill(struct vhx_staging *s, uint32_t len, uint32_t pages,
 
 void vhx_staging_get_out(struct vhx_staging *s, uint32_t len, struct vhx_staging_run *run)
 {
-	run_fill(s, len, (uint32_t)vhx_div_round_up_u64(len, VHX_PAGE), run);
+	run_fill(s, 0, len, (uint32_t)vhx_div_round_up_u64(len, VHX_PAGE), run);
 }
 
-int vhx_staging_get_in(struct vhx_staging *s, uint32_t len, struct vhx_staging_run *run)
+int vhx_staging_get_in(struct vhx_staging *s, uint32_t lead, uint32_t len,
+		       struct vhx_staging_run *run)
 {
-	uint32_t pages = (uint32_t)vhx_div_round_up_u64(len, VHX_PAGE);
+	uint32_t pages = (uint32_t)vhx_div_round_up_u64(len, VHX_PAGE) + (lead != 0);
 
+	assert(lead <= VHX_PAGE);
 	if (pages > s->array_len)
 		return -E2BIG;
 	if (pages > s->in_left)
 		return -EAGAIN;
 	s->in_left -= pages;
-	run_fill(s, len, pages, run);
+	run_fill(s, lead, len, pages, run);
 	return 0;
 }
 

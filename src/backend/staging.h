@@ -49,8 +49,12 @@ void vhx_staging_fini(struct vhx_staging *s);
 
 /* Pages for @len bytes; the last iovec is cut to fit. Never fails: see above. */
 void vhx_staging_get_out(struct vhx_staging *s, uint32_t len, struct vhx_staging_run *run);
-/* 0, or -EAGAIN: not enough now. -E2BIG: never. */
-int vhx_staging_get_in(struct vhx_staging *s, uint32_t len, struct vhx_staging_run *run);
+/*
+ * The same for @lead bytes, at most a page, in a page of their own, if there are any, and @len bytes behind them. 0, or
+ * -EAGAIN: not enough now. -E2BIG: never.
+ */
+int vhx_staging_get_in(struct vhx_staging *s, uint32_t lead, uint32_t len,
+		       struct vhx_staging_run *run);
 void vhx_staging_put(struct vhx_staging *s, struct vhx_staging_run *run, bool in);
 
 #endif

@@ -49,8 +49,8 @@ static void peer_settle(struct vhx_device_spec *spec)
 
 /* In the order of --help. */
 static const struct vhx_device_type *const types[] = {
-	&vhx_blk_type,	  &vhx_console_type, &vhx_net_type,   &vhx_rng_type,
-	&vhx_bridge_type, &vhx_vdpa_type,    &vhx_vsock_type,
+	&vhx_blk_type,	&vhx_console_type, &vhx_net_type,  &vhx_rng_type,
+	&vhx_scsi_type, &vhx_bridge_type,  &vhx_vdpa_type, &vhx_vsock_type,
 };
 
 static const struct vhx_device_type *type_find(const char *name, struct vhx_error *err)

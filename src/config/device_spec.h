@@ -84,6 +84,24 @@ struct vhx_rng_spec {
 
 #define VHX_SPEC_RNG_PERIOD_DEFAULT 1000u
 
+#define VHX_SPEC_LUNS_MAX 16u /* a key of each kind for every one, of 64 keys of a type */
+#define VHX_SPEC_LUN_PATH_MAX 1024u
+#define VHX_SPEC_LUN_SERIAL_MAX 37u /* with its NUL */
+#define VHX_SPEC_SCSI_QUEUES_MAX (VHX_SPEC_QUEUES_MAX - 2) /* beside those for control and events */
+
+struct vhx_scsi_spec {
+	struct {
+		char file[VHX_SPEC_LUN_PATH_MAX]; /* empty: there is no such unit, nor a further one */
+		char serial[VHX_SPEC_LUN_SERIAL_MAX]; /* empty: none */
+		bool readonly;
+	} luns[VHX_SPEC_LUNS_MAX];
+	bool direct;
+	bool handover;
+	bool discard; /* default true */
+	uint32_t num_queues; /* of requests; default 1 */
+	uint32_t queue_size;
+};
+
 #define VHX_SPEC_VSOCK_PATH_MAX 93u /* with its NUL; behind it ".seq", "_" and a port */
 
 struct vhx_vsock_spec {
@@ -129,6 +147,7 @@ struct vhx_device_spec {
 		struct vhx_console_spec console;
 		struct vhx_net_spec net;
 		struct vhx_rng_spec rng;
+		struct vhx_scsi_spec scsi;
 		struct vhx_vsock_spec vsock;
 		struct vhx_bridge_spec bridge;
 		struct vhx_vdpa_spec vdpa;

@@ -54,6 +54,7 @@ extern const struct vhx_device_type vhx_blk_type;
 extern const struct vhx_device_type vhx_console_type;
 extern const struct vhx_device_type vhx_net_type;
 extern const struct vhx_device_type vhx_rng_type;
+extern const struct vhx_device_type vhx_scsi_type;
 extern const struct vhx_device_type vhx_vsock_type;
 extern const struct vhx_device_type vhx_bridge_type;
 extern const struct vhx_device_type vhx_vdpa_type;

@@ -338,12 +338,23 @@ static struct iovec iov_rest(const struct iovec *iov, uint64_t done)
 	return (struct iovec){ (uint8_t *)iov->iov_base + done, iov->iov_len - done };
 }
 
+/* Those of @cnt iovecs that hold nothing beyond @len bytes. */
+static unsigned int iov_within(const struct iovec *iov, unsigned int cnt, uint64_t len)
+{
+	unsigned int i;
+
+	for (i = 0; i < cnt && iov[i].iov_len <= len; i++)
+		len -= iov[i].iov_len;
+	return i;
+}
+
 static void transfer_continue(struct vhx_medium_op *op)
 {
 	op->io.iov = op->iov;
 	op->io.iov_cnt = op->iov_cnt;
-	if (op->progress) {
+	if (op->progress || !op->iov_cnt) {
 		op->rest = iov_rest(op->iov, op->progress);
+		op->rest.iov_len = vhx_min_u64(op->rest.iov_len, op->len - op->progress);
 		op->io.iov = &op->rest;
 		op->io.iov_cnt = 1;
 	}
@@ -366,7 +377,7 @@ void vhx_medium_op_read(struct vhx_medium_op *op, const struct iovec *iov, unsig
 {
 	work_begin(op, len, off, done);
 	op->iov = iov;
-	op->iov_cnt = cnt;
+	op->iov_cnt = iov_within(iov, cnt, len);
 	op->io.code = VHX_IO_READV;
 	transfer_continue(op);
 }
@@ -376,7 +387,7 @@ void vhx_medium_op_write(struct vhx_medium_op *op, const struct iovec *iov, unsi
 {
 	work_begin(op, len, off, done);
 	op->iov = iov;
-	op->iov_cnt = cnt;
+	op->iov_cnt = iov_within(iov, cnt, len);
 	op->io.code = VHX_IO_WRITEV;
 	op->io.flags = durable && !op->medium->image.in_memory ? RWF_DSYNC : 0;
 	transfer_continue(op);
@@ -398,10 +409,14 @@ int vhx_medium_write_now(struct vhx_medium *m, const struct iovec *iov, unsigned
 	int error;
 	ssize_t n;
 
-	n = pwritev(m->image.fd, iov, (int)cnt, (off_t)off);
-	while (n > 0 && (done += (uint64_t)n) < len) {
+	cnt = iov_within(iov, cnt, len);
+	n = cnt ? pwritev(m->image.fd, iov, (int)cnt, (off_t)off) : 0;
+	while (n >= 0 && (done += (uint64_t)n) < len) {
 		rest = iov_rest(iov, done);
+		rest.iov_len = vhx_min_u64(rest.iov_len, len - done);
 		n = pwritev(m->image.fd, &rest, 1, (off_t)(off + done));
+		if (!n)
+			break;
 	}
 	if (done == len)
 		return 0;
@@ -625,6 +640,36 @@ static void list_drop(struct vhx_list *list, const struct vhx_queue *queue)
 			continue;
 		vhx_list_del(&req->node);
 		vhx_request_drop(req);
+	}
+}
+
+bool vhx_medium_busy(const struct vhx_medium *m, vhx_medium_match match, void *ctx)
+{
+	unsigned int i;
+
+	for (i = 0; i < VHX_MEDIUM_DEPTH; i++) {
+		if (m->operations[i].req && match(m->operations[i].req, ctx))
+			return true;
+	}
+	return false;
+}
+
+void vhx_medium_withdraw(struct vhx_medium *m, vhx_medium_match match,
+			 void (*end)(struct vhx_request *req, void *ctx), void *ctx)
+{
+	struct vhx_list *const lists[] = { &m->unheld, &m->waiting };
+	struct vhx_list *pos, *tmp;
+	size_t i;
+
+	for (i = 0; i < VHX_ARRAY_SIZE(lists); i++) {
+		vhx_list_for_each_safe (pos, tmp, lists[i]) {
+			struct vhx_request *req = vhx_list_entry(pos, struct vhx_request, node);
+
+			if (!match(req, ctx))
+				continue;
+			vhx_list_del(&req->node);
+			end(req, ctx);
+		}
 	}
 }
 

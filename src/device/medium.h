@@ -108,6 +108,17 @@ void vhx_medium_kick(struct vhx_medium *m);
 void vhx_medium_room(struct vhx_medium *m);
 void vhx_medium_reset(struct vhx_medium *m, struct vhx_queue *queue);
 
+/*
+ * For task management. @match says of a request that this medium has whether it is meant. busy(): is one of them in
+ * flight? withdraw() takes those out that wait for an operation or for the image, and calls @end for each, which
+ * completes it.
+ */
+typedef bool (*vhx_medium_match)(const struct vhx_request *req, void *ctx);
+
+bool vhx_medium_busy(const struct vhx_medium *m, vhx_medium_match match, void *ctx);
+void vhx_medium_withdraw(struct vhx_medium *m, vhx_medium_match match,
+			 void (*end)(struct vhx_request *req, void *ctx), void *ctx);
+
 /* Takes a request, its staging included: ops->start() follows, now or when an operation is free. Returns 0. */
 int vhx_medium_defer(struct vhx_medium *m, struct vhx_request *req);
 
@@ -131,8 +142,8 @@ int vhx_medium_sync_due(const struct vhx_medium *m);
  * is reset meanwhile, which drops the request. Everything given stays valid until then. Offsets and lengths are
  * of whole blocks within the image.
  *
- * @durable: on stable storage when it is done. zero() zeroes, by @unmap in a way that frees space if there is one;
- * discard() is advice.
+ * The iovecs may hold more than @len bytes; what is over is left alone. @durable: on stable storage when it is
+ * done. zero() zeroes, by @unmap in a way that frees space if there is one; discard() is advice.
  */
 typedef void (*vhx_medium_done)(struct vhx_medium_op *op, int error);
 

@@ -10,6 +10,7 @@
 #include "device/console.h"
 #include "device/net.h"
 #include "device/rng.h"
+#include "device/scsi.h"
 #include "device/vdpa.h"
 #include "device/vhost_user.h"
 #include "device/vsock.h"
@@ -90,6 +91,32 @@ static int rng_new(const struct vhx_device_env *env, const struct vhx_device_spe
 	};
 
 	return vhx_rng_new(env->loop, &cfg, env->log, dev, err);
+}
+
+_Static_assert(VHX_SPEC_LUNS_MAX == VHX_SCSI_LUNS_MAX, "one unit per key");
+_Static_assert(VHX_SPEC_SCSI_QUEUES_MAX == VHX_SCSI_QUEUES_MAX, "as many as there can be");
+
+static int scsi_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
+		    struct vhx_device **dev, struct vhx_error *err)
+{
+	const struct vhx_scsi_spec *s = &spec->scsi;
+	struct vhx_scsi_config cfg = {
+		.id = spec->id,
+		.direct = s->direct,
+		.handover = s->handover,
+		.no_discard = !s->discard,
+		.num_queues = (uint16_t)s->num_queues,
+		.queue_size = (uint16_t)s->queue_size,
+		.max_request = (uint32_t)vhx_min_u64(env->ring_size, VHX_SCSI_DATA_DEFAULT),
+	};
+
+	for (; cfg.lun_cnt < VHX_SPEC_LUNS_MAX && s->luns[cfg.lun_cnt].file[0]; cfg.lun_cnt++) {
+		cfg.luns[cfg.lun_cnt].path = s->luns[cfg.lun_cnt].file;
+		cfg.luns[cfg.lun_cnt].readonly = s->luns[cfg.lun_cnt].readonly;
+		if (s->luns[cfg.lun_cnt].serial[0])
+			cfg.luns[cfg.lun_cnt].serial = s->luns[cfg.lun_cnt].serial;
+	}
+	return vhx_scsi_new(env->loop, &cfg, env->log, dev, err);
 }
 
 _Static_assert(VHX_SPEC_VSOCK_PATH_MAX == VHX_VSOCK_PATH_MAX, "paths fit");
@@ -186,9 +213,9 @@ static const struct {
 	int (*make)(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
 		    struct vhx_device **dev, struct vhx_error *err);
 } models[] = {
-	{ "blk", blk_new },	{ "console", console_new },   { "net", net_new },
-	{ "rng", rng_new },	{ "vhost-user", bridge_new }, { "vdpa", vdpa_new },
-	{ "vsock", vsock_new },
+	{ "blk", blk_new },   { "console", console_new }, { "net", net_new },
+	{ "rng", rng_new },   { "scsi", scsi_new },	  { "vhost-user", bridge_new },
+	{ "vdpa", vdpa_new }, { "vsock", vsock_new },
 };
 
 int vhx_device_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,

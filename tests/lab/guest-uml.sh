@@ -22,4 +22,4 @@ if [ ! -e "$dir/root/lib/modules" ]; then
 fi
 # The first is loaded at boot; the others wait for modprobe.
 cache_guest "$dir" "$version" linux=root/usr/bin/linux.uml virtio_blk \
-	+virtio_net +virtio_console +vmw_vsock_virtio_transport
+	+virtio_net +virtio_console +vmw_vsock_virtio_transport +virtio_scsi +sd_mod +sg

@@ -47,6 +47,7 @@ packages() {
 	iputils-ping | /bin/ping | net | floods a guest
 	iperf3 | /usr/bin/iperf3 | net | network load, in guests and against them
 	ethtool | /sbin/ethtool | net | switches offloads and queues in the guests
+	sg3-utils | /usr/bin/sg_inq | load | SCSI commands in the guests
 	socat | /usr/bin/socat | net | sockets of the guests by vsock
 	passt | /usr/bin/passt | net | a guest's network without root
 	qemu-system-x86 | /usr/bin/qemu-system-x86_64 | qemu | the stock Debian guest

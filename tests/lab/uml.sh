@@ -29,6 +29,7 @@ virtio_id() {
 	blk) echo 2 ;;
 	console) echo 3 ;;
 	rng) echo 4 ;;
+	scsi) echo 8 ;;
 	vsock) echo 19 ;;
 	fs) echo 26 ;;
 	*) echo "uml.sh: unknown device type $1" >&2; return 1 ;;

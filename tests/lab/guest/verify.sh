@@ -2,7 +2,8 @@
 # shellcheck shell=dash disable=SC2086,SC2013,SC2034
 # Guest: fio writes blocks that carry their own checksums, reads them back and compares, pass after
 # pass. Words of the kernel command line: vhx_passes=N (default 2), vhx_size=MIB (default 48),
-# vhx_until=word ends after the pass in which the host says anything on the console.
+# vhx_until=word ends after the pass in which the host says anything on the console. With VERIFY_DEV another disk
+# than /dev/vda.
 set -u
 passes=2 size=48 until=''
 for w in $(cat /proc/cmdline); do
@@ -28,7 +29,7 @@ while [ $n -lt $passes ] && ! [ -e /tmp/stop ]; do
 	else
 		set -- --rw=write --bs=128k
 	fi
-	fio --name=v --filename=/dev/vda --size=${size}m --direct=1 --thread --ioengine=$engine \
+	fio --name=v --filename=${VERIFY_DEV:-/dev/vda} --size=${size}m --direct=1 --thread --ioengine=$engine \
 		--iodepth=16 --randseed=$n --verify=crc32c --verify_fatal=1 --do_verify=1 \
 		--verify_state_save=0 --group_reporting "$@" > /tmp/fio.log 2>&1
 	rc=$?

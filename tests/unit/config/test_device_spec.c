@@ -174,6 +174,31 @@ static void test_net_keys(void **state)
 	assert_null(vhx_device_spec_path(&spec, 1));
 }
 
+static void test_scsi_keys(void **state)
+{
+	assert_int_equal(vhx_device_spec_parse("scsi,lun0=/a,,b", &spec, &error), 0);
+	assert_string_equal(vhx_device_spec_type(&spec), "scsi");
+	assert_string_equal(spec.scsi.luns[0].file, "/a,b");
+	assert_false(spec.scsi.luns[0].readonly);
+	assert_string_equal(spec.scsi.luns[1].file, "");
+	assert_true(spec.scsi.discard);
+	assert_int_equal(spec.scsi.num_queues, 1);
+	assert_int_equal(vhx_device_spec_parse("scsi,id=s0,lun0=/a,serial0=S 1,lun1=/b,readonly1,"
+					       "discard=off,direct,handover,num-queues=62,"
+					       "queue-size=128",
+					       &spec, &error),
+			 0);
+	assert_string_equal(spec.scsi.luns[0].serial, "S 1");
+	assert_string_equal(spec.scsi.luns[1].file, "/b");
+	assert_true(spec.scsi.luns[1].readonly);
+	assert_true(spec.scsi.direct);
+	assert_true(spec.scsi.handover);
+	assert_false(spec.scsi.discard);
+	assert_int_equal(spec.scsi.num_queues, 62);
+	assert_int_equal(spec.scsi.queue_size, 128);
+	assert_null(vhx_device_spec_path(&spec, 0));
+}
+
 static void test_vsock_keys(void **state)
 {
 	assert_int_equal(vhx_device_spec_parse("vsock,uds-path=/run/v", &spec, &error), 0);
@@ -239,11 +264,13 @@ static const struct fault {
 	const char *text;
 } faults[] = {
 	{ "", -EINVAL,
-	  "unknown device type ''; known: blk, console, net, rng, vhost-user, vdpa, vsock" },
+	  "unknown device type ''; known: blk, console, net, rng, scsi, vhost-user, vdpa, vsock" },
 	{ "disk,file=/x", -EINVAL,
-	  "unknown device type 'disk'; known: blk, console, net, rng, vhost-user, vdpa, vsock" },
+	  "unknown device type 'disk'; known: blk, console, net, rng, scsi, vhost-user, vdpa, "
+	  "vsock" },
 	{ "blk=1,file=/x", -EINVAL,
-	  "unknown device type 'blk=1'; known: blk, console, net, rng, vhost-user, vdpa, vsock" },
+	  "unknown device type 'blk=1'; known: blk, console, net, rng, scsi, vhost-user, vdpa, "
+	  "vsock" },
 	{ "blk", -EINVAL, "blk: key 'file' is missing" },
 	{ "blk,file=/x,fd=3", -EINVAL, "blk: file and fd exclude each other" },
 	{ "blk,", -EINVAL, "blk: empty key" },
@@ -299,6 +326,16 @@ static const struct fault {
 	{ "rng,max-bytes=1,period=86400001", -ERANGE, "rng: period: must be at most 86400000" },
 	{ "rng,max-byte=1", -EINVAL, "rng: unknown key 'max-byte'; did you mean 'max-bytes'?" },
 	{ "rng,file=/dev/random", -EINVAL, "rng: unknown key 'file'" },
+	{ "scsi", -EINVAL, "scsi: key 'lun0' is missing" },
+	{ "scsi,lun1=/x", -EINVAL, "scsi: key 'lun0' is missing" },
+	{ "scsi,lun0=/x,lun2=/y", -EINVAL, "scsi: lun2 is given, but not lun1" },
+	{ "scsi,lun0=/x,readonly1", -EINVAL, "scsi: readonly1 is given, but not lun1" },
+	{ "scsi,lun0=/x,serial15=y", -EINVAL, "scsi: serial15 is given, but not lun15" },
+	{ "scsi,lun0=/x,lun16=/y", -EINVAL, "scsi: unknown key 'lun16'; did you mean 'lun1'?" },
+	{ "scsi,lun0=/x,num-queues=63", -ERANGE, "scsi: num-queues: must be at most 62" },
+	{ "scsi,lun0=/x,serial0=0123456789012345678901234567890123456", -ENAMETOOLONG,
+	  "scsi: serial0: longer than 36 bytes" },
+	{ "scsi,lun0=/x,serial0=a\tb", -EINVAL, "scsi: serial0: 'a?b' is not printable ASCII" },
 	{ "vdpa", -EINVAL, "vdpa: key 'path' is missing" },
 	{ "vdpa,path=/x,queues=0", -ERANGE, "vdpa: queues: must be at least 1" },
 	{ "vhost-user,type=blk", -EINVAL, "vhost-user: key 'socket' is missing" },
@@ -444,6 +481,7 @@ int main(void)
 		cmocka_unit_test(test_bridge_keys),
 		cmocka_unit_test(test_console_keys),
 		cmocka_unit_test(test_net_keys),
+		cmocka_unit_test(test_scsi_keys),
 		cmocka_unit_test(test_vsock_keys),
 		cmocka_unit_test(test_help_lists_every_type),
 		cmocka_unit_test(test_doubled_comma_is_one_comma),

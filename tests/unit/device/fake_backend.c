@@ -92,7 +92,7 @@ void fake_request_rearm(struct fake_request *r)
 	r->req.group = false;
 	memset(r->req.priv, 0, sizeof(r->req.priv));
 	memset(&r->req.node, 0, sizeof(r->req.node));
-	r->reserved = r->reserved_off = r->staged_off = r->staged_len = 0;
+	r->reserved = r->reserved_off = r->staged_off = r->staged_len = r->lead_len = 0;
 	r->commits = 0;
 	r->used_len = 0;
 	r->completed = r->dropped = false;
@@ -171,20 +171,33 @@ void vhx_request_in_commit(struct vhx_request *req, uint32_t len)
 
 int vhx_request_in_buffer(struct vhx_request *req, uint32_t in_off, uint32_t len)
 {
+	return vhx_request_in_buffer_led(req, in_off, 0, len);
+}
+
+int vhx_request_in_buffer_led(struct vhx_request *req, uint32_t in_off, uint32_t lead, uint32_t len)
+{
+	uint32_t first = lead != 0, i;
 	struct fake_request *r = fake_of(req);
 
 	assert_int_equal(r->reserved, 0);
 	assert_int_equal(r->staged_len, 0);
-	assert_true(len > 0 && vhx_range_within(in_off, len, req->in_len));
+	assert_true(len > 0 && lead <= VHX_PAGE &&
+		    vhx_range_within(in_off, lead + len, req->in_len));
 	if (fake.no_staging) {
 		fake.no_staging--;
 		room_refused(req);
 		return -EAGAIN;
 	}
 	r->staged_off = in_off;
-	r->staged_len = len;
-	req->in_cnt = (len + VHX_PAGE - 1) / VHX_PAGE;
-	req->in[req->in_cnt - 1].iov_len = len - (req->in_cnt - 1) * VHX_PAGE;
+	r->staged_len = lead + len;
+	r->lead_len = lead;
+	req->in_cnt = (len + VHX_PAGE - 1) / VHX_PAGE + first;
+	if (lead)
+		req->in[0] = (struct iovec){ r->lead, lead };
+	for (i = first; i < req->in_cnt; i++) {
+		req->in[i].iov_base = r->staging + (size_t)(i - first) * VHX_PAGE;
+		req->in[i].iov_len = vhx_min_u64(len - (i - first) * VHX_PAGE, VHX_PAGE);
+	}
 	return 0;
 }
 
@@ -196,7 +209,9 @@ void vhx_request_complete(struct vhx_request *req, uint32_t valid, const void *t
 
 	assert_int_equal(r->reserved, 0);
 	assert_true(valid <= r->staged_len && tail_len <= VHX_TAIL_MAX);
-	fake_send(r, r->staged_off, r->staging, valid);
+	fake_send(r, r->staged_off, r->lead, (uint32_t)vhx_min_u64(valid, r->lead_len));
+	if (valid > r->lead_len)
+		fake_send(r, r->staged_off + r->lead_len, r->staging, valid - r->lead_len);
 	fake_send(r, tail_off, tail, tail_len);
 	assert_true(used_len <= req->in_len);
 	for (i = 0; i < used_len; i++)

@@ -24,6 +24,8 @@ struct fake_request {
 	uint32_t reserved; /* length of the open reservation, 0: none */
 	uint32_t reserved_off;
 	uint32_t staged_off, staged_len;
+	uint32_t lead_len; /* of the staged bytes, those in front of the pages */
+	uint8_t lead[VHX_PAGE];
 	unsigned int commits; /* with a length */
 	uint32_t used_len;
 	unsigned int order; /* of its completion, from 1 on */
