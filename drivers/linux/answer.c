@@ -143,10 +143,34 @@ static bool answer_sound(const struct hmx_type *type, const struct hmx_slot *s)
 	return s->status_came && (s->status != type->status_ok || s->in_prefix >= s->in_len - 1);
 }
 
+/* The first bytes of an answer, as the driver sees them: how many there are. */
+static u32 answer_look(struct hmx_queue *q, const struct hmx_slot *s, u8 look[HMX_TYPE_PEEK])
+{
+	struct hmx_position p = hmx_chain_start(q, hmx_slot_id(q, s));
+	struct hmx_segment seg;
+	u32 len = 0, skip = 0;
+
+	while (len < min_t(u32, s->in_prefix, HMX_TYPE_PEEK) &&
+	       hmx_chain_in(q, &p, &skip, &seg) > 0) {
+		u32 n = min_t(u32, seg.len, HMX_TYPE_PEEK - len);
+
+		memcpy(look + len, seg.addr, n);
+		hmx_chain_advance(&p, &seg, n);
+		len += n;
+	}
+	return min(len, s->in_prefix);
+}
+
 static void answer_judge(struct hmx_queue *q, struct hmx_slot *s)
 {
 	const struct hmx_type *type = q->dev->type;
 
+	if (type->flushed && s->kind == HMX_KIND_FLUSH_PART) {
+		u8 first[HMX_TYPE_PEEK];
+
+		s->status = type->flushed(first, answer_look(q, s, first)) ? type->status_ok :
+									     type->status_error;
+	}
 	if (type->fill)
 		in_fill(q, s, s->in_len - s->in_next);
 	if (answer_sound(type, s))
@@ -166,35 +190,24 @@ static void durability_note(struct hmx_queue *q, const struct hmx_slot *s)
 
 	if (s->kind == HMX_KIND_WRITE)
 		dev->writes_done += !s->through;
-	if (s->kind != HMX_KIND_FLUSH)
+	if (s->kind != HMX_KIND_FLUSH && s->kind != HMX_KIND_FLUSH_PART)
 		return;
-	if (s->status == dev->type->status_ok)
-		dev->writes_flushed = max(dev->writes_flushed, s->flush_mark);
-	else
+	if (s->status != dev->type->status_ok)
 		dev->flush_failed = true;
+	else if (s->kind == HMX_KIND_FLUSH)
+		dev->writes_flushed = max(dev->writes_flushed, s->flush_mark);
 }
 
-/* The first bytes of an answer that may say how long the driver will wait for another queue. */
+/* They may say how long the driver will wait for another queue. */
 static void answer_listen(struct hmx_queue *q, const struct hmx_slot *s)
 {
-	struct hmx_position p = hmx_chain_start(q, hmx_slot_id(q, s));
-	struct hmx_segment seg;
 	u8 look[HMX_TYPE_PEEK];
-	u32 len = 0, skip = 0;
 	int told;
 
 	if (!q->dev->type->told)
 		return;
-	while (len < min_t(u32, s->in_prefix, sizeof(look)) &&
-	       hmx_chain_in(q, &p, &skip, &seg) > 0) {
-		u32 n = min_t(u32, seg.len, sizeof(look) - len);
-
-		memcpy(look + len, seg.addr, n);
-		hmx_chain_advance(&p, &seg, n);
-		len += n;
-	}
 	told = hmx_type_told(q->dev->type, q->dev->features, q->index, look,
-			     min(len, s->in_prefix));
+			     answer_look(q, s, look));
 	if (told >= 0)
 		hmx_device_hurry(q->dev, told);
 }

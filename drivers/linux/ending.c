@@ -239,7 +239,7 @@ static bool slot_hopeless(const struct hmx_queue *q, const struct hmx_slot *s, b
 	/* Output that was taken from the driver, and that nobody has seen, waits for somebody. */
 	if (s->early)
 		return begun;
-	if (!q->dev->type->replay)
+	if (!hmx_type_replays(q->dev->type, q->index))
 		return s->out_len;
 	return s->deaths >= DEATHS_MAX;
 }
@@ -256,7 +256,7 @@ static void queue_unsend(struct hmx_queue *q, bool death, struct list_head *hope
 	list_for_each_entry_safe(s, next, &q->order, node) {
 		bool begun = s->begun;
 
-		slot_rewind(q, s, death && q->dev->type->replay);
+		slot_rewind(q, s, death && hmx_type_replays(q->dev->type, q->index));
 		if (slot_hopeless(q, s, begun))
 			list_move_tail(&s->node, hopeless);
 		else

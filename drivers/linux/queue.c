@@ -70,7 +70,7 @@ struct hmx_slot *hmx_slot_begin(struct hmx_queue *q, u16 id, const struct hmx_ch
 	s->begun = false;
 	s->deaths = 0;
 	s->early = false;
-	s->kind = hmx_type_kind(q->dev->type, c->peek, c->peek_len);
+	s->kind = hmx_type_kind(q->dev->type, q->index, c->peek, c->peek_len);
 	s->in_next = 0;
 	s->in_prefix = 0;
 	s->in_pos = hmx_chain_start(q, id);

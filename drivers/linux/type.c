@@ -16,10 +16,15 @@
 #include <uapi/linux/virtio_gpio.h>
 #include <uapi/linux/virtio_i2c.h>
 #include <uapi/linux/virtio_snd.h>
+#include <scsi/scsi_proto.h>
 
 #include "virtio_hmx.h"
 
-static enum hmx_kind blk_kind(const u8 *out, u32 len)
+/* 5.6.2 */
+#define SCSI_VQ_EVENT 1
+#define SCSI_VQ_REQUEST 2
+
+static enum hmx_kind blk_kind(u16 vq, const u8 *out, u32 len)
 {
 	__le32 type;
 
@@ -36,6 +41,43 @@ static enum hmx_kind blk_kind(const u8 *out, u32 len)
 	default:
 		return HMX_KIND_PLAIN;
 	}
+}
+
+/* 5.6.6.1: the operation code of a command, behind address, id and three bytes of attributes. */
+static enum hmx_kind scsi_kind(u16 vq, const u8 *out, u32 len)
+{
+	const u32 opcode = offsetof(struct virtio_scsi_cmd_req, cdb);
+
+	if (vq < SCSI_VQ_REQUEST || len <= opcode)
+		return HMX_KIND_PLAIN;
+	switch (out[opcode]) {
+	case WRITE_6:
+	case WRITE_10:
+	case WRITE_12:
+	case WRITE_16:
+	case WRITE_VERIFY:
+	case WRITE_VERIFY_12:
+	case WRITE_VERIFY_16:
+	case WRITE_SAME:
+	case WRITE_SAME_16:
+	case COMPARE_AND_WRITE:
+	case UNMAP:
+		return HMX_KIND_WRITE;
+	case SYNCHRONIZE_CACHE:
+	case SYNCHRONIZE_CACHE_16:
+		return HMX_KIND_FLUSH_PART;
+	default:
+		return HMX_KIND_PLAIN;
+	}
+}
+
+/* Status GOOD in a response OK. */
+static bool scsi_flushed(const u8 *in, u32 len)
+{
+	const u32 status = offsetof(struct virtio_scsi_cmd_resp, status);
+	const u32 response = offsetof(struct virtio_scsi_cmd_resp, response);
+
+	return len > response && !in[status] && in[response] == VIRTIO_SCSI_S_OK;
 }
 
 /* 5.2.5.2: without FLUSH the device writes through, with CONFIG_WCE the driver chooses. */
@@ -260,9 +302,17 @@ static const struct hmx_type types[] = {
 	},
 	{ .device_id = VIRTIO_ID_BALLOON, .name = "balloon", .class = HMX_CLASS_ADDRESS },
 	{
+		/* A function ends commands for good: it is not for a backend that has not seen them */
 		MESSAGE(VIRTIO_ID_SCSI, "scsi"),
+		.replay = true,
+		.replay_from = SCSI_VQ_EVENT,
+		.config_kept = true,
+		.status_error = 1,
+		.status_ok = 0,
 		.fill = true,
 		.end = scsi_end,
+		.kind = scsi_kind,
+		.flushed = scsi_flushed,
 		.segs_off = offsetof(struct virtio_scsi_config, seg_max),
 		.segs_feature = HMX_ALWAYS,
 	},
@@ -342,9 +392,14 @@ const struct hmx_type *hmx_type_find(u32 device_id)
 	return &unknown;
 }
 
-enum hmx_kind hmx_type_kind(const struct hmx_type *type, const u8 *out, u32 len)
+enum hmx_kind hmx_type_kind(const struct hmx_type *type, u16 vq, const u8 *out, u32 len)
 {
-	return type->kind ? type->kind(out, len) : HMX_KIND_PLAIN;
+	return type->kind ? type->kind(vq, out, len) : HMX_KIND_PLAIN;
+}
+
+bool hmx_type_replays(const struct hmx_type *type, u16 vq)
+{
+	return type->replay && vq >= type->replay_from;
 }
 
 enum hmx_patience hmx_type_patience(const struct hmx_type *type, u64 features, u16 vq, u16 vqs)

@@ -301,10 +301,11 @@ enum hmx_kind {
 	HMX_KIND_PLAIN,
 	HMX_KIND_WRITE, /* volatile until a flush that begins later has ended */
 	HMX_KIND_FLUSH,
+	HMX_KIND_FLUSH_PART, /* of one medium of several: what it covers is not known here */
 };
 
 /* Out bytes that are looked at: a disk's head, or up to the number of a request of FUSE. */
-#define HMX_TYPE_PEEK 16u
+#define HMX_TYPE_PEEK 20u
 
 /* What a type's requests carry, and so who may see them (docs/devices.md). */
 enum hmx_class {
@@ -353,6 +354,7 @@ struct hmx_type {
 	const char *name;
 	enum hmx_class class;
 	bool replay;
+	u16 replay_from; /* the first queue of which that is so */
 	/*
 	 * What the driver wrote into the config is state, and a replaced backend is told again.
 	 * Else it was an act.
@@ -368,7 +370,9 @@ struct hmx_type {
 	u16 segs_off; /* where the config says how many segments a request has; 0: nowhere */
 	u64 segs_feature;
 	void (*end)(const struct hmx_request *r, struct hmx_ending *e);
-	enum hmx_kind (*kind)(const u8 *out, u32 len);
+	enum hmx_kind (*kind)(u16 vq, const u8 *out, u32 len);
+	/* Do the first in bytes of a flush say that all is well? NULL: the status does. */
+	bool (*flushed)(const u8 *in, u32 len);
 	bool (*write_back)(u64 features, const u8 *config, u32 config_len);
 	enum hmx_patience (*patience)(u64 features, u16 vq, u16 vqs);
 	int (*told)(u64 features, u16 vq, const u8 *in, u32 len);
@@ -377,7 +381,9 @@ struct hmx_type {
 const struct hmx_type *hmx_type_find(u32 device_id); /* never NULL */
 /* Why devices of this type cannot be carried, in one line; NULL: they can. */
 const char *hmx_type_refusal(const struct hmx_type *type);
-enum hmx_kind hmx_type_kind(const struct hmx_type *type, const u8 *out, u32 len);
+enum hmx_kind hmx_type_kind(const struct hmx_type *type, u16 vq, const u8 *out, u32 len);
+/* May unfinished requests of queue @vq be sent to the next backend? */
+bool hmx_type_replays(const struct hmx_type *type, u16 vq);
 /* How a request ends that no backend answers. Posted ones end with nothing written. */
 void hmx_type_end(const struct hmx_type *type, const struct hmx_request *r, struct hmx_ending *e);
 enum hmx_patience hmx_type_patience(const struct hmx_type *type, u64 features, u16 vq, u16 vqs);

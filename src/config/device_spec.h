@@ -91,7 +91,8 @@ struct vhx_rng_spec {
 
 struct vhx_scsi_spec {
 	struct {
-		char file[VHX_SPEC_LUN_PATH_MAX]; /* empty: there is no such unit, nor a further one */
+		char file
+			[VHX_SPEC_LUN_PATH_MAX]; /* empty: there is no such unit, nor a further one */
 		char serial[VHX_SPEC_LUN_SERIAL_MAX]; /* empty: none */
 		bool readonly;
 	} luns[VHX_SPEC_LUNS_MAX];

@@ -16,12 +16,12 @@
 #define BLK_S_OK 0
 #define BLK_S_IOERR 1
 
-static enum vhx_request_kind plain_kind(const uint8_t *out, uint32_t len)
+static enum vhx_request_kind plain_kind(uint16_t queue, const uint8_t *out, uint32_t len)
 {
 	return VHX_KIND_PLAIN;
 }
 
-static enum vhx_request_kind blk_kind(const uint8_t *out, uint32_t len)
+static enum vhx_request_kind blk_kind(uint16_t queue, const uint8_t *out, uint32_t len)
 {
 	vhx_le32 type;
 
@@ -79,6 +79,43 @@ static void status_end(const struct vhx_devtype_request *r, struct vhx_devtype_e
 #define SCSI_S_TRANSPORT_FAILURE 6
 #define SCSI_S_FAILURE 9
 #define SCSI_RESPONSE_LEN 12
+
+/* 5.6.2, 5.6.6.1: a command has its CDB behind address, id and three bytes of attributes. */
+#define SCSI_QUEUE_EVENT 1
+#define SCSI_QUEUE_REQUEST 2
+#define SCSI_CDB 19u
+#define SCSI_STATUS 10
+
+static enum vhx_request_kind scsi_kind(uint16_t queue, const uint8_t *out, uint32_t len)
+{
+	if (queue < SCSI_QUEUE_REQUEST || len <= SCSI_CDB)
+		return VHX_KIND_PLAIN;
+	switch (out[SCSI_CDB]) {
+	case 0x0a: /* WRITE, of 6, 10, 12 and 16 bytes */
+	case 0x2a:
+	case 0xaa:
+	case 0x8a:
+	case 0x2e: /* WRITE AND VERIFY, of 10, 12, 16 */
+	case 0xae:
+	case 0x8e:
+	case 0x41: /* WRITE SAME, of 10, 16 */
+	case 0x93:
+	case 0x89: /* COMPARE AND WRITE */
+	case 0x42: /* UNMAP */
+		return VHX_KIND_WRITE;
+	case 0x35: /* SYNCHRONIZE CACHE, of 10, 16 */
+	case 0x91:
+		return VHX_KIND_FLUSH_PART;
+	default:
+		return VHX_KIND_PLAIN;
+	}
+}
+
+/* Status GOOD in a response OK. */
+static bool scsi_flushed(const uint8_t *in, uint32_t len)
+{
+	return len >= SCSI_RESPONSE_LEN && !in[SCSI_STATUS] && !in[SCSI_RESPONSE_LEN - 1];
+}
 
 static void scsi_end(const struct vhx_devtype_request *r, struct vhx_devtype_ending *e)
 {
@@ -213,7 +250,19 @@ static const struct vhx_devtype devtypes[] = {
 	  .replay = true,
 	  .kind = plain_kind },
 	PLAIN(5, "balloon", VHX_CLASS_ADDRESS),
-	FILLED(8, "scsi", scsi_end),
+	/* A task management function ends commands for good: it is not for a backend that has not seen them. */
+	{ .device_id = 8,
+	  .name = "scsi",
+	  .class = VHX_CLASS_MESSAGE,
+	  .replay = true,
+	  .replay_from = SCSI_QUEUE_EVENT,
+	  .config_kept = true,
+	  .status_error = 1,
+	  .status_ok = 0,
+	  .fill = true,
+	  .end = scsi_end,
+	  .kind = scsi_kind,
+	  .flushed = scsi_flushed },
 	FILLED(9, "9p", p9_end),
 	PLAIN(16, "gpu", VHX_CLASS_ADDRESS),
 	{ .device_id = 18,
@@ -243,6 +292,11 @@ static const struct vhx_devtype devtypes[] = {
 static const struct vhx_devtype unknown = { .name = "unknown",
 					    .config_kept = true,
 					    .kind = plain_kind };
+
+bool vhx_devtype_replays(const struct vhx_devtype *type, uint16_t queue)
+{
+	return type->replay && queue >= type->replay_from;
+}
 
 const char *vhx_devtype_refusal(const struct vhx_devtype *type)
 {

@@ -13,7 +13,7 @@
 #include "util/base.h"
 
 /* The out bytes that decide a request's kind lie within so many first ones. */
-#define VHX_DEVTYPE_PEEK 16u
+#define VHX_DEVTYPE_PEEK 20u
 
 /* What a type's requests carry, and so who may see them (docs/devices.md). */
 enum vhx_devclass {
@@ -27,6 +27,7 @@ enum vhx_request_kind {
 	VHX_KIND_PLAIN,
 	VHX_KIND_WRITE, /* changes the medium; volatile until a flush that begins later has ended */
 	VHX_KIND_FLUSH,
+	VHX_KIND_FLUSH_PART, /* of one medium of several: which writes it covers is not known here */
 };
 
 /* A request, for the answer that it gets when no backend has one. */
@@ -49,6 +50,7 @@ struct vhx_devtype {
 	const char *name;
 	enum vhx_devclass class;
 	bool replay;
+	uint16_t replay_from; /* the first queue of which that is so */
 	/* What the driver wrote into the config is state, and a replaced backend is told again. Else it was an act. */
 	bool config_kept;
 	/* The last in byte is a status, and all that drivers look at: of a request given up, and of success. */
@@ -58,7 +60,9 @@ struct vhx_devtype {
 	bool fill;
 	/* How a request with out and in bytes ends. NULL: with nothing written. */
 	void (*end)(const struct vhx_devtype_request *r, struct vhx_devtype_ending *e);
-	enum vhx_request_kind (*kind)(const uint8_t *out, uint32_t len);
+	enum vhx_request_kind (*kind)(uint16_t queue, const uint8_t *out, uint32_t len);
+	/* Do the first in bytes of a flush say that all is well? NULL: the status does. */
+	bool (*flushed)(const uint8_t *in, uint32_t len);
 	/* Do completed writes wait for a flush, with these features and this config? NULL: yes. */
 	bool (*write_back)(uint64_t features, const uint8_t *config, uint32_t config_len);
 };
@@ -66,6 +70,9 @@ struct vhx_devtype {
 /* How a request ends that no backend answers. A posted one ends with nothing written. */
 void vhx_devtype_end(const struct vhx_devtype *type, const struct vhx_devtype_request *r,
 		     struct vhx_devtype_ending *e);
+
+/* May unfinished requests of @queue be sent to a replaced backend? */
+bool vhx_devtype_replays(const struct vhx_devtype *type, uint16_t queue);
 
 /* Why a frontend cannot carry devices of this type, in one line; NULL: it can. */
 const char *vhx_devtype_refusal(const struct vhx_devtype *type);

@@ -326,7 +326,7 @@ void vhx_bridge_queue_drop(struct vhx_bridge_queue *q)
 /* It told the device nothing, or telling it twice does no harm. */
 static bool may_repeat(const struct vhx_bridge_queue *q, const struct vhx_request *req)
 {
-	return !req->out_len || q->cfg.type->replay;
+	return !req->out_len || vhx_devtype_replays(q->cfg.type, q->cfg.index);
 }
 
 void vhx_bridge_queue_restart(struct vhx_bridge_queue *q, uint32_t features, bool death)
@@ -506,7 +506,7 @@ void vhx_bridge_queue_submit(struct vhx_bridge_queue *q, struct vhx_request *req
 	uint8_t peek[VHX_DEVTYPE_PEEK];
 	uint32_t len = vhx_request_out_read(req, 0, peek, sizeof(peek));
 
-	req->priv[PRIV_KIND] = q->cfg.type->kind(peek, len);
+	req->priv[PRIV_KIND] = q->cfg.type->kind(q->cfg.index, peek, len);
 	vhx_list_init(&req->node);
 	/* Nothing to say and nothing to hear, or what no device here can take. */
 	if (req->too_big || (!req->out_len && !req->in_len))

@@ -19,7 +19,7 @@
 #define VHX_FDEV_MISSING_NS (1000 * 1000000ull)
 
 /* Chunks up to this size pass through a private copy, so that a status in them can be looked at. */
-#define VHX_FQUEUE_LOOK_MAX 64u
+#define VHX_FQUEUE_LOOK_MAX 128u
 
 enum vhx_fqueue_state {
 	VHX_FQUEUE_STOPPED,

@@ -389,6 +389,8 @@ void vhx_fqueue_opened(struct vhx_fqueue *q)
 
 void vhx_fqueue_interrupted(struct vhx_fqueue *q, enum vhx_fqueue_interruption why)
 {
+	bool replays = vhx_devtype_replays(q->fdev->type, q->index);
+
 	if (q->state == VHX_FQUEUE_STOPPED)
 		return;
 	group_forget(q);
@@ -396,10 +398,10 @@ void vhx_fqueue_interrupted(struct vhx_fqueue *q, enum vhx_fqueue_interruption w
 		queue_stopped(q);
 		return;
 	}
-	if (!q->fdev->type->replay && why != VHX_FQUEUE_RESET)
+	if (!replays && why != VHX_FQUEUE_RESET)
 		asked_fail(q);
 	/* That a posted one kills backends, nobody need believe where only those are left. */
-	vhx_flight_rewind(&q->flight, why == VHX_FQUEUE_DEATH && q->fdev->type->replay);
+	vhx_flight_rewind(&q->flight, why == VHX_FQUEUE_DEATH && replays);
 	q->cursor = q->flight.order.next;
 	q->have_current = false;
 	if (q->state == VHX_FQUEUE_DRAINING && all_posted(q))
@@ -489,7 +491,7 @@ static void current_set(struct vhx_fqueue *q, uint16_t id)
 	struct vhx_fbuffer *b = &q->buffers[id];
 
 	q->peek_len = out_gather(&q->current, 0, q->peek, sizeof(q->peek));
-	s->kind = (uint8_t)q->fdev->type->kind(q->peek, q->peek_len);
+	s->kind = (uint8_t)q->fdev->type->kind(q->index, q->peek, q->peek_len);
 	b->in = q->current.in;
 	b->in_cnt = q->current.in_cnt;
 	b->status = q->fdev->type->status_error;
@@ -684,6 +686,22 @@ bool vhx_fqueue_arm(struct vhx_fqueue *q)
 
 /* Receiving */
 
+/* @look: @len in bytes at @off, the last ones of a chunk. */
+static void status_look(struct vhx_fqueue *q, uint16_t id, uint32_t off, const uint8_t *look,
+			uint32_t len)
+{
+	const struct vhx_devtype *type = q->fdev->type;
+	struct vhx_fbuffer *b = &q->buffers[id];
+
+	if (q->slots[id].kind == VHX_KIND_FLUSH_PART) {
+		if (!off)
+			b->status = type->flushed(look, len) ? type->status_ok : type->status_error;
+	} else if (off + len == q->slots[id].in_len) {
+		b->status = look[len - 1];
+		b->status_came = true;
+	}
+}
+
 static void chunk_receive(struct vhx_fqueue *q, struct vhx_link *l, const struct vhx_used *u,
 			  uint32_t msg_off)
 {
@@ -696,7 +714,7 @@ static void chunk_receive(struct vhx_fqueue *q, struct vhx_link *l, const struct
 	if (q->fdev->type->fill)
 		in_fill(q, u->id, u->in_off);
 	b->in_next = u->in_off + u->chunk_len;
-	/* A status is looked at, so it is read once and given to the guest from here. */
+	/* A status is looked at, so it is read once and given to the guest from here. So is a response of scsi. */
 	if (u->chunk_len > sizeof(look)) {
 		uint32_t bulk = u->chunk_len - sizeof(look);
 
@@ -706,10 +724,7 @@ static void chunk_receive(struct vhx_fqueue *q, struct vhx_link *l, const struct
 		len -= bulk;
 	}
 	vhx_link_read(l, msg_off, look, len);
-	if (off + len == q->slots[u->id].in_len) {
-		b->status = look[len - 1];
-		b->status_came = true;
-	}
+	status_look(q, u->id, off, look, len);
 	in_write(q, b, off, look, len);
 }
 
@@ -742,6 +757,9 @@ static void durability_note(struct vhx_fqueue *q, uint16_t id)
 	switch (q->slots[id].kind) {
 	case VHX_KIND_WRITE:
 		fdev->writes_done += !q->buffers[id].through;
+		break;
+	case VHX_KIND_FLUSH_PART:
+		fdev->flush_failed |= q->buffers[id].status != fdev->type->status_ok;
 		break;
 	case VHX_KIND_FLUSH:
 		if (q->buffers[id].status == fdev->type->status_ok)

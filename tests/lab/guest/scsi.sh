@@ -8,7 +8,9 @@ fail() {
 	dmesg | tail -n 20
 	exit 1
 }
-modprobe virtio_scsi && modprobe sd_mod && modprobe sg || fail "no drivers"
+for m in virtio_scsi sd_mod sg; do
+	modprobe $m || fail "no $m"
+done
 n=0
 until [ -b /dev/sdc ]; do
 	n=$((n + 1))
@@ -38,12 +40,12 @@ sg_dd if=/dev/zero of="/dev/$(basename "$(echo /sys/block/"$lun1"/device/scsi_ge
 	>/tmp/dd 2>&1 && fail "a read-only unit was written"
 grep -qi 'data protect' /tmp/dd || fail "read-only: $(cat /tmp/dd)"
 head -c 65536 "/dev/$lun1" | tr -d '\0' | grep -q . && fail "a read-only unit has data"
-cat "/sys/block/$lun2/queue/fua" | grep -q 1 || fail "no FUA"
+grep -q 1 "/sys/block/$lun2/queue/fua" || fail "no FUA"
 echo "SCSI commands"
 
 head -c 1048576 /dev/urandom >/tmp/r
 dd if=/tmp/r "of=/dev/$lun2" bs=64k oflag=direct conv=fsync 2>/dev/null || fail "write"
-sg_unmap --lba=8 --num=1000 "/dev/$lun2" || fail "sg_unmap"
+sg_unmap --force --lba=8 --num=1000 "/dev/$lun2" || fail "sg_unmap"
 sg_write_same --16 --lba=1024 --num=512 --in=/dev/zero --xferlen=512 "/dev/$lun2" || fail "sg_write_same"
 sg_verify --lba=0 --count=100 "/dev/$lun2" || fail "sg_verify"
 sg_sync "/dev/$lun2" || fail "sg_sync"

@@ -36,10 +36,10 @@ static void test_blk_kinds(void **state)
 	for (size_t i = 0; i < VHX_ARRAY_SIZE(rows); i++) {
 		uint8_t out[VHX_DEVTYPE_PEEK] = { rows[i].type };
 
-		assert_int_equal(type->kind(out, sizeof(out)), rows[i].kind);
+		assert_int_equal(type->kind(0, out, sizeof(out)), rows[i].kind);
 		/* Little-endian, all four bytes of it */
 		out[3] = 1;
-		assert_int_equal(type->kind(out, sizeof(out)), VHX_KIND_PLAIN);
+		assert_int_equal(type->kind(0, out, sizeof(out)), VHX_KIND_PLAIN);
 	}
 }
 
@@ -48,13 +48,61 @@ static void test_blk_request_shorter_than_its_type(void **state)
 	static const uint8_t out[3] = { 1 };
 
 	for (uint32_t len = 0; len <= sizeof(out); len++)
-		assert_int_equal(vhx_devtype_find(2)->kind(out, len), VHX_KIND_PLAIN);
+		assert_int_equal(vhx_devtype_find(2)->kind(0, out, len), VHX_KIND_PLAIN);
 }
 
-static void test_only_blk_and_rng_are_replayed(void **state)
+static void test_only_disks_and_rng_are_replayed(void **state)
 {
 	for (uint32_t id = 0; id < 100; id++)
-		assert_int_equal(vhx_devtype_find(id)->replay, id == 2 || id == 4);
+		assert_int_equal(vhx_devtype_find(id)->replay, id == 2 || id == 4 || id == 8);
+	/* Of scsi not its control queue. */
+	assert_false(vhx_devtype_replays(vhx_devtype_find(8), 0));
+	assert_true(vhx_devtype_replays(vhx_devtype_find(8), 1));
+	assert_true(vhx_devtype_replays(vhx_devtype_find(8), 2));
+	assert_true(vhx_devtype_replays(vhx_devtype_find(2), 0));
+	assert_false(vhx_devtype_replays(vhx_devtype_find(3), 5));
+}
+
+static void test_scsi_kinds(void **state)
+{
+	static const uint8_t writes[] = { 0x0a, 0x2a, 0xaa, 0x8a, 0x2e, 0xae,
+					  0x8e, 0x41, 0x93, 0x89, 0x42 };
+	static const uint8_t flushes[] = { 0x35, 0x91 };
+	static const uint8_t others[] = { 0x00, 0x08, 0x12, 0x28, 0xa8, 0x88 };
+	const struct vhx_devtype *type = vhx_devtype_find(8);
+	uint8_t out[VHX_DEVTYPE_PEEK] = { 0 };
+	size_t i;
+
+	for (i = 0; i < sizeof(writes); i++) {
+		out[19] = writes[i];
+		assert_int_equal(type->kind(2, out, sizeof(out)), VHX_KIND_WRITE);
+		/* Not a command, and cut off in front of its CDB. */
+		assert_int_equal(type->kind(0, out, sizeof(out)), VHX_KIND_PLAIN);
+		assert_int_equal(type->kind(2, out, 19), VHX_KIND_PLAIN);
+	}
+	for (i = 0; i < sizeof(flushes); i++) {
+		out[19] = flushes[i];
+		assert_int_equal(type->kind(3, out, sizeof(out)), VHX_KIND_FLUSH_PART);
+	}
+	for (i = 0; i < sizeof(others); i++) {
+		out[19] = others[i];
+		assert_int_equal(type->kind(2, out, sizeof(out)), VHX_KIND_PLAIN);
+	}
+}
+
+static void test_scsi_flush_is_judged_by_its_response(void **state)
+{
+	const struct vhx_devtype *type = vhx_devtype_find(8);
+	uint8_t in[108] = { 0 };
+
+	assert_true(type->flushed(in, sizeof(in)));
+	assert_true(type->flushed(in, 12));
+	assert_false(type->flushed(in, 11));
+	in[10] = 2; /* CHECK CONDITION */
+	assert_false(type->flushed(in, sizeof(in)));
+	in[10] = 0;
+	in[11] = 9; /* FAILURE */
+	assert_false(type->flushed(in, sizeof(in)));
 }
 
 /* A request that a dead backend lost never looks like one that succeeded. */
@@ -175,7 +223,7 @@ static void test_unknown_type_has_a_row_all_the_same(void **state)
 
 	assert_string_equal(type->name, "unknown");
 	assert_false(type->replay || type->has_status);
-	assert_int_equal(type->kind(NULL, 0), VHX_KIND_PLAIN);
+	assert_int_equal(type->kind(0, NULL, 0), VHX_KIND_PLAIN);
 }
 
 int main(void)
@@ -184,7 +232,9 @@ int main(void)
 		cmocka_unit_test(test_blk_fails_with_ioerr_and_is_replayed),
 		cmocka_unit_test(test_blk_kinds),
 		cmocka_unit_test(test_blk_request_shorter_than_its_type),
-		cmocka_unit_test(test_only_blk_and_rng_are_replayed),
+		cmocka_unit_test(test_only_disks_and_rng_are_replayed),
+		cmocka_unit_test(test_scsi_kinds),
+		cmocka_unit_test(test_scsi_flush_is_judged_by_its_response),
 		cmocka_unit_test(test_lost_requests_end_with_the_error_of_their_type),
 		cmocka_unit_test(test_endings_stay_within_their_request),
 		cmocka_unit_test(test_types_of_addresses_and_shared_memory_are_refused),
