@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # Storage that is qemu-storage-daemon's work, behind the exchange: a qcow2 image, and a disk that an NBD server of
-# another process has. A guest puts a file system with a tree on each; then the host looks into the image, and at what
-# the server has. Bad configurations end with a line each.
+# another process has. A third disk is this project's own, through one more frontend and its packed rings, which is
+# killed with -9 and started anew meanwhile, and finds what it had in flight. A guest puts a file system with a tree on
+# each; then the host looks into the images. Bad configurations end with a line each.
 # shellcheck source=bridge.sh
 . "$(dirname "$0")/bridge.sh"
 need_programs
@@ -13,6 +14,7 @@ need debugfs e2fsprogs
 
 make_image "$tmp/plain.img" 128M ext4
 qemu-img convert -O qcow2 "$tmp/plain.img" "$tmp/disk.qcow2" || fail "qemu-img"
+cp "$tmp/plain.img" "$tmp/own.img"
 mv "$tmp/plain.img" "$tmp/served.img"
 
 export_of() {
@@ -29,10 +31,20 @@ start qsd qemu-storage-daemon \
 	--export "$(export_of qcow 2)" --export "$(export_of far)"
 wait_listening qsd "$tmp/qcow.sock"
 wait_listening qsd "$tmp/far.sock"
+start store "$vhx_backend" --listen "unix:$tmp/store.sock" --device "blk,id=own,file=$tmp/own.img"
+wait_listening store "$tmp/store.sock"
+own() {
+	start own "$vhx_frontend" --connect "unix:$tmp/store.sock" --vhost-user "$tmp/own.sock,id=own"
+	wait_listening own "$tmp/own.sock"
+}
+own
 start_backend --device "vhost-user,type=blk,id=qcow,socket=$tmp/qcow.sock" \
-	--device "vhost-user,type=2,id=far,socket=$tmp/far.sock"
-start_frontend --vhost-user "$tmp/vm.sock,id=qcow" --vhost-user "$tmp/vm2.sock,id=far"
-wait_listening frontend "$tmp/vm2.sock"
+	--device "vhost-user,type=2,id=far,socket=$tmp/far.sock" \
+	--device "vhost-user,type=blk,id=own,socket=$tmp/own.sock,cache=host"
+assert_log backend 'own: .* packed rings'
+start_frontend --vhost-user "$tmp/vm.sock,id=qcow" --vhost-user "$tmp/vm2.sock,id=far" \
+	--vhost-user "$tmp/vm3.sock,id=own"
+wait_listening frontend "$tmp/vm3.sock"
 
 # refused LINE SPEC: the backend ends with one line that says why.
 refused() {
@@ -47,9 +59,20 @@ cat >"$tmp/run.sh" <<'GUEST'
 set -eu
 sh /tree.sh
 TREE_DEV=/dev/vdb sh /tree.sh | sed 's/^SUM/FAR/'
+echo THIRD
+TREE_DEV=/dev/vdc sh /tree.sh | sed 's/^SUM/OWN/'
 GUEST
-boot uml --disk "$tmp/vm.sock" --disk "$tmp/vm2.sock" --script "$tmp/run.sh" --add "$vhx_lab/guest/tree.sh"
+boot uml --disk "$tmp/vm.sock" --disk "$tmp/vm2.sock" --disk "$tmp/vm3.sock" --script "$tmp/run.sh" --add "$vhx_lab/guest/tree.sh"
+wait_guest '^THIRD'
+for _ in 1 2 3; do
+	before=$(stats "$tmp/fe.ctl" "s['devices'][2]['requests']")
+	more() { [ "$(stats "$tmp/fe.ctl" "s['devices'][2]['requests']")" -gt $((before + 20)) ]; }
+	wait_for "requests for the third disk" "$vhx_guest_patience" more
+	crash own
+	own
+done
 guest_ok
+assert_eq "connections again" "$(grep -c "own: .*connected again" "$tmp/backend.log")" 3
 assert_eq "all requests completed" \
 	"$(stats "$tmp/fe.ctl" "all(d['requests'] == d['completed'] > 100 for d in s['devices'])")" True
 stop frontend
@@ -57,16 +80,22 @@ stop backend
 refused 'd: .*/far.sock: the back-end offers features that no device of this type has' \
 	"vhost-user,type=scsi,id=d,socket=$tmp/far.sock"
 refused 'd: .*/far.sock: queues=4: the back-end has from 1 to 1' "vhost-user,type=blk,queues=4,id=d,socket=$tmp/far.sock"
+stop own
+stop store
 stop qsd
 stop nbd
 qemu-img check -q "$tmp/disk.qcow2" || fail "the qcow2 image is damaged"
 qemu-img convert -O raw "$tmp/disk.qcow2" "$tmp/plain.img" || fail "qemu-img"
 check_image "$tmp/plain.img" "$tmp/guest.log"
-sed -n 's/\r//g; s/^FAR /SUM /p; s/^TREE/TREE/p' "$tmp/guest.log" >"$tmp/far.sums"
-check_image "$tmp/served.img" "$tmp/far.sums"
+sums() {
+	sed -n "s/\r//g; s/^$1 /SUM /p" "$tmp/guest.log" >"$tmp/$1.sums"
+	echo "$tmp/$1.sums"
+}
+check_image "$tmp/served.img" "$(sums FAR)"
+check_image "$tmp/own.img" "$(sums OWN)"
 
 refused 'd: .*/none: No such file' "vhost-user,type=blk,id=d,socket=$tmp/none"
 refused 'd: .*/plain.img: Connection refused' "vhost-user,type=blk,id=d,socket=$tmp/plain.img"
 refused 'd: a gpu cannot be bridged: its requests carry guest addresses' "vhost-user,type=gpu,id=d,socket=$tmp/none"
 refused 'd: type=disk: no device type' "vhost-user,type=disk,id=d,socket=$tmp/none"
-echo "qcow2 and nbd, each with its tree"
+echo "qcow2, nbd and our own, each with its tree"
