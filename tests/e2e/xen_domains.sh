@@ -1,9 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# The lab's Xen: dom0, a PV and a PVH domU.
+# VirtIO-Argo on Xen: a PV and a PVH domU whose numbers change, by reboots, by being saved and restored, and backends that
+# serve all who come, or follow names and UUIDs. And what programs of a partner domain can spoil.
 # shellcheck source=../lab/lib.sh
 . "$(dirname "$0")/../lab/lib.sh"
+need_programs
 need_xen
-boot xen --script "$vhx_lab/guest/xen-domains.sh"
+boot xen --argo 1,mac-permissive=1 --modules "$driver_modules" --program "$vhx_backend" --program "$vhxctl" \
+	--program "$vhx_build/tests/lab/argo-junk" \
+	--add "$vhx_lab/guest/xen-vhx.sh" --script "$vhx_lab/guest/xen-domains.sh"
 guest_ok
-echo "PV and PVH domUs boot, answer, reboot and end"
+guest_said '^XEN-DOMAINS-DONE' || fail "the script did not come to its end"
+sed 's/\r//g' "$tmp/guest.log" | sed -n 's/^DOMAINS //p'

@@ -18,18 +18,27 @@ driver_unload() {
 	done
 }
 
-# backend_start NAME DEVICE...: a backend whose peers come by vhxctl peer. $backend is its process.
+# backend_start NAME DEVICE...: a backend whose peers come by vhxctl peer, or that listens to the words in $listen.
+# $backend is its process.
 backend_start() {
 	name=$1 options=''
 	shift
+	for l in ${listen:-argo}; do
+		options="$options --listen $l"
+	done
 	for d in "$@"; do
 		options="$options --device $d"
 	done
 	rm -f "/tmp/$name.ctl"
 	# shellcheck disable=SC2086 # split into words on purpose
-	vhx-backend --listen argo --control "/tmp/$name.ctl" $options >>"/tmp/$name.log" 2>&1 &
+	vhx-backend --control "/tmp/$name.ctl" $options >>"/tmp/$name.log" 2>&1 &
 	backend=$!
 	wait_for "backend $name" [ -S "/tmp/$name.ctl" ]
+}
+
+backend_end() {
+	kill -TERM "$backend"
+	wait "$backend" || fail "the backend's end"
 }
 
 peer() {
