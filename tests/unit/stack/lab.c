@@ -204,6 +204,17 @@ static int submit_staged(struct lab_device *d, struct vhx_request *req)
 	return 0;
 }
 
+static int submit_led(struct lab_device *d, struct vhx_request *req)
+{
+	uint32_t data = req->in_len - status_len(d, req);
+	uint32_t lead = (uint32_t)vhx_min_u64(data, LAB_LEAD);
+
+	if (data && vhx_request_in_buffer_led(req, 0, lead, data - lead))
+		return -EAGAIN;
+	answer_staged(d, req);
+	return 0;
+}
+
 static int submit_hold(struct lab_device *d, struct vhx_request *req)
 {
 	uint32_t data = req->in_len - status_len(d, req);
@@ -300,6 +311,7 @@ static int (*const submits[])(struct lab_device *d, struct vhx_request *req) = {
 	[LAB_IN_PLACE] = submit_in_place, [LAB_STAGED] = submit_staged,
 	[LAB_HOLD] = submit_hold,	  [LAB_BY_SIZE] = submit_by_size,
 	[LAB_STATUS] = submit_status,	  [LAB_SILENT] = submit_silent,
+	[LAB_LED] = submit_led,
 };
 
 _Static_assert(VHX_ARRAY_SIZE(submits) == LAB_ANSWER_CNT_, "a function per answer");

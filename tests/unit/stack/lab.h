@@ -72,10 +72,12 @@ enum lab_answer {
 	LAB_BY_SIZE, /* staged if it is large, else in place */
 	LAB_STATUS, /* the status alone, which is an error */
 	LAB_SILENT, /* not a byte, not even a status */
+	LAB_LED, /* as LAB_STAGED, the first bytes in a page of their own */
 	LAB_ANSWER_CNT_,
 };
 
 #define LAB_BY_SIZE_LEN 4096u
+#define LAB_LEAD 12u
 
 struct lab_device {
 	struct vhx_device dev;

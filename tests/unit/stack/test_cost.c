@@ -101,6 +101,29 @@ static void test_batch_of_reads_staged(void **state)
 	batch_run(BATCH, 0, LAB_STAGED);
 }
 
+static void test_batch_of_reads_led(void **state)
+{
+	batch_run(BATCH, 0, LAB_LED);
+}
+
+/* The id of a led answer is used again, by one without staging: no page is looked for. */
+static void test_status_alone_behind_a_led_answer(void **state)
+{
+	struct lab w;
+
+	open_running(&w, LAB_IN_PLACE);
+	w.dev[0]->answer = LAB_LED;
+	plan(&w, BATCH, LAB_READ, PAGE);
+	lab_settle(&w);
+	assert_int_equal(w.src[0].ok, 1 + BATCH);
+	w.dev[0]->answer = LAB_STATUS;
+	plan(&w, BATCH, LAB_READ, PAGE);
+	lab_settle(&w);
+	assert_int_equal(w.src[0].ok, 1 + BATCH);
+	assert_int_equal(w.src[0].errors, BATCH);
+	lab_close(&w);
+}
+
 static void test_batch_of_writes(void **state)
 {
 	batch_run(0, BATCH, LAB_IN_PLACE);
@@ -237,6 +260,8 @@ static int run(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_batch_of_reads_in_place),
 		cmocka_unit_test(test_batch_of_reads_staged),
+		cmocka_unit_test(test_batch_of_reads_led),
+		cmocka_unit_test(test_status_alone_behind_a_led_answer),
 		cmocka_unit_test(test_batch_of_writes),
 		cmocka_unit_test(test_batch_of_both),
 		cmocka_unit_test(test_batch_held),

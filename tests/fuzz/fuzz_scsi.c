@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * A SCSI device with a driver that does anything: commands of any bytes and buffers of any length, functions, event
+ * buffers, resets at any time, while its image changes its size.
+ */
+#include "fuzz.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../unit/device/fake_backend.h"
+#include "device/scsi.h"
+#include "device/scsi_layout.h"
+
+#define QUEUES 4u
+#define REQUESTS_MAX 64u
+#define IN_MAX 8192u
+#define OUT_MAX 4096u
+#define IMAGE_LEN (1u << 20)
+#define STEPS_MAX 100u
+
+static struct vhx_loop *loop;
+static struct vhx_device *dev;
+static struct vhx_queue queues[QUEUES];
+static struct fake_request *requests[REQUESTS_MAX];
+static char path[] = "/dev/shm/vhx-fuzz-scsi-XXXXXX",
+	    path_readonly[] = "/dev/shm/vhx-fuzz-scsi-XXXXXX";
+static int image = -1;
+
+static void images_remove(void)
+{
+	unlink(path);
+	unlink(path_readonly);
+}
+
+static void images_make(void)
+{
+	int fd;
+
+	image = mkstemp(path);
+	fd = mkstemp(path_readonly);
+	if (image < 0 || fd < 0 || ftruncate(fd, IMAGE_LEN))
+		abort();
+	close(fd);
+	atexit(images_remove);
+}
+
+static void device_make(struct fuzz_input *in)
+{
+	struct vhx_scsi_config cfg = {
+		.id = "s0",
+		.luns = { { .path = path }, { .path = path_readonly, .readonly = true } },
+		.lun_cnt = 2,
+		.num_queues = QUEUES - VIRTIO_SCSI_REQUESTQ,
+		.max_request = 16384,
+		.io = VHX_IO_THREADS,
+	};
+	struct vhx_error err;
+	uint16_t i;
+
+	if (!loop && vhx_loop_new(0, &loop))
+		abort();
+	if (image < 0)
+		images_make();
+	if (ftruncate(image, IMAGE_LEN))
+		abort();
+	fake_init();
+	for (i = 0; i < QUEUES; i++)
+		queues[i] = (struct vhx_queue){ .index = i };
+	if (vhx_scsi_new(loop, &cfg, NULL, &dev, &err))
+		abort();
+	dev->ops->set_features(dev, fuzz_u32(in) & dev->features);
+}
+
+static void requests_reap(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < REQUESTS_MAX; i++) {
+		if (!requests[i] || !(requests[i]->completed || requests[i]->dropped))
+			continue;
+		fake_request_free(requests[i]);
+		requests[i] = NULL;
+	}
+}
+
+static void request_give(unsigned int queue, const uint8_t *out, uint32_t out_len, uint32_t in_len)
+{
+	unsigned int i;
+
+	requests_reap();
+	for (i = 0; i < REQUESTS_MAX && requests[i]; i++)
+		;
+	if (i == REQUESTS_MAX)
+		return;
+	requests[i] = fake_request_new(dev, &queues[queue], out, out_len, in_len);
+	fake_submit(requests[i]);
+}
+
+static uint32_t bytes_take(struct fuzz_input *in, uint8_t *to, uint32_t max)
+{
+	uint32_t len = fuzz_u16(in) % (max + 1), i;
+
+	for (i = 0; i < len; i++)
+		to[i] = fuzz_u8(in);
+	return len;
+}
+
+static void do_raw(struct fuzz_input *in)
+{
+	uint8_t out[128];
+	uint32_t len = bytes_take(in, out, sizeof(out));
+
+	request_give(fuzz_u8(in) % QUEUES, out, len, fuzz_u16(in) % IN_MAX);
+}
+
+/* A command for a unit that is there, with a CDB and data of any bytes. */
+static void do_command(struct fuzz_input *in)
+{
+	static uint8_t out[sizeof(struct virtio_scsi_cmd_req) + OUT_MAX];
+	struct virtio_scsi_cmd_req head = { .lun = { 1, 0, 0, fuzz_u8(in) % 3 } };
+	uint32_t out_len = 0, in_len = 0;
+
+	head.id[0] = fuzz_u8(in) % 8;
+	bytes_take(in, head.cdb, sizeof(head.cdb));
+	memset(out, 0, sizeof(out));
+	memcpy(out, &head, sizeof(head));
+	if (fuzz_u8(in) % 2) {
+		out_len = fuzz_u16(in) % OUT_MAX;
+		bytes_take(in, out + sizeof(head), 64);
+	} else {
+		in_len = fuzz_u16(in) % IN_MAX;
+	}
+	request_give(VIRTIO_SCSI_REQUESTQ + fuzz_u8(in) % 2, out, (uint32_t)sizeof(head) + out_len,
+		     108 + in_len);
+}
+
+static void do_function(struct fuzz_input *in)
+{
+	struct virtio_scsi_ctrl_tmf tmf = {
+		.type = vhx_le32_of(fuzz_u8(in) % 4),
+		.subtype = vhx_le32_of(fuzz_u8(in) % 9),
+		.lun = { 1, 0, 0, fuzz_u8(in) % 3 },
+	};
+
+	tmf.id[0] = fuzz_u8(in) % 8;
+	request_give(VIRTIO_SCSI_CONTROLQ, (const uint8_t *)&tmf, sizeof(tmf), fuzz_u8(in) % 6);
+}
+
+static void do_event_buffer(struct fuzz_input *in)
+{
+	request_give(VIRTIO_SCSI_EVENTQ, (const uint8_t *)"", 0, fuzz_u8(in) % 32);
+}
+
+static void do_turn(struct fuzz_input *in)
+{
+	unsigned int i;
+
+	vhx_loop_once(loop, 0);
+	for (i = 0; i < QUEUES; i++)
+		fake_room(dev, &queues[i]);
+}
+
+static void do_resize(struct fuzz_input *in)
+{
+	if (ftruncate(image, 512 * (1 + fuzz_u16(in) % 4096)))
+		abort();
+}
+
+static void do_config(struct fuzz_input *in)
+{
+	uint8_t bytes[4];
+
+	bytes_take(in, bytes, sizeof(bytes));
+	dev->ops->set_config(dev, fuzz_u8(in) % 33, bytes, 4);
+}
+
+static void do_room(struct fuzz_input *in)
+{
+	fake.later = fuzz_u8(in) % 4;
+	fake.later_skip = fuzz_u8(in) % 4;
+	fake.no_staging = fuzz_u8(in) % 4;
+	fake.reserve_max = fuzz_u16(in);
+}
+
+static void queue_reset(struct vhx_queue *q)
+{
+	q->quiesced = 0;
+	dev->ops->reset(dev, q);
+	while (!q->quiesced)
+		vhx_loop_once(loop, -1);
+	FUZZ_CHECK(q->quiesced == 1);
+}
+
+static void do_reset(struct fuzz_input *in)
+{
+	queue_reset(&queues[fuzz_u8(in) % QUEUES]);
+}
+
+static void (*const steps[])(struct fuzz_input *in) = {
+	do_command,	 do_command, do_command, do_command, do_raw,  do_function,
+	do_event_buffer, do_turn,    do_resize,	 do_config,  do_room, do_reset,
+};
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	struct fuzz_input in = { data, len };
+	unsigned int i;
+
+	device_make(&in);
+	for (i = 0; i < STEPS_MAX && in.len; i++)
+		steps[fuzz_u8(&in) % VHX_ARRAY_SIZE(steps)](&in);
+	for (i = QUEUES; i-- > 0;)
+		queue_reset(&queues[i]);
+	requests_reap();
+	for (i = 0; i < REQUESTS_MAX; i++)
+		FUZZ_CHECK(!requests[i]);
+	FUZZ_CHECK(!fake.in_flight);
+	dev->ops->close(dev);
+	return 0;
+}
+
+/* Features; then a READ(10) of two blocks, a WRITE(10), an UNMAP, a reset of the unit, and a turn. */
+static const uint8_t seed[] = {
+	0xff, 0xff, 0xff, 0xff, 0, 0,  1,  10, 0,    0x28, 0, 0, 0, 0, 4, 0, 0, 2,  0, 0,
+	0,    4,    0,	  1,	0, 2,  10, 0,  0x2a, 0,	   0, 0, 0, 4, 0, 0, 1, 0,  1, 0,
+	2,    0,    0,	  1,	2, 0,  3,  10, 0,    0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0, 1,
+	24,   0,    24,	  0,	0, 22, 0,  16, 0,    0,	   0, 0, 0, 0, 0, 0, 0, 0,  0, 8,
+	0,    0,    0,	  16,	0, 0,  0,  0,  0,    5,	   0, 5, 0, 0, 1, 7,
+};
+
+const struct vhx_fuzz_seed vhx_fuzz_seeds[] = { { seed, sizeof(seed) }, { NULL, 0 } };
