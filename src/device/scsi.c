@@ -399,6 +399,7 @@ static void task_of(struct scsi *scsi, struct vhx_request *req, struct scsi_task
 static void op_task(const struct vhx_medium_op *op, struct scsi_task *t)
 {
 	task_of(lun_of(op->medium)->scsi, op->req, t);
+	t->lun = lun_of(op->medium);
 }
 
 /* With the response in front of it, in one message: a read that fails half way could not take that back. */
@@ -788,6 +789,7 @@ static int command_serve(struct vhx_medium *m, struct vhx_request *req)
 	struct scsi_task t;
 
 	task_of(lun_of(m)->scsi, req, &t);
+	t.lun = lun_of(m);
 	return commands[*request_row(req)].serve(&t);
 }
 

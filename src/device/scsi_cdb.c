@@ -32,7 +32,10 @@
 #define CAPACITY_10_LEN 8u
 #define CAPACITY_16_LEN 32u
 
-static const char vendor[] = "VHX     ", product[] = "virtio-hmx disk ", revision[] = "0001";
+/* Vendor, product and revision: text of fixed length, without an end. */
+#define NAMES_LEN 28u
+#define VENDOR_LEN 8u
+static const uint8_t names[NAMES_LEN] = "VHX     virtio-hmx disk 0001";
 
 static void be16_write(uint8_t *p, uint32_t v)
 {
@@ -112,9 +115,7 @@ static uint32_t inquiry_standard(const struct vhx_scsi_unit *unit, uint8_t *data
 	data[3] = 0x12; /* LUNs are hierarchical, the format of this */
 	data[4] = INQUIRY_LEN - 5;
 	data[7] = 0x02; /* commands are queued */
-	memcpy(data + 8, vendor, 8);
-	memcpy(data + 16, product, 16);
-	memcpy(data + 32, revision, 4);
+	memcpy(data + 8, names, NAMES_LEN);
 	return INQUIRY_LEN;
 }
 
@@ -135,7 +136,7 @@ static uint32_t vpd_identification(const struct vhx_scsi_unit *unit, uint8_t *da
 	data[0] = 0x02; /* ASCII */
 	data[1] = 0x01; /* of the unit, T10 vendor */
 	data[3] = (uint8_t)(8 + len);
-	memcpy(data + 4, vendor, 8);
+	memcpy(data + 4, names, VENDOR_LEN);
 	memcpy(data + 12, unit->serial, len);
 	naa[0] = 0x01; /* binary */
 	naa[1] = 0x03; /* of the unit, NAA */
