@@ -32,10 +32,8 @@
 #define CAPACITY_10_LEN 8u
 #define CAPACITY_16_LEN 32u
 
-/* Vendor, product and revision: text of fixed length, without an end. */
-#define NAMES_LEN 28u
-#define VENDOR_LEN 8u
-static const uint8_t names[NAMES_LEN] = "VHX     virtio-hmx disk 0001";
+/* Padded to the lengths that INQUIRY has for them: 8, 16 and 4. */
+static const char vendor[] = "VHX     ", product[] = "virtio-hmx disk ", revision[] = "0001";
 
 static void be16_write(uint8_t *p, uint32_t v)
 {
@@ -53,6 +51,16 @@ static void be64_write(uint8_t *p, uint64_t v)
 {
 	be32_write(p, (uint32_t)(v >> 32));
 	be32_write(p + 4, (uint32_t)v);
+}
+
+/* Without its NUL. Returns its length. */
+static uint32_t text_write(uint8_t *p, const char *text)
+{
+	uint32_t len = 0;
+
+	for (; text[len]; len++)
+		p[len] = (uint8_t)text[len];
+	return len;
 }
 
 /* SPC-4 4.2.5: the first three bits of an operation code say how long the CDB is. */
@@ -115,16 +123,15 @@ static uint32_t inquiry_standard(const struct vhx_scsi_unit *unit, uint8_t *data
 	data[3] = 0x12; /* LUNs are hierarchical, the format of this */
 	data[4] = INQUIRY_LEN - 5;
 	data[7] = 0x02; /* commands are queued */
-	memcpy(data + 8, names, NAMES_LEN);
+	text_write(data + 8, vendor);
+	text_write(data + 16, product);
+	text_write(data + 32, revision);
 	return INQUIRY_LEN;
 }
 
 static uint32_t vpd_serial(const struct vhx_scsi_unit *unit, uint8_t *data)
 {
-	size_t len = strlen(unit->serial);
-
-	memcpy(data, unit->serial, len);
-	return (uint32_t)len;
+	return text_write(data, unit->serial);
 }
 
 /* Two designators: text after a vendor's name, and a locally assigned number (NAA 3), both of the medium. */
@@ -136,8 +143,8 @@ static uint32_t vpd_identification(const struct vhx_scsi_unit *unit, uint8_t *da
 	data[0] = 0x02; /* ASCII */
 	data[1] = 0x01; /* of the unit, T10 vendor */
 	data[3] = (uint8_t)(8 + len);
-	memcpy(data + 4, names, VENDOR_LEN);
-	memcpy(data + 12, unit->serial, len);
+	text_write(data + 4, vendor);
+	text_write(data + 12, unit->serial);
 	naa[0] = 0x01; /* binary */
 	naa[1] = 0x03; /* of the unit, NAA */
 	naa[3] = 8;

@@ -1376,9 +1376,9 @@ static void test_bad_configurations(void **state)
 			    .id = "s0", .luns = { { .path = e->paths[0] } }, .lun_cnt = 1 });
 }
 
-#define ON(name, place)                                                           \
-	{                                                                         \
-#name " on " #place, name, set_up, tear_down, vhx_unconst(&place) \
+#define ON(name, place)                                                               \
+	{                                                                             \
+#name " on " #place, (name), set_up, tear_down, vhx_unconst(&(place)) \
 	}
 
 /* Goes to a directory that is no tmpfs. */
