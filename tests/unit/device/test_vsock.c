@@ -373,7 +373,7 @@ static uint32_t fill_socket(int peer)
 {
 	uint32_t sent = 0, before;
 	uint8_t bytes[1024];
-	struct heard h;
+	struct heard h = { .len = 0 };
 
 	post(1, RX_LEN);
 	for (;;) {
