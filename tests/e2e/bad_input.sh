@@ -44,6 +44,13 @@ refuse_device "link that is a file" 'exists' "console,port0=pty:$tmp/short.img"
 refuse_device "file that cannot be" 'no such file' "console,port0=null,port1=file:$tmp/none/log"
 refuse_device "stdio twice" 'stdio is another' "console,port0=stdio,port1=stdio"
 
+# Sockets
+refuse_device "socket device without a path" 'uds-path' "vsock,id=v"
+refuse_device "the host's own address" 'guest-cid.*at least 3' "vsock,uds-path=$tmp/v,guest-cid=2"
+refuse_device "missing folder of a socket" 'no such file' "vsock,uds-path=$tmp/none/v"
+refuse_device "socket's path that is a file" 'not a socket' "vsock,uds-path=$tmp/short.img"
+refuse_device "path too long for a socket" '92' "vsock,uds-path=/$(printf 'x%.0s' {1..92})"
+
 # Options
 refused "unknown option" 'frobnicate' "$vhx_backend" "${listen[@]}" --frobnicate
 refused "unknown option" 'frobnicate' "$vhx_frontend" --frobnicate

@@ -1,11 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # A stock guest under QEMU reads /dev/hwrng: as many bytes as the quota allows, and the rest when another backend
-# takes the place of a killed one.
+# takes the place of a killed one. Beside it a socket device, of which QEMU keeps the event queue for itself: bytes there
+# and back, before and after.
 # shellcheck source=../lab/lib.sh
 . "$(dirname "$0")/../lab/lib.sh"
 need_programs
-need_qemu
+need_qemu 6.1
+need socat socat
+need python3 python3
 
 # No period ends within the test. The guest's kernel takes its share of this, too.
 quota=8192
@@ -22,16 +25,28 @@ read_bytes() {
 }
 read_bytes 4096
 echo FIRST-READ
+modprobe vmw_vsock_virtio_transport || exit 1
+head -c 300000 /dev/urandom >/tmp/bytes
+echo_back() {
+	socat -t 300 - VSOCK-CONNECT:2:1000 </tmp/bytes >/tmp/back && cmp /tmp/bytes /tmp/back || exit 1
+}
+echo_back
+echo SOCKET-FIRST
 # More than is left: waits until another backend comes.
 read_bytes 8192
 echo SECOND-READ
+echo_back
 exit 0
 GUEST
 
-start_backend --device "rng,id=r0,max-bytes=$quota,period=86400000"
-start_frontend --vhost-user "$tmp/vm.sock,id=r0"
-boot qemu --device "rng:$tmp/vm.sock" --script "$tmp/run.sh"
-wait_guest '^FIRST-READ'
+sockets=(--device "vsock,id=v0,uds-path=$tmp/v")
+start_backend --device "rng,id=r0,max-bytes=$quota,period=86400000" "${sockets[@]}"
+start_frontend --vhost-user "$tmp/vm.sock,id=r0" --vhost-user "$tmp/vs.sock,id=v0"
+wait_listening frontend "$tmp/vs.sock"
+start echo timeout --signal=KILL "$vhx_guest_patience" python3 "$vhx_root/tests/e2e/vsock.py" echo "$tmp/v_1000" 2
+boot qemu --device "rng:$tmp/vm.sock" --device "vsock:$tmp/vs.sock" --script "$tmp/run.sh" \
+	--program "$(command -v socat)"
+wait_guest '^SOCKET-FIRST'
 assert_match "the guest's generator" "$(sed 's/\r//g' "$tmp/guest.log")" '^RNG virtio_rng\.0'
 
 quota_used() {
@@ -45,11 +60,12 @@ guest_said '^SECOND-READ' && fail "the guest read more than the quota"
 
 # A killed backend takes its own device along; the request that waited is sent to the next one.
 crash backend
-start_backend --device rng,id=r0
+start_backend --device rng,id=r0 "${sockets[@]}"
 wait_guest '^SECOND-READ'
 guest_ok
+finish echo || fail "the host's program: $(tail -n 1 "$tmp/echo.log")"
 grep -a '^DIFFERENT' "$tmp/guest.log" | tr -d '\r' | while read -r _ cnt; do
 	[ "$cnt" -ge 250 ] || fail "only $cnt different byte values"
 done || exit 1
 assert_eq "requests sent again" "$(stats "$tmp/fe.ctl" "s['devices'][0]['replays']")" 1
-echo "the guest read $quota bytes, waited for another backend and read on"
+echo "the guest read $quota bytes, waited for another backend and read on; sockets before and after"

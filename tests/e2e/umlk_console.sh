@@ -4,4 +4,5 @@
 # does, also with the driver's own lines; a port loses nothing.
 # shellcheck source=hmx.sh
 . "$(dirname "$0")/hmx.sh"
-hmx_run hmx-console.sh --append "console=hvc0 console=tty0"
+need socat socat
+hmx_run hmx-console.sh --program "$(command -v socat)" --append "console=hvc0 console=tty0"

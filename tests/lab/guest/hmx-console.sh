@@ -2,7 +2,7 @@
 # shellcheck shell=dash
 # Guest: a console on the driver. virtio_console spins for its output with interrupts off, so none of this may
 # depend on anybody else's work: output of processes and of the kernel, the driver's own lines among them, with
-# a backend, with one that is stopped, and without. Then a port of bytes each way, which loses nothing.
+# a backend, with one that is stopped, and without. Then a port of bytes each way, which loses nothing, and sockets.
 # shellcheck source=hmx.sh
 . /hmx.sh
 con=devices/con
@@ -100,8 +100,46 @@ exec 8<&- 9<&-
 [ "$(value $con queue5_dropped)" -eq 0 ] || fail "bytes of a port were dropped"
 [ "$(value $con queue5_bytes_out)" -ge 262144 ] || fail "the port's bytes went elsewhere"
 
+echo "CONSOLE port"
+
+# Beside a console, sockets: bytes there and back by a backend in this guest, and a connection that waits for bytes
+# while the backend is killed, which ends it.
+serve_sockets() {
+	backend_start "console,id=con,port0=file:/tmp/con.out" "vsock,id=sock,uds-path=/tmp/v"
+}
+connected() {
+	grep -q " 03 .*$1\$" /proc/net/unix
+}
+relay_kill
+backend_kill
+wait_for "the end of the channel" absent /sys/class/hmx/hmx0
+serve_sockets
+relay_start
+wait_for "a running socket device" state_is sock running
+socat UNIX-LISTEN:/tmp/v_1000,fork EXEC:"busybox cat" &
+host=$!
+socat UNIX-LISTEN:/tmp/v_1001,fork EXEC:"busybox sleep 100000" &
+silent=$!
+wait_for "a listener" [ -S /tmp/v_1000 ]
+wait_for "a listener" [ -S /tmp/v_1001 ]
+echo_back() {
+	socat -t 300 - VSOCK-CONNECT:2:1000 </tmp/bytes >/tmp/back || fail "a connection to the host"
+	cmp /tmp/bytes /tmp/back || fail "what came back by a socket differs"
+}
+echo_back
+socat -u VSOCK-CONNECT:2:1001 /dev/null &
+idle=$!
+wait_for "the idle connection" connected /tmp/v_1001
+backend_kill
+serve_sockets
+wait_for "the end of the idle connection" gone "$idle"
+wait "$idle"
+wait_for "a running socket device" state_is sock running
+echo_back
+kill "$host" "$silent"
+
 echo 4 >/proc/sys/kernel/printk
 relay_kill
 driver_unload
 backend_kill
-echo "CONSOLE-DONE console and port"
+echo "CONSOLE-DONE console, port and sockets"
