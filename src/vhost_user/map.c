@@ -55,7 +55,17 @@ int vhx_vu_map_open(struct vhx_vu_map *map, int fd, uint64_t off, uint64_t len)
 	map->base_len = (size_t)total;
 	map->data = (uint8_t *)base + skip;
 	map->len = len;
+	map->dev = st.st_dev;
+	map->ino = st.st_ino;
+	map->off = off;
 	return 0;
+}
+
+bool vhx_vu_map_is(const struct vhx_vu_map *map, int fd, uint64_t off)
+{
+	struct stat st;
+
+	return !fstat(fd, &st) && st.st_dev == map->dev && st.st_ino == map->ino && off == map->off;
 }
 
 void vhx_vu_map_close(struct vhx_vu_map *map)

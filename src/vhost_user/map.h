@@ -5,6 +5,8 @@
 #ifndef VHX_VHOST_USER_MAP_H
 #define VHX_VHOST_USER_MAP_H
 
+#include <sys/types.h>
+
 #include "util/base.h"
 
 struct vhx_vu_map {
@@ -12,6 +14,9 @@ struct vhx_vu_map {
 	uint64_t len; /* bytes asked for */
 	void *base; /* what mmap returned: data rounded down to the file's page size */
 	size_t base_len;
+	dev_t dev; /* the file, and where in it data lies */
+	ino_t ino;
+	uint64_t off;
 };
 
 /*
@@ -21,5 +26,8 @@ struct vhx_vu_map {
  */
 int vhx_vu_map_open(struct vhx_vu_map *map, int fd, uint64_t off, uint64_t len);
 void vhx_vu_map_close(struct vhx_vu_map *map);
+
+/* Is @map what vhx_vu_map_open() would make of the same length at @off of @fd? */
+bool vhx_vu_map_is(const struct vhx_vu_map *map, int fd, uint64_t off);
 
 #endif

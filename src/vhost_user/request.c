@@ -207,10 +207,18 @@ static int get_max_mem_slots(struct vhx_vu_server *s, struct vhx_vu_message *m)
 	return 0;
 }
 
-/* No pointer dies, so the owner need not know. */
+/*
+ * No pointer dies, so the owner need not know. QEMU 7.2 says each region once per queue pair of a network device, and
+ * takes each back as often.
+ */
 static int add_mem_reg(struct vhx_vu_server *s, struct vhx_vu_message *m)
 {
-	return region_add(s->memory, &m->payload.region.region, m->fds[0]);
+	const struct vhx_vu_mem_region *w = &m->payload.region.region;
+	const struct vhx_vu_region *r = vhx_vu_memory_find(s->memory, w->gpa, w->uva, w->size);
+
+	if (r && vhx_vu_map_is(&r->map, m->fds[0], w->off))
+		return 0;
+	return region_add(s->memory, w, m->fds[0]);
 }
 
 static bool ring_within(const struct vhx_vu_vq *vq, const struct vhx_vu_region *r)
@@ -231,8 +239,9 @@ static int rem_mem_reg(struct vhx_vu_server *s, struct vhx_vu_message *m)
 	struct vhx_vu_region *r = vhx_vu_memory_find(s->memory, w->gpa, w->uva, w->size);
 	struct vhx_vu_map map;
 
+	/* Taken back before, see add_mem_reg(). */
 	if (!r)
-		return -ENOENT;
+		return 0;
 	for (unsigned int i = 0; i < s->queue_num; i++) {
 		if (ring_within(&s->vqs[i], r))
 			return -EBUSY;

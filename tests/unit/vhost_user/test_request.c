@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -455,15 +456,40 @@ static void test_memory_slots_add_and_remove(void **state)
 	assert_int_equal(mem->map(mem->ctx, 0x100000, 16, &iov, 1), -EFAULT);
 	assert_int_equal(client_ack(e, VHX_VU_ADD_MEM_REG, &r, sizeof(r), &e->mem_fd, 1), 0);
 	assert_int_equal(mem->map(mem->ctx, 0x100000, 16, &iov, 1), 1);
+	r.region.off = 0x1000;
 	assert_int_not_equal(client_ack(e, VHX_VU_ADD_MEM_REG, &r, sizeof(r), &e->mem_fd, 1), 0);
+	r.region.off = 0;
 	/* with a descriptor, as some front-ends do */
 	assert_int_equal(client_ack(e, VHX_VU_REM_MEM_REG, &r, sizeof(r), &e->mem_fd, 1), 0);
 	assert_int_equal(mem->map(mem->ctx, 0x100000, 16, &iov, 1), -EFAULT);
-	assert_int_not_equal(client_ack(e, VHX_VU_REM_MEM_REG, &r, sizeof(r), NULL, 0), 0);
 	/* the rings are in this one */
 	r.region = (struct vhx_vu_mem_region){ 0, GUEST_SIZE, GUEST_UVA, 0 };
 	assert_int_not_equal(client_ack(e, VHX_VU_REM_MEM_REG, &r, sizeof(r), NULL, 0), 0);
 	assert_true(queue(e, 0)->started);
+}
+
+/* QEMU 7.2, for each queue pair of a network device */
+static void test_memory_slot_told_and_taken_back_twice(void **state)
+{
+	struct env *e = *state;
+	struct vhx_vu_mem_single r = { .region = { 0x100000, 0x1000, GUEST_UVA + 0x100000, 0 } };
+	const struct vhx_ring_mem *mem = vhx_vu_server_mem(e->owner.server);
+	int other = memfd_create("other", 0);
+	struct iovec iov;
+
+	assert_true(other >= 0);
+	assert_int_equal(ftruncate(other, 0x1000), 0);
+	client_start(e);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(client_ack(e, VHX_VU_ADD_MEM_REG, &r, sizeof(r), &e->mem_fd, 1), 0);
+	/* the same addresses in another file are another region */
+	assert_int_not_equal(client_ack(e, VHX_VU_ADD_MEM_REG, &r, sizeof(r), &other, 1), 0);
+	assert_int_equal(mem->map(mem->ctx, 0x100000, 16, &iov, 1), 1);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(client_ack(e, VHX_VU_REM_MEM_REG, &r, sizeof(r), NULL, 0), 0);
+		assert_int_equal(mem->map(mem->ctx, 0x100000, 16, &iov, 1), -EFAULT);
+	}
+	close(other);
 }
 
 static uint32_t config_get(struct env *e, uint32_t off, uint32_t size, uint32_t len,
@@ -685,6 +711,7 @@ int main(void)
 		T(test_memory_change_told_with_the_new_table_in_place),
 		T(test_memory_table_replaced_under_running_rings),
 		T(test_memory_slots_add_and_remove),
+		T(test_memory_slot_told_and_taken_back_twice),
 		T(test_config_read),
 		T(test_config_write),
 		T(test_config_change_is_told),
