@@ -24,6 +24,8 @@ usage() {
 	  --ivshmem SOCKET[,id=ID]  a window from this ivshmem server, behind a root port of its own, so that
 	                   it can be unplugged as ID (default iv0, iv1, ...); may be repeated
 	  --drive FILE     a disk of QEMU's own virtio-blk-pci on a raw image, behind all others
+	  --netdev OPTIONS  an interface of QEMU's own virtio-net-pci on this -netdev (without id=), behind all others;
+	                   may be repeated
 	  --private        guest memory is not shared with anybody
 	  --monitor PATH   a QMP socket, see qmp.py
 	  --incoming URI   wait for a guest that migrates from another QEMU, and let it stand when it has come
@@ -31,7 +33,7 @@ usage() {
 	TEXT
 }
 
-props='' chardev='' smp=1 queues=1 kernel=6.1 arch=amd64 ivshmem=() drives=() machine=()
+props='' chardev='' smp=1 queues=1 kernel=6.1 arch=amd64 ivshmem=() drives=() netdevs=() machine=()
 memory=shared reboot=(-no-reboot)
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -50,6 +52,7 @@ while [ $# -gt 0 ]; do
 	--ivshmem) ivshmem+=("$2"); shift 2; continue ;;
 	--incoming) machine+=(-incoming "$2" -S); shift 2; continue ;;
 	--drive) drives+=("$2"); shift 2; continue ;;
+	--netdev) netdevs+=("$2"); shift 2; continue ;;
 	--monitor) machine+=(-qmp "unix:$2,server=on,wait=off"); shift 2; continue ;;
 	esac
 	guest_option "$1" "${2-}"
@@ -84,8 +87,13 @@ for d in ${guest_disks[@]+"${guest_disks[@]}"}; do
 	n=$((n + 1))
 done
 for d in ${guest_devices[@]+"${guest_devices[@]}"}; do
-	devices+=(-chardev "socket,id=c$n,path=${d#*:}$chardev"
-		-device "vhost-user-${d%%:*}-pci,id=d$n,chardev=c$n$props")
+	devices+=(-chardev "socket,id=c$n,path=${d#*:}$chardev")
+	case $d in
+	# The one that is not a device of its own, but a netdev of QEMU's virtio-net.
+	net:*) devices+=(-netdev "vhost-user,id=net$n,chardev=c$n,queues=$queues"
+		-device "virtio-net-pci,id=d$n,netdev=net$n,mq=$([ "$queues" -eq 1 ] && echo off || echo on)$props") ;;
+	*) devices+=(-device "vhost-user-${d%%:*}-pci,id=d$n,chardev=c$n$props") ;;
+	esac
 	n=$((n + 1))
 done
 n=0
@@ -100,6 +108,11 @@ done
 n=0
 for d in ${drives[@]+"${drives[@]}"}; do
 	devices+=(-drive "file=$d,format=raw,if=none,id=own$n" -device "virtio-blk-pci,drive=own$n")
+	n=$((n + 1))
+done
+n=0
+for d in ${netdevs[@]+"${netdevs[@]}"}; do
+	devices+=(-netdev "$d,id=own-net$n" -device "virtio-net-pci,netdev=own-net$n")
 	n=$((n + 1))
 done
 if [ $memory = shared ]; then
