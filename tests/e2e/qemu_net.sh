@@ -6,7 +6,7 @@
 # shellcheck source=../lab/lib.sh
 . "$(dirname "$0")/../lab/lib.sh"
 need_programs
-need_qemu
+need_qemu 6.1
 need ping iputils-ping
 need python3 python3
 need iperf3 iperf3

@@ -241,11 +241,11 @@ need_umlk() {
 	made "the lab's own kernel" "$vhx_lab/guest-umlk.sh"
 }
 
-# need_qemu [KERNEL]: as guest-qemu.sh has them.
+# need_qemu [KERNEL]: 6.1 (default) or 6.12.
 need_qemu() {
 	need qemu-system-x86_64 qemu-system-x86
 	need_guest_tools
-	made "the guest" "$vhx_lab/guest-qemu.sh" "$@"
+	made "the guest" "$vhx_lab/guest-qemu.sh" "${1:-6.1}"
 }
 
 need_xen() {
