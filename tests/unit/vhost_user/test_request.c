@@ -481,7 +481,8 @@ static void test_memory_slot_told_and_taken_back_twice(void **state)
 	assert_int_equal(ftruncate(other, 0x1000), 0);
 	client_start(e);
 	for (int i = 0; i < 2; i++)
-		assert_int_equal(client_ack(e, VHX_VU_ADD_MEM_REG, &r, sizeof(r), &e->mem_fd, 1), 0);
+		assert_int_equal(client_ack(e, VHX_VU_ADD_MEM_REG, &r, sizeof(r), &e->mem_fd, 1),
+				 0);
 	/* the same addresses in another file are another region */
 	assert_int_not_equal(client_ack(e, VHX_VU_ADD_MEM_REG, &r, sizeof(r), &other, 1), 0);
 	assert_int_equal(mem->map(mem->ctx, 0x100000, 16, &iov, 1), 1);
