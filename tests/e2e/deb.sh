@@ -18,8 +18,7 @@ need lintian lintian
 need mmdebstrap mmdebstrap
 need nsenter util-linux
 need debugfs e2fsprogs
-# shellcheck disable=SC2119 # no options
-need_qemu
+need_qemu 6.1
 guest=$made
 unshare --mount --pid --fork true 2>/dev/null || skip "this machine lets root have no mounts of its own"
 suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)

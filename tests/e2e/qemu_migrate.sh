@@ -8,7 +8,7 @@
 # shellcheck source=../lab/lib.sh
 . "$(dirname "$0")/../lab/lib.sh"
 need_programs
-need_qemu
+need_qemu 6.1
 mem=128
 make_image "$tmp/disk.img" 64M
 

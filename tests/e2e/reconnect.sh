@@ -19,7 +19,7 @@ reconnect_flow() {
 	local kills=${VHX_KILLS:-4} n before
 	[ -z "${VHX_TORTURE:-}" ] || kills=${VHX_KILLS:-40}
 	need_programs
-	need_qemu
+	need_qemu 6.1
 	need fio fio
 	make_image "$tmp/disk.img" 64M
 	start_backend --device "blk,id=disk0,file=$tmp/disk.img,num-queues=$reconnect_queues"

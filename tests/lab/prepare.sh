@@ -7,7 +7,7 @@
 case ${1-} in
 uml) need_uml ;;
 umlk) need_umlk ;;
-qemu) need_qemu ;;
+qemu) need_qemu 6.1 ;;
 # Its boots are long, and its first test starts with one.
 xen) need_xen; exit ;;
 *) echo "usage: prepare.sh uml|umlk|qemu|xen"; exit 2 ;;
