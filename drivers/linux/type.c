@@ -302,7 +302,7 @@ static const struct hmx_type types[] = {
 	},
 	{ .device_id = VIRTIO_ID_BALLOON, .name = "balloon", .class = HMX_CLASS_ADDRESS },
 	{
-		/* A function ends commands for good: it is not for a backend that has not seen them */
+		/* A function ends commands for good: not for a backend that has not seen them. */
 		MESSAGE(VIRTIO_ID_SCSI, "scsi"),
 		.replay = true,
 		.replay_from = SCSI_VQ_EVENT,
