@@ -103,12 +103,16 @@ static void request_give(unsigned int queue, const uint8_t *out, uint32_t out_le
 	fake_submit(requests[i]);
 }
 
+/* What the input does not have any more is zero. */
 static uint32_t bytes_take(struct fuzz_input *in, uint8_t *to, uint32_t max)
 {
-	uint32_t len = fuzz_u16(in) % (max + 1), i;
+	uint32_t len = fuzz_u16(in) % (max + 1);
+	uint32_t here = (uint32_t)vhx_min_u64(len, in->len);
 
-	for (i = 0; i < len; i++)
-		to[i] = fuzz_u8(in);
+	memcpy(to, in->data, here);
+	memset(to + here, 0, len - here);
+	in->data += here;
+	in->len -= here;
 	return len;
 }
 
