@@ -232,7 +232,9 @@ static void ring_init(struct vhx_bridge_queue *q, uint32_t features)
 						 .indirect_max = VHX_BRIDGE_SEGS_MAX,
 						 .slots = q->slots,
 					 });
+	/* Of a size and areas that are ours. */
 	assert(!ret);
+	(void)ret;
 }
 
 void vhx_bridge_queue_areas(const struct vhx_bridge_queue *q, uint64_t *desc, uint64_t *driver,
