@@ -65,10 +65,10 @@ static int manager_connect(void)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	const char *name = getenv("NOTIFY_SOCKET");
-	size_t len = strlen(name);
+	size_t len = name ? strlen(name) : 0;
 	int fd, ret;
 
-	if ((name[0] != '/' && name[0] != '@') || len >= sizeof(addr.sun_path))
+	if (!len || len >= sizeof(addr.sun_path) || (name[0] != '/' && name[0] != '@'))
 		return -EINVAL;
 	memcpy(addr.sun_path, name, len);
 	if (name[0] == '@')
