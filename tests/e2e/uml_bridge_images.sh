@@ -60,7 +60,14 @@ set -eu
 sh /tree.sh
 TREE_DEV=/dev/vdb sh /tree.sh | sed 's/^SUM/FAR/'
 echo THIRD
+# So that there are requests for as long as the host kills.
+while [ ! -e /tmp/over ]; do
+	dd if=/dev/vdc of=/dev/null bs=4k count=200 iflag=direct 2>/dev/null || exit 1
+done &
 TREE_DEV=/dev/vdc sh /tree.sh | sed 's/^SUM/OWN/'
+read -r _
+touch /tmp/over
+wait
 GUEST
 boot uml --disk "$tmp/vm.sock" --disk "$tmp/vm2.sock" --disk "$tmp/vm3.sock" --script "$tmp/run.sh" --add "$vhx_lab/guest/tree.sh"
 wait_guest '^THIRD'
@@ -71,6 +78,7 @@ for _ in 1 2 3; do
 	crash own
 	own
 done
+say over
 guest_ok
 assert_eq "connections again" "$(grep -c "own: .*connected again" "$tmp/backend.log")" 3
 assert_eq "all requests completed" \
