@@ -42,6 +42,9 @@ bench: all
 ifeq ($(GUEST),ivshmem)
 	@$(LAB)/setup.sh guest qemu kernel load
 	@tests/bench/guest.sh $(BUILD)
+else ifeq ($(GUEST),net)
+	@$(LAB)/setup.sh guest qemu net
+	@tests/bench/net.sh $(BUILD)
 else
 	@$(LAB)/setup.sh bench load
 	@tests/bench/bench.sh $(BUILD)
@@ -79,6 +82,7 @@ help:
 	@echo 'make torture      the long variants of the guest tests'
 	@echo 'make bench        side by side with shared-memory and NBD backends;'
 	@echo '                  GUEST=ivshmem: in a guest, with virtio-blk-pci of QEMU'
+	@echo '                  GUEST=net: networks of a guest, with virtio-net of QEMU'
 	@echo 'make install      PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'make dist         a source tarball in $(BUILD)/meson-dist'
 	@echo 'make deb          Debian packages in build-deb'
