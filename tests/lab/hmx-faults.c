@@ -30,13 +30,15 @@ static const struct {
 	uint8_t queues;
 } kinds[] = { { 8, 3 }, { 9, 1 }, { 20, 2 }, { 25, 4 }, { 34, 1 }, { 36, 3 }, { 41, 2 } };
 
-/* Requests that the backend took with it: what drivers see of them is an error of their type. */
+/*
+ * Requests that the backend took with it: what drivers see of them is an error of their type. Commands of scsi are not
+ * among them, since they are sent again.
+ */
 static const struct {
 	unsigned int round;
 	uint32_t type;
 	const char *ask, *want;
 } lost[] = {
-	{ 0, 8, "2 64 620 0", "used=12 in=000000000000000000000006a5" },
 	{ 0, 9, "0 64 64 0",
 	  "used=11 in=0b000000073412"
 	  "05000000a5" },
