@@ -18,7 +18,6 @@
 #include "mediator/connector.h"
 
 #include <stdio.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -30,11 +29,6 @@
 struct task {
 	const char *path;
 	enum vhx_confine_mode mode;
-};
-
-union fd_control {
-	struct cmsghdr header;
-	char bytes[CMSG_SPACE(sizeof(int))];
 };
 
 /* In the connector. */
@@ -51,35 +45,16 @@ static int port_connect(const struct task *task, const struct vhx_vsock_ask *ask
 	return vhx_unix_connect(path, ask->seqpacket ? SOCK_SEQPACKET : SOCK_STREAM, &ignored);
 }
 
-/* False: nobody is there to take it. */
-static bool answer_send(int sock, struct vhx_vsock_answer *answer, int fd)
-{
-	struct iovec iov = { .iov_base = answer, .iov_len = sizeof(*answer) };
-	union fd_control control = { .bytes = { 0 } };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (fd >= 0) {
-		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control);
-		control.header.cmsg_level = SOL_SOCKET;
-		control.header.cmsg_type = SCM_RIGHTS;
-		control.header.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
-	}
-	return sendmsg(sock, &msg, MSG_NOSIGNAL) == sizeof(*answer);
-}
-
 static void asks_serve(int sock, const struct task *task)
 {
 	struct vhx_vsock_answer answer;
 	struct vhx_vsock_ask ask;
-	bool taken = true;
 	int fd;
 
-	while (taken && recv(sock, &ask, sizeof(ask), 0) == sizeof(ask)) {
+	while (recv(sock, &ask, sizeof(ask), 0) == sizeof(ask)) {
 		fd = port_connect(task, &ask);
 		answer = (struct vhx_vsock_answer){ .tag = ask.tag, .result = fd < 0 ? fd : 0 };
-		taken = answer_send(sock, &answer, fd);
+		vhx_attendant_answer(sock, &answer, sizeof(answer), fd);
 		if (fd >= 0)
 			close(fd);
 	}

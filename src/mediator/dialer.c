@@ -33,30 +33,7 @@ struct answer {
 	struct vhx_error err;
 };
 
-union fd_control {
-	struct cmsghdr header;
-	char bytes[CMSG_SPACE(sizeof(int))];
-};
-
 /* In the process. */
-
-static void answer_send(int sock, struct answer *answer, int fd)
-{
-	struct iovec iov = { .iov_base = answer, .iov_len = sizeof(*answer) };
-	union fd_control control = { .bytes = { 0 } };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (fd >= 0) {
-		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control);
-		control.header.cmsg_level = SOL_SOCKET;
-		control.header.cmsg_type = SCM_RIGHTS;
-		control.header.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
-	}
-	/* Who does not take it is gone, which the next receive tells. */
-	(void)sendmsg(sock, &msg, MSG_NOSIGNAL);
-}
 
 static void process_run(int sock, const void *ctx)
 {
@@ -73,7 +50,7 @@ static void process_run(int sock, const void *ctx)
 		int fd = vhx_unix_connect(task->path, SOCK_STREAM, &answer.err);
 
 		answer.result = fd < 0 ? fd : 0;
-		answer_send(sock, &answer, fd);
+		vhx_attendant_answer(sock, &answer, sizeof(answer), fd);
 		if (fd >= 0)
 			close(fd);
 	}
@@ -98,46 +75,16 @@ int vhx_dialer_new(const char *path, enum vhx_confine_mode mode, struct vhx_dial
 	return 0;
 }
 
-static int fd_of(struct msghdr *msg)
-{
-	struct cmsghdr *c = CMSG_FIRSTHDR(msg);
-	int fd = -1;
-
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
-		memcpy(&fd, CMSG_DATA(c), sizeof(int));
-	return fd;
-}
-
-static int ask(struct vhx_dialer *c, struct answer *answer, int *fd)
-{
-	struct iovec iov = { .iov_base = answer, .iov_len = sizeof(*answer) };
-	union fd_control control;
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
-	const uint8_t request = 0;
-	ssize_t n;
-
-	if (send(c->attendant.sock, &request, sizeof(request), MSG_NOSIGNAL) != sizeof(request))
-		return -EPIPE;
-	do {
-		n = recvmsg(c->attendant.sock, &msg, MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
-	if (n != sizeof(*answer))
-		return -EPIPE;
-	*fd = fd_of(&msg);
-	return answer->result;
-}
-
 int vhx_dialer_connect(void *ctx, struct vhx_error *err)
 {
+	struct vhx_dialer *c = ctx;
+	const uint8_t request = 0;
 	struct answer answer;
-	int fd = -1, ret;
+	int fd, ret;
 
-	ret = ask(ctx, &answer, &fd);
+	ret = vhx_attendant_ask(&c->attendant, &request, sizeof(request), &answer, sizeof(answer),
+				&fd);
+	ret = ret ?: answer.result;
 	if (ret == -EPIPE)
 		vhx_error_set(err, "the process that connects to it is gone");
 	else if (ret)
