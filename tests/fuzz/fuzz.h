@@ -6,6 +6,8 @@
 #ifndef VHX_FUZZ_H
 #define VHX_FUZZ_H
 
+#include <string.h>
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -60,6 +62,20 @@ static inline uint64_t fuzz_u64(struct fuzz_input *in)
 	uint64_t low = fuzz_u32(in);
 
 	return low | (uint64_t)fuzz_u32(in) << 32;
+}
+
+/* Up to @max bytes, of a length that the input says; what it does not have any more is zero. */
+static inline uint32_t fuzz_bytes(struct fuzz_input *in, uint8_t *to, uint32_t max)
+{
+	uint32_t len = fuzz_u16(in) % (max + 1);
+	uint32_t here = len < in->len ? len : (uint32_t)in->len;
+
+	if (here)
+		memcpy(to, in->data, here);
+	memset(to + here, 0, len - here);
+	in->data += here;
+	in->len -= here;
+	return len;
 }
 
 #endif

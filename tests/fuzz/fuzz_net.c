@@ -84,15 +84,6 @@ static void request_give(unsigned int queue, const uint8_t *out, uint32_t out_le
 	fake_submit(requests[i]);
 }
 
-static uint32_t bytes_take(struct fuzz_input *in, uint8_t *to, uint32_t max)
-{
-	uint32_t len = fuzz_u16(in) % (max + 1), i;
-
-	for (i = 0; i < len; i++)
-		to[i] = fuzz_u8(in);
-	return len;
-}
-
 static void peer_write(const uint8_t *bytes, size_t len)
 {
 	if (peer >= 0 && send(peer, bytes, len, MSG_NOSIGNAL) < 0)
@@ -103,7 +94,7 @@ static void do_raw(struct fuzz_input *in)
 {
 	uint8_t bytes[64];
 
-	peer_write(bytes, bytes_take(in, bytes, sizeof(bytes)));
+	peer_write(bytes, fuzz_bytes(in, bytes, sizeof(bytes)));
 }
 
 static void do_frame(struct fuzz_input *in)
@@ -127,14 +118,14 @@ static void do_packet(struct fuzz_input *in)
 	static uint8_t bytes[VHX_NET_PACKET_MAX + 100];
 	uint32_t len = fuzz_u32(in) % sizeof(bytes);
 
-	bytes_take(in, bytes, sizeof(struct virtio_net_hdr));
+	fuzz_bytes(in, bytes, sizeof(struct virtio_net_hdr));
 	request_give(1, bytes, len, fuzz_u8(in));
 }
 
 static void do_command(struct fuzz_input *in)
 {
 	uint8_t bytes[1024];
-	uint32_t len = bytes_take(in, bytes, sizeof(bytes));
+	uint32_t len = fuzz_bytes(in, bytes, sizeof(bytes));
 
 	request_give(CONTROL, bytes, len, fuzz_u8(in) % 3);
 }
@@ -187,7 +178,7 @@ static void do_room(struct fuzz_input *in)
 static void do_config(struct fuzz_input *in)
 {
 	uint8_t bytes[12];
-	uint32_t len = bytes_take(in, bytes, sizeof(bytes));
+	uint32_t len = fuzz_bytes(in, bytes, sizeof(bytes));
 
 	if (len)
 		dev->ops->set_config(dev, fuzz_u8(in) % (13 - len), bytes, len);

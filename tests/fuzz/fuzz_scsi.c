@@ -103,23 +103,10 @@ static void request_give(unsigned int queue, const uint8_t *out, uint32_t out_le
 	fake_submit(requests[i]);
 }
 
-/* What the input does not have any more is zero. */
-static uint32_t bytes_take(struct fuzz_input *in, uint8_t *to, uint32_t max)
-{
-	uint32_t len = fuzz_u16(in) % (max + 1);
-	uint32_t here = (uint32_t)vhx_min_u64(len, in->len);
-
-	memcpy(to, in->data, here);
-	memset(to + here, 0, len - here);
-	in->data += here;
-	in->len -= here;
-	return len;
-}
-
 static void do_raw(struct fuzz_input *in)
 {
 	uint8_t out[128];
-	uint32_t len = bytes_take(in, out, sizeof(out));
+	uint32_t len = fuzz_bytes(in, out, sizeof(out));
 
 	request_give(fuzz_u8(in) % QUEUES, out, len, fuzz_u16(in) % IN_MAX);
 }
@@ -132,12 +119,12 @@ static void do_command(struct fuzz_input *in)
 	uint32_t out_len = 0, in_len = 0;
 
 	head.id[0] = fuzz_u8(in) % 8;
-	bytes_take(in, head.cdb, sizeof(head.cdb));
+	fuzz_bytes(in, head.cdb, sizeof(head.cdb));
 	memset(out, 0, sizeof(out));
 	memcpy(out, &head, sizeof(head));
 	if (fuzz_u8(in) % 2) {
 		out_len = fuzz_u16(in) % OUT_MAX;
-		bytes_take(in, out + sizeof(head), 64);
+		fuzz_bytes(in, out + sizeof(head), 64);
 	} else {
 		in_len = fuzz_u16(in) % IN_MAX;
 	}
@@ -181,7 +168,7 @@ static void do_config(struct fuzz_input *in)
 {
 	uint8_t bytes[4];
 
-	bytes_take(in, bytes, sizeof(bytes));
+	fuzz_bytes(in, bytes, sizeof(bytes));
 	dev->ops->set_config(dev, fuzz_u8(in) % 33, bytes, 4);
 }
 
