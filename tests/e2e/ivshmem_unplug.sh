@@ -25,7 +25,7 @@ lost=$!
 load $stays &
 echo READY
 wait $lost
-[ ! -e /dev/$gone ] || exit 1
+until [ ! -e /dev/$gone ]; do sleep 0.1; done
 # It works still, with all that was written to it.
 head -c 1048576 /dev/urandom >/tmp/data
 dd if=/tmp/data of=/dev/$stays bs=64k conv=fsync 2>/dev/null || exit 2

@@ -48,7 +48,7 @@ rm many/9
 ! cat absent 2>/dev/null
 ! mkdir many 2>/dev/null
 stat -f /mnt >/dev/null
-find . -type f | LC_ALL=C sort | while read -r f; do sha256sum "$f"; done >sums
+find . -type f ! -name sums | LC_ALL=C sort | while read -r f; do sha256sum "$f"; done >sums
 echo HOLD
 read -r word
 cd /
