@@ -24,7 +24,7 @@ done
 if [ ${#tiers[@]} -eq 0 ]; then
 	case $mode in
 	quick) tiers=(build uml) ;;
-	torture) tiers=(build uml qemu xen fuzz) ;;
+	torture) tiers=(build sanitize uml qemu xen fuzz) ;;
 	*) tiers=(build sanitize uml qemu xen fuzz deb) ;;
 	esac
 fi
@@ -191,7 +191,7 @@ tier_build() {
 	lack=$(lacking test) || skip_test unit "packages are missing: $lack"
 	suites build-check plain 4 style unit conformance
 	if command -v shellcheck >/dev/null; then
-		run shellcheck shellcheck -x "$here"/*.sh "$here"/guest/*.sh tests/e2e/*.sh tests/operate/*.sh tests/unit/embed/*.sh packaging/completion/vhx packaging/*.sh
+		run shellcheck "$here/scripts.sh"
 	else
 		skip_test shellcheck "package shellcheck is missing"
 	fi
@@ -208,30 +208,36 @@ tier_build() {
 	fi
 }
 
+# asan_build: build-asan, with the sanitizers of addresses and of undefined behaviour, by the compiler that
+# can build fuzzers where it is there. Once for all tiers that use it. Sets launcher.
+asan_built=
+asan_build() {
+	local cc=${CC:-cc}
+	lacking build sanitize >/dev/null && cc=clang
+	sanitizer asan "$cc" address,undefined || return
+	[ -z "$asan_built" ] || return 0
+	CC=$cc build build-asan asan -Db_sanitize=address,undefined -Db_lundef=false && asan_built=1
+}
+
 tier_sanitize() {
 	local lack
 	if ! lack=$(lacking build test); then
 		skip_test sanitize "packages are missing: $lack"
 		return
 	fi
-	sanitizer asan-gcc "${CC:-cc}" address,undefined &&
-		build build-asan asan-gcc -Db_sanitize=address,undefined &&
-		suites build-asan asan-gcc 8 unit conformance
+	asan_build && suites build-asan asan 8 unit conformance
 	# gcc warns that it does not model fences: races that only a fence orders would be false reports.
-	sanitizer tsan-gcc "${CC:-cc}" thread &&
-		build build-tsan tsan-gcc -Db_sanitize=thread -Dc_args=-Wno-tsan &&
-		suites build-tsan tsan-gcc 12 unit conformance
+	sanitizer tsan "${CC:-cc}" thread &&
+		build build-tsan tsan -Db_sanitize=thread -Dc_args=-Wno-tsan &&
+		suites build-tsan tsan 12 threads
 	launcher=()
-	build build-release release-gcc --buildtype=release &&
-		suites build-release release-gcc 4 unit conformance
-	if lack=$(lacking sanitize); then
-		sanitizer asan-clang clang address,undefined &&
-			CC=clang build build-asan-clang asan-clang -Db_sanitize=address,undefined \
-				-Db_lundef=false &&
-			suites build-asan-clang asan-clang 8 unit conformance
-	else
-		skip_test asan-clang "packages are missing: $lack"
-	fi
+	build build-release release --buildtype=release &&
+		suites build-release release 4 unit conformance
+	[ $mode = torture ] || return
+	# What the other compiler and its sanitizers see.
+	sanitizer asan-gcc gcc address,undefined &&
+		CC=gcc build build-asan-gcc asan-gcc -Db_sanitize=address,undefined &&
+		suites build-asan-gcc asan-gcc 8 unit conformance
 	launcher=()
 }
 
@@ -286,7 +292,7 @@ tier_uml() {
 		sanitized=()
 	fi
 	if [ ${#sanitized[@]} -gt 0 ]; then
-		sanitizer uml_disk-asan "${CC:-cc}" address &&
+		asan_build &&
 			VHX_BUILD=$root/build-asan run uml_disk-asan \
 				${launcher[@]+"${launcher[@]}"} bash tests/e2e/uml_disk.sh
 		launcher=()
@@ -325,21 +331,12 @@ tier_deb() {
 }
 
 tier_fuzz() {
-	local dir=build-asan cc=${CC:-cc}
-	[ -d build-asan-clang ] && dir=build-asan-clang
-	if ! [ -d $dir ]; then
-		if lacking build sanitize >/dev/null; then
-			dir=build-asan-clang
-			CC=clang build $dir asan-clang -Db_sanitize=address,undefined \
-				-Db_lundef=false || return
-		else
-			skip_test fuzz "packages are missing: $(lacking build sanitize)"
-			return
-		fi
+	local lack
+	if ! lack=$(lacking build); then
+		skip_test fuzz "packages are missing: $lack"
+		return
 	fi
-	[ $dir = build-asan ] || cc=clang
-	sanitizer fuzz "$cc" address,undefined || return
-	suites $dir fuzz 8 fuzz
+	asan_build && suites build-asan fuzz 8 fuzz
 	launcher=()
 }
 
