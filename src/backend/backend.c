@@ -27,6 +27,7 @@
 #include <string.h>
 
 #include "backend/state.h"
+#include "core/devtype.h"
 
 static const char *const bdev_state_names[] = { "free", "attached", "draining" };
 
@@ -43,6 +44,11 @@ struct vhx_link *vhx_backend_queue_link(struct vhx_queue *q)
 struct vhx_device *vhx_backend_queue_device(struct vhx_queue *q)
 {
 	return q->bdev->dev;
+}
+
+struct vhx_queue *vhx_backend_queue_beside(struct vhx_queue *q, uint16_t index)
+{
+	return index < q->bdev->dev->num_queues ? &q->bdev->queues[index] : NULL;
 }
 
 struct vhx_backend_stats *vhx_backend_queue_stats(struct vhx_queue *q)
@@ -281,14 +287,23 @@ static void channel_data(struct vhx_link *l, uint32_t type, const struct vhx_que
 	vhx_queue_receive(q, l, len);
 }
 
-static void bdev_pump(struct vhx_backend_device *bdev)
+static void queues_pump(struct vhx_backend_device *bdev, bool about_others)
 {
 	uint32_t i;
 
 	for (i = 0; i < bdev->dev->num_queues; i++) {
-		if (bdev->queues[i].state == VHX_QUEUE_OPEN)
-			vhx_queue_pump(&bdev->queues[i]);
+		struct vhx_queue *q = &bdev->queues[i];
+
+		if (q->state == VHX_QUEUE_OPEN && q->about_others == about_others)
+			vhx_queue_pump(q);
 	}
+}
+
+static void bdev_pump(struct vhx_backend_device *bdev)
+{
+	queues_pump(bdev, false);
+	/* Their answers are behind what has just been sent. */
+	queues_pump(bdev, true);
 	if (bdev->dev->ops->kick)
 		bdev->dev->ops->kick(bdev->dev);
 }
@@ -473,6 +488,7 @@ static uint32_t slot_find(const struct vhx_backend *b)
 static void bdev_init(struct vhx_backend_device *bdev, struct vhx_backend *b,
 		      struct vhx_device *dev)
 {
+	const struct vhx_devtype *type = vhx_devtype_find(dev->ops->device_id);
 	uint32_t i;
 
 	bdev->backend = b;
@@ -489,6 +505,7 @@ static void bdev_init(struct vhx_backend_device *bdev, struct vhx_backend *b,
 	for (i = 0; i < dev->num_queues; i++) {
 		bdev->queues[i].bdev = bdev;
 		bdev->queues[i].index = (uint16_t)i;
+		bdev->queues[i].about_others = i < type->about_others;
 	}
 	dev->backend = bdev;
 }

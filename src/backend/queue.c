@@ -23,6 +23,10 @@
  * noted, and each pass calls ops->room() until the device was served or asks no more. Asking once a pass is also
  * what keeps its turn among the queues of the channel (link/turn.h).
  *
+ * Answers to requests that are about other queues' (core/devtype.h: about_others) go behind those answers that the other
+ * queues had to give before: a driver that hears that a command is over takes its buffers back. Those are counted,
+ * as `ahead`, when such an answer is the next one of its queue, and each that was sent is one less.
+ *
  * Reset: requests that we hold are dropped on the spot; those with the device come back through
  * complete() or drop() until the device says that it is quiesced. Nothing of a closed queue is ever sent: its
  * epoch is over.
@@ -120,6 +124,9 @@ int vhx_queue_open(struct vhx_queue *q, const struct vhx_queue_key *key, uint16_
 	vhx_list_init(&q->waiting);
 	vhx_list_init(&q->sending);
 	q->last.owner = NULL;
+	q->sending_cnt = 0;
+	q->behind = false;
+	q->ahead = 0;
 	q->submitting = false;
 	q->room_wanted = false;
 	q->head_len = limits->head_len;
@@ -155,6 +162,10 @@ static void request_free(struct vhx_queue *q, struct vhx_backend_request *r)
 	vhx_list_del(&r->link);
 	vhx_staging_put(&q->staging, &r->out, false);
 	vhx_staging_put(&q->staging, &r->in, true);
+	if (r->held == VHX_HELD_SENDING) {
+		q->sending_cnt--;
+		q->ahead -= q->ahead != 0;
+	}
 	r->held = VHX_HELD_NONE;
 	if (q->last.owner == r)
 		q->last.owner = NULL;
@@ -423,15 +434,46 @@ static void answer_count(struct vhx_queue *q, const struct vhx_backend_request *
 		vhx_histogram_add(&stats->latency, vhx_loop_clock() - r->arrived_ns);
 }
 
+static void ahead_count(struct vhx_queue *q)
+{
+	struct vhx_queue *other;
+	uint16_t i;
+
+	q->behind = true;
+	for (i = 0; (other = vhx_backend_queue_beside(q, i)); i++)
+		other->ahead = other->about_others ? 0 : other->sending_cnt;
+}
+
+/* May the next answer go, as far as other queues are concerned? */
+static bool others_passed(struct vhx_queue *q)
+{
+	struct vhx_queue *other;
+	uint16_t i;
+
+	if (vhx_likely(!q->about_others))
+		return true;
+	if (!q->behind)
+		ahead_count(q);
+	for (i = 0; (other = vhx_backend_queue_beside(q, i)); i++) {
+		if (other->ahead && other->state == VHX_QUEUE_OPEN)
+			return false;
+	}
+	return true;
+}
+
 /* 0: the whole answer is on its way. -EAGAIN. */
 static int answer_send(struct vhx_queue *q, struct vhx_backend_request *r)
 {
-	int ret = complete_in_place(q, r);
+	int ret;
 
+	if (!others_passed(q))
+		return -EAGAIN;
+	ret = complete_in_place(q, r);
 	while (!ret)
 		ret = answer_step(q, r);
 	if (ret < 0)
 		return ret;
+	q->behind = false;
 	answer_count(q, r);
 	request_free(q, r);
 	return 0;
@@ -457,6 +499,7 @@ void vhx_request_complete(struct vhx_request *req, uint32_t valid, const void *t
 	r->tail_len = tail_len;
 	r->used_len = used_len;
 	r->held = VHX_HELD_SENDING;
+	q->sending_cnt++;
 	if (!vhx_list_empty(&q->sending) || answer_send(q, r))
 		vhx_list_add_tail(&q->sending, &r->link);
 }

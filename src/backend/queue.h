@@ -60,6 +60,10 @@ struct vhx_queue {
 	struct vhx_backend_request *requests;
 	struct vhx_staging staging;
 	struct vhx_list waiting, sending;
+	uint32_t sending_cnt; /* requests that are held so */
+	/* Of a queue whose requests are about others': @behind is of the first answer that is sent, see queue.c */
+	bool about_others, behind;
+	uint32_t ahead;
 	struct vhx_link_turn turn;
 	/* The reservation, and the last record kept of one: completing it costs no further record. */
 	struct {
@@ -100,5 +104,7 @@ struct vhx_link *vhx_backend_queue_link(struct vhx_queue *q);
 struct vhx_device *vhx_backend_queue_device(struct vhx_queue *q);
 struct vhx_backend_stats *vhx_backend_queue_stats(struct vhx_queue *q);
 void vhx_backend_queue_closed(struct vhx_queue *q);
+/* Queue @index of the same device; NULL: there is none. */
+struct vhx_queue *vhx_backend_queue_beside(struct vhx_queue *q, uint16_t index);
 
 #endif

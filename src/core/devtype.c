@@ -256,6 +256,7 @@ static const struct vhx_devtype devtypes[] = {
 	  .class = VHX_CLASS_MESSAGE,
 	  .replay = true,
 	  .replay_from = SCSI_QUEUE_EVENT,
+	  .about_others = SCSI_QUEUE_EVENT,
 	  .config_kept = true,
 	  .status_error = 1,
 	  .status_ok = 0,

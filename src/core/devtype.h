@@ -51,6 +51,11 @@ struct vhx_devtype {
 	enum vhx_devclass class;
 	bool replay;
 	uint16_t replay_from; /* the first queue of which that is so */
+	/*
+	 * Requests of so many first queues are about those of the other queues: each is sent when all that was
+	 * available on those before it has been, since a backend can end only what it has seen.
+	 */
+	uint16_t about_others;
 	/* What the driver wrote into the config is state, and a replaced backend is told again. Else it was an act. */
 	bool config_kept;
 	/* The last in byte is a status, and all that drivers look at: of a request given up, and of success. */

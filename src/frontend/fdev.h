@@ -64,6 +64,9 @@ struct vhx_fqueue {
 	bool armed;
 	bool broken; /* the source has failed: it is asked for nothing more */
 	bool used_due; /* completions wait for ops->flush */
+	/* Of a queue whose requests are about others: what was available on them when its cursor's came is counted. */
+	bool behind;
+	uint32_t ahead; /* requests here that such a one has to let pass, at most */
 	uint32_t group_cnt; /* answers that wait for the end of their group, */
 	uint16_t group_first, group_last; /* and their ids */
 	struct vhx_link_turn turn;

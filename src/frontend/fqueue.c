@@ -20,6 +20,12 @@
  * sent. In bytes go from the message straight into the guest's buffer, after flight has checked where they
  * belong; what a hostile backend writes after the check can change their values, never their place.
  *
+ * Requests that are about other queues' (devtype.h: about_others; scsi has them) come behind all that the driver
+ * made available before them, on whatever queue. When the cursor stands on one, each other queue has up to as many
+ * requests `ahead` of it as it has entries; it goes when each of them has sent so many, or all there were. Else the backend
+ * would say that a command is over which it only gets afterwards, and the driver would have given its memory
+ * to something else by then.
+ *
  * Completions of one pass become visible at once (ops->flush), GROUPed ones never apart: they stay in flight until the
  * last one came, and are asked again like any other if it never does.
  *
@@ -54,10 +60,17 @@ static bool cursor_at_end(const struct vhx_fqueue *q)
 	return q->cursor == &q->flight.order;
 }
 
+static void cursor_set(struct vhx_fqueue *q, struct vhx_list *to)
+{
+	q->cursor = to;
+	q->have_current = false;
+	q->behind = false;
+}
+
 static void cursor_advance(struct vhx_fqueue *q)
 {
-	q->cursor = q->cursor->next;
-	q->have_current = false;
+	cursor_set(q, q->cursor->next);
+	q->ahead -= q->ahead != 0;
 }
 
 /* Completion */
@@ -190,8 +203,7 @@ void vhx_fqueue_fail_all(struct vhx_fqueue *q)
 	if (q->state == VHX_FQUEUE_STOPPED)
 		return;
 	group_forget(q);
-	q->cursor = &q->flight.order;
-	q->have_current = false;
+	cursor_set(q, &q->flight.order);
 	while (!vhx_list_empty(&q->flight.order)) {
 		s = vhx_list_first_entry(&q->flight.order, struct vhx_flight_slot, node);
 		request_fail(q, vhx_flight_id(&q->flight, s));
@@ -235,8 +247,7 @@ static void rest_end(struct vhx_fqueue *q)
 		vhx_fqueue_fail_all(q);
 		return;
 	}
-	q->cursor = &q->flight.order;
-	q->have_current = false;
+	cursor_set(q, &q->flight.order);
 	while (!vhx_list_empty(&q->flight.order)) {
 		s = vhx_list_first_entry(&q->flight.order, struct vhx_flight_slot, node);
 		vhx_flight_end(&q->flight, vhx_flight_id(&q->flight, s));
@@ -250,6 +261,50 @@ void vhx_fqueue_flush(struct vhx_fqueue *q)
 		return;
 	q->used_due = false;
 	q->ops->flush(q->ctx);
+}
+
+/* What requests that are about other queues have to let pass */
+
+static bool queue_about_others(const struct vhx_fqueue *q)
+{
+	return q->index < q->fdev->type->about_others;
+}
+
+static bool queue_sends(const struct vhx_fqueue *q)
+{
+	return (q->state == VHX_FQUEUE_RUNNING || q->state == VHX_FQUEUE_DRAINING) && !q->broken;
+}
+
+/* A chain takes an entry at least, so no queue can have more of them that are older. */
+static void ahead_count(struct vhx_fqueue *q)
+{
+	struct vhx_fdev *fdev = q->fdev;
+	uint16_t i;
+
+	q->behind = true;
+	for (i = fdev->type->about_others; i < fdev->queue_cnt; i++) {
+		struct vhx_fqueue *other = &fdev->queues[i];
+
+		other->ahead = other->size;
+		other->kicked = true;
+	}
+}
+
+/* May the cursor's request go, as far as other queues are concerned? */
+static bool others_passed(struct vhx_fqueue *q)
+{
+	const struct vhx_fdev *fdev = q->fdev;
+	uint16_t i;
+
+	if (!queue_about_others(q) || cursor_slot(q)->begun)
+		return true;
+	if (!q->behind)
+		ahead_count(q);
+	for (i = fdev->type->about_others; i < fdev->queue_cnt; i++) {
+		if (fdev->queues[i].ahead && queue_sends(&fdev->queues[i]))
+			return false;
+	}
+	return true;
 }
 
 /* Start and stop */
@@ -279,12 +334,12 @@ int vhx_fqueue_start(struct vhx_fdev *fdev, uint16_t index, uint16_t size,
 	q->size = size;
 	q->ops = ops;
 	q->ctx = ctx;
-	q->cursor = &q->flight.order;
-	q->have_current = false;
+	cursor_set(q, &q->flight.order);
 	q->kicked = true;
 	q->armed = false;
 	q->broken = false;
 	q->used_due = false;
+	q->ahead = 0;
 	q->group_cnt = 0;
 	q->state = VHX_FQUEUE_RUNNING;
 	dq = driver_queue(q);
@@ -402,8 +457,7 @@ void vhx_fqueue_interrupted(struct vhx_fqueue *q, enum vhx_fqueue_interruption w
 		asked_fail(q);
 	/* That a posted one kills backends, nobody need believe where only those are left. */
 	vhx_flight_rewind(&q->flight, why == VHX_FQUEUE_DEATH && replays);
-	q->cursor = q->flight.order.next;
-	q->have_current = false;
+	cursor_set(q, q->flight.order.next);
 	if (q->state == VHX_FQUEUE_DRAINING && all_posted(q))
 		queue_stopped(q);
 }
@@ -651,13 +705,15 @@ void vhx_fqueue_pump(struct vhx_fqueue *q)
 		q->ops->disarm(q->ctx);
 	}
 	while (budget-- && q->state != VHX_FQUEUE_STOPPED && !q->broken) {
-		if (cursor_at_end(q) && !next_take(q))
+		if (cursor_at_end(q) && !next_take(q)) {
+			q->ahead = 0;
 			break;
+		}
 		if (!q->have_current && !again_take(q))
 			break;
 		if (cursor_hopeless(q))
 			cursor_fail(q);
-		else if (!live || cursor_send(q, l))
+		else if (!live || !others_passed(q) || cursor_send(q, l))
 			break;
 	}
 	vhx_fqueue_flush(q);

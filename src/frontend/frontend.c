@@ -392,18 +392,50 @@ static void frontend_data(struct vhx_link *l, uint32_t type, const struct vhx_qu
 	vhx_fqueue_receive(&fdev->queues[key->vq], l, len);
 }
 
-static void fdev_pump(struct vhx_fdev *fdev)
+static void queues_pump(struct vhx_fdev *fdev, uint32_t from, uint32_t to)
 {
 	uint32_t i;
 
-	if (vhx_fdev_link(fdev))
-		control_next(fdev);
-	for (i = 0; i < fdev->queue_cnt; i++) {
+	for (i = from; i < to; i++) {
 		if (fdev->queues[i].state == VHX_FQUEUE_STOPPED)
 			continue;
 		vhx_fqueue_flush(&fdev->queues[i]);
 		vhx_fqueue_pump(&fdev->queues[i]);
 	}
+}
+
+/* A driver that hears of a command through another queue finds it at its end. */
+static void queues_flush(struct vhx_fdev *fdev, uint32_t from)
+{
+	uint32_t i;
+
+	for (i = from; from && i < fdev->queue_cnt; i++)
+		vhx_fqueue_flush(&fdev->queues[i]);
+}
+
+static bool queues_behind(const struct vhx_fdev *fdev, uint32_t cnt)
+{
+	uint32_t i;
+
+	for (i = 0; i < cnt; i++) {
+		if (fdev->queues[i].state != VHX_FQUEUE_STOPPED && fdev->queues[i].behind)
+			return true;
+	}
+	return false;
+}
+
+static void fdev_pump(struct vhx_fdev *fdev)
+{
+	uint32_t first = (uint32_t)vhx_min_u64(fdev->type->about_others, fdev->queue_cnt);
+
+	if (vhx_fdev_link(fdev))
+		control_next(fdev);
+	queues_flush(fdev, first);
+	queues_pump(fdev, 0, first);
+	queues_pump(fdev, first, fdev->queue_cnt);
+	/* Their requests lay behind what has just been sent. */
+	if (queues_behind(fdev, first))
+		queues_pump(fdev, 0, first);
 }
 
 static void frontend_pass(struct vhx_frontend *fe)

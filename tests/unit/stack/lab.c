@@ -460,12 +460,18 @@ static void device_close(struct vhx_device *dev)
 static const struct vhx_device_ops net_ops = DEVICE_OPS(LAB_NET);
 static const struct vhx_device_ops blk_ops = DEVICE_OPS(LAB_BLK);
 static const struct vhx_device_ops balloon_ops = DEVICE_OPS(LAB_BALLOON);
+static const struct vhx_device_ops scsi_ops = DEVICE_OPS(LAB_SCSI);
 
 static const struct vhx_device_ops *ops_of(uint32_t device_id)
 {
-	if (device_id == LAB_BALLOON)
+	switch (device_id) {
+	case LAB_BALLOON:
 		return &balloon_ops;
-	return device_id == LAB_BLK ? &blk_ops : &net_ops;
+	case LAB_SCSI:
+		return &scsi_ops;
+	default:
+		return device_id == LAB_BLK ? &blk_ops : &net_ops;
+	}
 }
 
 struct lab_device *lab_device_new(const char *id, uint32_t device_id)

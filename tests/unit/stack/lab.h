@@ -26,6 +26,7 @@
 #define LAB_NET 1 /* device ids, for the table in core/devtype.c */
 #define LAB_BLK 2
 #define LAB_BALLOON 5
+#define LAB_SCSI 8
 #define LAB_FLUSH_FEATURE (1ull << 9) /* VIRTIO_BLK_F_FLUSH: completed writes are volatile */
 
 #define LAB_READ 0 /* VirtIO 5.2.6 */
