@@ -149,12 +149,16 @@ int hmx_device_used(struct hmx_device *dev, const struct hmx_key *key, struct hm
 	return hmx_queue_receive(q, rx);
 }
 
+/*
+ * The last queue first: a driver that hears of a command through a queue about others (type.c),
+ * which are the first ones, finds it at its end.
+ */
 void hmx_device_flush(struct hmx_device *dev)
 {
 	struct hmx_queue *q;
 	unsigned int i;
 
-	for (i = 0; i < dev->id.num_queues; i++) {
+	for (i = dev->id.num_queues; i--;) {
 		q = READ_ONCE(dev->queues[i]) ? queue_get(dev, i) : NULL;
 		if (q)
 			hmx_queue_flush(q);
@@ -188,22 +192,34 @@ static void device_report(struct hmx_device *dev)
 	WRITE_ONCE(dev->failed_why, NULL);
 }
 
-bool hmx_device_pump(struct hmx_device *dev)
+static bool queues_pump(struct hmx_device *dev, unsigned int from, unsigned int to)
 {
 	struct hmx_queue *q;
 	bool more = false;
 	unsigned int i;
 
-	device_report(dev);
-	spin_lock_irq(lock_of(dev));
-	hmx_walk_step(dev);
-	spin_unlock_irq(lock_of(dev));
-	for (i = 0; i < dev->id.num_queues; i++) {
+	for (i = from; i < to; i++) {
 		q = READ_ONCE(dev->queues[i]) ? queue_get(dev, i) : NULL;
 		if (q)
 			more |= queue_pump(dev, q);
 	}
 	return more;
+}
+
+bool hmx_device_pump(struct hmx_device *dev)
+{
+	unsigned int cnt = dev->id.num_queues;
+	unsigned int first = min_t(unsigned int, dev->type->about_others, cnt);
+	bool more;
+
+	device_report(dev);
+	spin_lock_irq(lock_of(dev));
+	hmx_walk_step(dev);
+	spin_unlock_irq(lock_of(dev));
+	more = queues_pump(dev, 0, first);
+	more |= queues_pump(dev, first, cnt);
+	/* Their requests lay behind what has just been sent. */
+	return more | queues_pump(dev, 0, first);
 }
 
 void hmx_device_lost(struct hmx_device *dev, bool death)

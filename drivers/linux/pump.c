@@ -11,6 +11,12 @@
  * the window, or of the budget; the cursor stays, and whoever gives back what was missing pumps
  * again: the work for credit (channel.c: starved) and for budget, hmx_queue_flush() for the window.
  *
+ * A request that is about other queues' (type.c: about_others) goes behind all that its driver made
+ * available before it. When the cursor stands on one, each other queue that has something to send
+ * has up to as many requests `ahead` of it as it has entries; it goes when so many were sent, or
+ * all there were. Else the backend would say that a command is over which it only gets afterwards.
+ * Who waits so is pumped again behind the others, in the work.
+ *
  * A notify copies at most HMX_NOTIFY_BYTES, every descriptor counted as HMX_DESC_COST, but for the
  * last chain that it measures: some 30 us, less than many a driver's own lock.
  *
@@ -28,6 +34,53 @@ static void cursor_advance(struct hmx_queue *q)
 	struct hmx_slot *s = q->cursor;
 
 	hmx_cursor_set(q, list_is_last(&s->node, &q->order) ? NULL : list_next_entry(s, node));
+	q->ahead -= !!q->ahead;
+}
+
+/* What requests that are about other queues have to let pass */
+
+static bool queue_about_others(const struct hmx_queue *q)
+{
+	return q->index < q->dev->type->about_others;
+}
+
+/* One that the backend can still get something of. */
+static struct hmx_queue *queue_beside(const struct hmx_queue *q, u16 index)
+{
+	struct hmx_queue *other = q->dev->queues[index];
+
+	return other && other->live && !other->broken ? other : NULL;
+}
+
+static void ahead_count(struct hmx_queue *q)
+{
+	struct hmx_queue *other;
+	u16 i;
+
+	q->behind = true;
+	for (i = q->dev->type->about_others; i < q->dev->id.num_queues; i++) {
+		other = queue_beside(q, i);
+		if (other)
+			other->ahead = other->cursor || hmx_queue_waiting(other) ? other->size : 0;
+	}
+}
+
+/* May the cursor's request go, as far as other queues are concerned? */
+static bool others_passed(struct hmx_queue *q)
+{
+	struct hmx_queue *other;
+	u16 i;
+
+	if (!queue_about_others(q))
+		return true;
+	if (!q->behind)
+		ahead_count(q);
+	for (i = q->dev->type->about_others; i < q->dev->id.num_queues; i++) {
+		other = queue_beside(q, i);
+		if (other && other->ahead)
+			return false;
+	}
+	return true;
 }
 
 static const struct hmx_limits *queue_limits(const struct hmx_queue *q)
@@ -162,6 +215,8 @@ static int cursor_step(struct hmx_queue *q, u32 budget)
 
 	if (len > budget)
 		return -ENOSPC;
+	if (!s->begun && !others_passed(q))
+		return -EAGAIN;
 	q->window_wait = false;
 	if (!s->begun && !s->window && !window_take(q, s, slot_too_big(q, s) ? len : s->out_len)) {
 		q->window_wait = true;
@@ -201,6 +256,8 @@ static bool queue_send(struct hmx_queue *q, u32 budget, u32 first)
 		if (!budget)
 			return true;
 		ret = queue_next(q, &cost);
+		if (ret <= 0)
+			q->ahead = 0;
 		if (ret < 0 || (!ret && !hmx_queue_arm(q)))
 			return false;
 		budget -= min(budget, cost);
@@ -235,7 +292,21 @@ bool hmx_queue_pump(struct hmx_queue *q, u32 budget)
 	return queue_pump(q, budget, CHUNK_MAX);
 }
 
+/* Is there a request of this device that this queue may have let wait, or that waits itself? */
+static bool device_behind(const struct hmx_device *dev)
+{
+	u16 i;
+
+	for (i = 0; i < dev->type->about_others; i++) {
+		if (dev->queues[i] && hmx_queue_behind(dev->queues[i]))
+			return true;
+	}
+	return false;
+}
+
 bool hmx_queue_pump_notified(struct hmx_queue *q)
 {
-	return queue_pump(q, HMX_NOTIFY_BYTES, 0);
+	bool more = queue_pump(q, HMX_NOTIFY_BYTES, 0);
+
+	return more || device_behind(q->dev);
 }

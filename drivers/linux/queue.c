@@ -100,6 +100,7 @@ void hmx_slot_end(struct hmx_queue *q, struct hmx_slot *s)
 void hmx_cursor_set(struct hmx_queue *q, struct hmx_slot *s)
 {
 	q->cursor = s;
+	q->behind = false;
 	if (s)
 		q->out_pos = hmx_chain_start(q, hmx_slot_id(q, s));
 }
@@ -439,6 +440,7 @@ void hmx_queue_rewind(struct hmx_queue *q)
 	list_del_init(&q->starved);
 	hmx_cursor_reset(q);
 	q->window_used = 0;
+	q->ahead = 0;
 	q->last_avail = 0;
 	q->used_idx = 0;
 	q->used_told = 0;

@@ -69,6 +69,12 @@ void hmx_group_forget(struct hmx_queue *q);
 
 /* pump.c */
 
+/* Does the cursor stand on a request that was found to be behind others, on other queues? */
+static inline bool hmx_queue_behind(const struct hmx_queue *q)
+{
+	return q->live && q->cursor && q->behind;
+}
+
 /* hmx_queue_pump(), in notify: at the cost of HMX_NOTIFY_BYTES and no more. True: there is more. */
 bool hmx_queue_pump_notified(struct hmx_queue *q);
 

@@ -306,6 +306,7 @@ static const struct hmx_type types[] = {
 		MESSAGE(VIRTIO_ID_SCSI, "scsi"),
 		.replay = true,
 		.replay_from = SCSI_VQ_EVENT,
+		.about_others = SCSI_VQ_EVENT,
 		.config_kept = true,
 		.status_error = 1,
 		.status_ok = 0,

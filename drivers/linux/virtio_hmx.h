@@ -356,6 +356,11 @@ struct hmx_type {
 	bool replay;
 	u16 replay_from; /* the first queue of which that is so */
 	/*
+	 * Requests of so many first queues are about those of the other queues: each is sent when
+	 * all that was available on those before it has been.
+	 */
+	u16 about_others;
+	/*
 	 * What the driver wrote into the config is state, and a replaced backend is told again.
 	 * Else it was an act.
 	 */
@@ -629,6 +634,9 @@ struct hmx_queue {
 	struct hmx_position out_pos; /* of the cursor's `sent` */
 	u32 window_used;
 	bool window_wait; /* the cursor waits for units of the window */
+	/* Of a queue whose requests are about others': those have been counted for the cursor's */
+	bool behind;
+	u32 ahead; /* requests here that such a one has to let pass, at most. Under the lock */
 	struct list_head starved; /* in ch->starved, or empty */
 	u16 reserved; /* of ch->entries */
 	struct hmx_queue_stats stats;
