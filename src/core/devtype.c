@@ -75,6 +75,60 @@ static void status_end(const struct vhx_devtype_request *r, struct vhx_devtype_e
 	end_last(r, e, STATUS_ERR);
 }
 
+/* 5.1.2: the control queue is behind the last pair that there could be, or behind the only one. */
+#define NET_F_CTRL_VQ (1ull << 17)
+#define NET_F_MQ (1ull << 22)
+#define NET_F_RSS (1ull << 60)
+
+static bool net_commands(uint64_t features, uint16_t queue, uint16_t queues)
+{
+	if (!(features & NET_F_CTRL_VQ))
+		return false;
+	return queue == (features & (NET_F_MQ | NET_F_RSS) ? queues - 1 : 2);
+}
+
+/*
+ * 5.1.6.5: class and command, and what the command says. To acknowledge an announcement (3) sets nothing, nor does
+ * asking for the coalescing of a queue (6, 3).
+ */
+#define NET_CTRL_VLAN 2
+#define NET_CTRL_VLAN_DEL 1
+#define NET_CTRL_COAL 6
+#define NET_CTRL_COAL_VQ_SET 2
+
+static const uint8_t net_command_cnt[] = {
+	6, /* of receive modes: each one */
+	2, /* the address tables, and the address */
+	2, /* a VLAN: its number tells which */
+	0, 3, /* pairs in use, RSS, hash reports */
+	1, /* receive offloads */
+	3, /* coalescing, the last of all but one queue: its number tells which */
+};
+
+static bool net_command(const uint8_t *out, uint32_t len, struct vhx_devtype_command *c)
+{
+	uint8_t class, command;
+
+	*c = (struct vhx_devtype_command){ 0 };
+	if (len < 2)
+		return false;
+	class = out[0];
+	command = out[1];
+	if (class >= VHX_ARRAY_SIZE(net_command_cnt) || command >= net_command_cnt[class])
+		return false;
+	c->what = (uint32_t) class << 24 | (uint32_t)command << 16;
+	if (class != NET_CTRL_VLAN && (class != NET_CTRL_COAL || command != NET_CTRL_COAL_VQ_SET))
+		return true;
+	if (len < 4)
+		return false;
+	/* What adds a VLAN and what takes it away are about the same. */
+	if (class == NET_CTRL_VLAN)
+		c->what = (uint32_t) class << 24;
+	c->what |= out[2] | (uint32_t)out[3] << 8;
+	c->clears = class == NET_CTRL_VLAN && command == NET_CTRL_VLAN_DEL;
+	return true;
+}
+
 /* 5.6.6: commands begin with their response, in its 12th byte; those of the control queue end with it. */
 #define SCSI_S_TRANSPORT_FAILURE 6
 #define SCSI_S_FAILURE 9
@@ -229,6 +283,8 @@ static const struct vhx_devtype devtypes[] = {
 	  .name = "net",
 	  .class = VHX_CLASS_MESSAGE,
 	  .config_kept = true,
+	  .commands = net_commands,
+	  .command = net_command,
 	  .end = status_end,
 	  .kind = plain_kind },
 	{ .device_id = 2,

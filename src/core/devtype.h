@@ -45,6 +45,12 @@ struct vhx_devtype_ending {
 	uint8_t bytes[16];
 };
 
+/* A command that sets state of a device. */
+struct vhx_devtype_command {
+	uint32_t what; /* a number for what it sets: the last one that succeeded holds */
+	bool clears; /* no earlier one of that number holds any more, nor this one */
+};
+
 struct vhx_devtype {
 	uint32_t device_id;
 	const char *name;
@@ -58,6 +64,12 @@ struct vhx_devtype {
 	uint16_t about_others;
 	/* What the driver wrote into the config is state, and a replaced backend is told again. Else it was an act. */
 	bool config_kept;
+	/*
+	 * Is this a queue of commands, whose last in byte is 0 when they were done? And does this one set state? Such
+	 * are what a replaced backend is told again. NULL: there are none.
+	 */
+	bool (*commands)(uint64_t features, uint16_t queue, uint16_t queues);
+	bool (*command)(const uint8_t *out, uint32_t len, struct vhx_devtype_command *c);
 	/* The last in byte is a status, and all that drivers look at: of a request given up, and of success. */
 	bool has_status;
 	uint8_t status_error, status_ok;

@@ -13,8 +13,9 @@
  *   announce    a backend that is new, or an end that came back, asks the guest to make itself heard, so that the
  *               network's switches learn where it is; the driver acknowledges that
  *
- * A driver that has been talking to a predecessor of this backend does not repeat its commands. What it loses is
- * a filter, which let less through than it gets now; of the number of pairs see above.
+ * A driver that has been talking to a predecessor of this backend does not repeat its commands; its frontend may
+ * (frontend/commands.c). If none does, what is lost is a filter, which let less through than comes now; of the
+ * number of pairs see above.
  *
  * A hostile driver can choose and command as it likes: all of it is a few bits and two bounded lists.
  */

@@ -7,6 +7,7 @@
 
 #include "core/devtype.h"
 #include "core/flight.h"
+#include "frontend/commands.h"
 #include "frontend/frontend.h"
 #include "link/link.h"
 
@@ -92,6 +93,7 @@ struct vhx_fdev {
 	/* Durability: writes completed, how many of them the last good FLUSH covers, and a bad one. */
 	uint64_t writes_done, writes_flushed;
 	bool flush_failed;
+	struct vhx_fcommands commands;
 	struct vhx_fdev_stats stats;
 	uint64_t memory;
 	uint16_t queue_cnt; /* those that were ever started lie below: a pass looks no further */
@@ -122,7 +124,12 @@ void vhx_fqueue_closed(struct vhx_fqueue *q);
 /* Ends everything in flight with an error. */
 void vhx_fqueue_fail_all(struct vhx_fqueue *q);
 
+/* Copies up to @len of a request's out bytes, from @off on. Returns how many. */
+uint32_t vhx_frequest_gather(const struct vhx_frequest *r, uint32_t off, void *dst, uint32_t len);
+
 /* frontend.c */
+/* Says, not more often than a log can bear. */
+void vhx_fdev_warn(struct vhx_fdev *fdev, const char *text);
 struct vhx_link *vhx_fdev_link(struct vhx_fdev *fdev); /* NULL: no usable channel */
 struct vhx_loop *vhx_fdev_loop(struct vhx_fdev *fdev);
 

@@ -50,7 +50,7 @@ static struct vhx_driver_queue *driver_queue(struct vhx_fqueue *q)
 	return &q->fdev->driver.queues[q->index];
 }
 
-static struct vhx_flight_slot *cursor_slot(struct vhx_fqueue *q)
+static struct vhx_flight_slot *cursor_slot(const struct vhx_fqueue *q)
 {
 	return vhx_list_entry(q->cursor, struct vhx_flight_slot, node);
 }
@@ -78,6 +78,7 @@ static void cursor_advance(struct vhx_fqueue *q)
 static void request_finish(struct vhx_fqueue *q, uint16_t id, uint32_t used_len)
 {
 	vhx_flight_end(&q->flight, id);
+	vhx_fcommands_end(q, id, false);
 	q->fdev->stats.completed++;
 	q->ops->complete(q->ctx, id, used_len);
 	q->used_due = true;
@@ -355,6 +356,7 @@ int vhx_fqueue_start(struct vhx_fdev *fdev, uint16_t index, uint16_t size,
 static void queue_release(struct vhx_fqueue *q)
 {
 	vhx_loop_timer_cancel(vhx_fdev_loop(q->fdev), &q->timer);
+	vhx_fcommands_queue_gone(q);
 	q->fdev->memory -= q->size * (sizeof(*q->slots) + sizeof(*q->buffers));
 	free(q->slots);
 	free(q->buffers);
@@ -449,6 +451,7 @@ void vhx_fqueue_interrupted(struct vhx_fqueue *q, enum vhx_fqueue_interruption w
 	if (q->state == VHX_FQUEUE_STOPPED)
 		return;
 	group_forget(q);
+	vhx_fcommands_queue_gone(q);
 	if (q->state == VHX_FQUEUE_FENCING) {
 		queue_stopped(q);
 		return;
@@ -494,7 +497,7 @@ int vhx_fqueue_refetch(struct vhx_fqueue *q)
 
 /* Sending */
 
-static uint32_t out_gather(const struct vhx_frequest *r, uint32_t off, void *dst, uint32_t len)
+uint32_t vhx_frequest_gather(const struct vhx_frequest *r, uint32_t off, void *dst, uint32_t len)
 {
 	uint32_t done = 0, i;
 
@@ -513,16 +516,19 @@ static uint32_t out_gather(const struct vhx_frequest *r, uint32_t off, void *dst
 	return done;
 }
 
-static void chunk_copy(struct vhx_fqueue *q, uint32_t off, uint8_t *dst, uint32_t len)
+static void chunk_copy(struct vhx_fqueue *q, uint16_t id, uint32_t off, uint8_t *dst, uint32_t len)
 {
-	uint32_t n = 0;
+	uint32_t n = 0, head_len = q->peek_len;
+	const uint8_t *head = vhx_fcommands_bytes(q, id, &head_len);
 
-	if (off < q->peek_len) {
-		n = (uint32_t)vhx_min_u64(len, q->peek_len - off);
-		memcpy(dst, q->peek + off, n);
+	if (!head)
+		head = q->peek;
+	if (off < head_len) {
+		n = (uint32_t)vhx_min_u64(len, head_len - off);
+		memcpy(dst, head + off, n);
 	}
 	if (n < len)
-		out_gather(&q->current, off + n, dst + n, len - n);
+		vhx_frequest_gather(&q->current, off + n, dst + n, len - n);
 	q->fdev->stats.bytes_copied += len;
 }
 
@@ -544,7 +550,7 @@ static void current_set(struct vhx_fqueue *q, uint16_t id)
 	struct vhx_flight_slot *s = &q->slots[id];
 	struct vhx_fbuffer *b = &q->buffers[id];
 
-	q->peek_len = out_gather(&q->current, 0, q->peek, sizeof(q->peek));
+	q->peek_len = vhx_frequest_gather(&q->current, 0, q->peek, sizeof(q->peek));
 	s->kind = (uint8_t)q->fdev->type->kind(q->index, q->peek, q->peek_len);
 	b->in = q->current.in;
 	b->in_cnt = q->current.in_cnt;
@@ -557,6 +563,7 @@ static void current_set(struct vhx_fqueue *q, uint16_t id)
 	b->flush_mark = q->fdev->writes_done;
 	b->grouped = false;
 	q->have_current = true;
+	vhx_fcommands_begin(q, id);
 }
 
 static void source_broken(struct vhx_fqueue *q, int reason)
@@ -622,7 +629,7 @@ static int record_send(struct vhx_fqueue *q, struct vhx_link *l, struct vhx_avai
 	if (ret)
 		return ret;
 	vhx_avail_encode(place.record, a);
-	chunk_copy(q, off, place.chunk, a->chunk_len);
+	chunk_copy(q, a->id, off, place.chunk, a->chunk_len);
 	vhx_link_record_end(l, a->chunk_len);
 	return 0;
 }
@@ -690,10 +697,25 @@ static void cursor_fail(struct vhx_fqueue *q)
 	request_fail(q, id);
 }
 
+/* May requests go out? Not before the backend was told what the driver has set. */
+static bool queue_live(const struct vhx_fqueue *q)
+{
+	return vhx_fdev_link(q->fdev) && !q->fdev->commands.telling &&
+	       vhx_driver_queue_live(&q->fdev->driver, q->index);
+}
+
+/* Does the next request wait for the answer to the last one? */
+static bool next_waits(const struct vhx_fqueue *q)
+{
+	return vhx_fcommands_busy(q) &&
+	       (cursor_at_end(q) ||
+		vhx_flight_id(&q->flight, cursor_slot(q)) != q->fdev->commands.id);
+}
+
 void vhx_fqueue_pump(struct vhx_fqueue *q)
 {
 	struct vhx_link *l = vhx_fdev_link(q->fdev);
-	bool live = l && vhx_driver_queue_live(&q->fdev->driver, q->index);
+	bool live = queue_live(q);
 	uint32_t budget = q->size;
 
 	if (q->state != VHX_FQUEUE_RUNNING && q->state != VHX_FQUEUE_DRAINING)
@@ -705,6 +727,8 @@ void vhx_fqueue_pump(struct vhx_fqueue *q)
 		q->ops->disarm(q->ctx);
 	}
 	while (budget-- && q->state != VHX_FQUEUE_STOPPED && !q->broken) {
+		if (next_waits(q))
+			break;
 		if (cursor_at_end(q) && !next_take(q)) {
 			q->ahead = 0;
 			break;
@@ -727,8 +751,7 @@ bool vhx_fqueue_arm(struct vhx_fqueue *q)
 	/* A queue that cannot send now is woken by credit, or by its channel; not by the driver. */
 	if (q->state != VHX_FQUEUE_RUNNING || q->broken || !cursor_at_end(q) || q->armed)
 		return false;
-	if (!q->fdev->failed &&
-	    !(vhx_fdev_link(q->fdev) && vhx_driver_queue_live(&q->fdev->driver, q->index)))
+	if (next_waits(q) || (!q->fdev->failed && !queue_live(q)))
 		return false;
 	if (q->kicked)
 		return true;
@@ -833,6 +856,7 @@ static void answer_accept(struct vhx_fqueue *q, uint16_t id, uint32_t used_len)
 {
 	answer_judge(q, id);
 	durability_note(q, id);
+	vhx_fcommands_end(q, id, q->buffers[id].status_came && !q->buffers[id].status);
 	request_finish(q, id, used_len);
 }
 

@@ -74,6 +74,12 @@ static const char *fdev_name(const struct vhx_fdev *fdev)
 	return fdev->driver.name[0] ? fdev->driver.name : "device";
 }
 
+void vhx_fdev_warn(struct vhx_fdev *fdev, const char *text)
+{
+	vhx_log_limited(fdev_log(fdev), &fdev->log_limit, vhx_loop_now(fdev->fe->cfg.loop),
+			VHX_LOG_WARNING, "%s: %s", fdev_name(fdev), text);
+}
+
 /* Control */
 
 static void control_next(struct vhx_fdev *fdev)
@@ -173,6 +179,7 @@ static void event_config_written(struct vhx_fdev *fdev)
 static void event_queue_open(struct vhx_fdev *fdev)
 {
 	vhx_fqueue_opened(&fdev->queues[fdev->driver.event_queue]);
+	vhx_fcommands_running(fdev);
 }
 
 static void event_queue_closed(struct vhx_fdev *fdev)
@@ -200,12 +207,16 @@ static void event_running(struct vhx_fdev *fdev)
 	fdev->needs_running = false;
 	fdev->lost = false;
 	fdev->stuck = false;
+	vhx_fcommands_running(fdev);
 }
 
 static void event_stopped(struct vhx_fdev *fdev)
 {
 	uint32_t i;
 
+	/* By a driver that begins anew; else by us, since this backend is new. */
+	if (!fdev->lost)
+		vhx_fcommands_forget(fdev);
 	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++)
 		vhx_fqueue_interrupted(&fdev->queues[i], VHX_FQUEUE_RESET);
 	reset_finish(fdev);
@@ -307,6 +318,7 @@ static void fdev_lost(struct vhx_fdev *fdev, int reason)
 		fdev->needs_running = true;
 	fdev->lost |= fdev->driver.attached;
 	vhx_driver_lost(&fdev->driver);
+	vhx_fcommands_lost(fdev, why == VHX_FQUEUE_DEATH);
 	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++)
 		vhx_fqueue_interrupted(&fdev->queues[i], why);
 	reset_finish(fdev);
@@ -389,7 +401,10 @@ static void frontend_data(struct vhx_link *l, uint32_t type, const struct vhx_qu
 		fdev->stats.stale++;
 		return;
 	}
-	vhx_fqueue_receive(&fdev->queues[key->vq], l, len);
+	if (fdev->commands.telling && fdev->commands.queue == key->vq)
+		vhx_fcommands_receive(fdev, l, len);
+	else
+		vhx_fqueue_receive(&fdev->queues[key->vq], l, len);
 }
 
 static void queues_pump(struct vhx_fdev *fdev, uint32_t from, uint32_t to)
@@ -430,6 +445,7 @@ static void fdev_pump(struct vhx_fdev *fdev)
 
 	if (vhx_fdev_link(fdev))
 		control_next(fdev);
+	vhx_fcommands_pump(fdev);
 	queues_flush(fdev, first);
 	queues_pump(fdev, 0, first);
 	queues_pump(fdev, first, fdev->queue_cnt);
@@ -504,7 +520,7 @@ static bool fdev_owed(const struct vhx_fdev *fdev)
 {
 	uint32_t i;
 
-	if (fdev->driver.waiting)
+	if (fdev->driver.waiting || fdev->commands.sent)
 		return true;
 	for (i = 0; i < fdev->queue_cnt; i++) {
 		if (vhx_fqueue_in_flight(&fdev->queues[i]))
@@ -607,6 +623,7 @@ static void fdev_free(struct vhx_fdev *fdev)
 
 	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++)
 		vhx_fqueue_kill(&fdev->queues[i]);
+	vhx_fcommands_forget(fdev);
 	vhx_loop_timer_cancel(loop, &fdev->control_timer);
 	vhx_loop_timer_cancel(loop, &fdev->retry_timer);
 	vhx_loop_timer_cancel(loop, &fdev->reset_timer);
@@ -657,6 +674,7 @@ int vhx_fdev_new(struct vhx_frontend *fe, const char *name, const struct vhx_fde
 	vhx_list_init(&fdev->reset_timer.node);
 	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++)
 		vhx_fqueue_init(&fdev->queues[i], fdev, (uint16_t)i);
+	vhx_fcommands_init(fdev);
 	fe->devices[fe->device_cnt++] = fdev;
 	*out = fdev;
 	return 0;
@@ -703,6 +721,7 @@ int vhx_fdev_reset(struct vhx_fdev *fdev)
 
 	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++)
 		vhx_fqueue_kill(&fdev->queues[i]);
+	vhx_fcommands_forget(fdev);
 	fdev->driver.active = false;
 	if (!vhx_fdev_link(fdev) || !fdev->driver.status || fdev->unusable)
 		return 0;

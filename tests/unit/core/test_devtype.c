@@ -217,6 +217,58 @@ static void test_console_config_is_not_written_again(void **state)
 	assert_true(vhx_devtype_find(2)->config_kept);
 }
 
+/* 5.1.2: where the control queue is depends on what the driver took. */
+static void test_net_queue_of_commands(void **state)
+{
+	const struct vhx_devtype *net = vhx_devtype_find(1);
+	const uint64_t ctrl = 1ull << 17, mq = 1ull << 22, rss = 1ull << 60;
+	uint16_t q;
+
+	for (q = 0; q < 9; q++) {
+		assert_false(net->commands(mq, q, 9));
+		assert_int_equal(net->commands(ctrl, q, 9), q == 2);
+		assert_int_equal(net->commands(ctrl | mq, q, 9), q == 8);
+		assert_int_equal(net->commands(ctrl | rss, q, 9), q == 8);
+	}
+	for (q = 0; q < 100; q++)
+		assert_int_equal(!!vhx_devtype_find(q)->commands, q == 1);
+}
+
+static void test_net_commands_that_set_state(void **state)
+{
+	static const struct {
+		uint8_t out[4];
+		uint32_t len;
+		bool sets, clears;
+	} rows[] = {
+		{ { 0, 0, 1 }, 3, true, false },    { { 0, 5, 1 }, 3, true, false },
+		{ { 0, 6, 1 }, 3, false, false },   { { 1, 0 }, 2, true, false },
+		{ { 1, 1 }, 2, true, false },	    { { 1, 2 }, 2, false, false },
+		{ { 2, 0, 7, 0 }, 4, true, false }, { { 2, 1, 7, 0 }, 4, true, true },
+		{ { 2, 0, 7 }, 3, false, false },   { { 3, 0 }, 2, false, false },
+		{ { 4, 0, 2, 0 }, 4, true, false }, { { 5, 0 }, 2, true, false },
+		{ { 6, 2, 1, 0 }, 4, true, false }, { { 6, 3, 1, 0 }, 4, false, false },
+		{ { 7, 0 }, 2, false, false },	    { { 255, 255 }, 2, false, false },
+		{ { 0 }, 1, false, false },	    { { 0 }, 0, false, false },
+	};
+	const struct vhx_devtype *net = vhx_devtype_find(1);
+	struct vhx_devtype_command c, other;
+	size_t i;
+
+	for (i = 0; i < VHX_ARRAY_SIZE(rows); i++) {
+		assert_int_equal(net->command(rows[i].out, rows[i].len, &c), rows[i].sets);
+		assert_int_equal(rows[i].sets && c.clears, rows[i].clears);
+	}
+	/* Adding a VLAN and taking it away are about the same; another VLAN is not. */
+	net->command((const uint8_t[]){ 2, 0, 7, 1 }, 4, &c);
+	net->command((const uint8_t[]){ 2, 1, 7, 1 }, 4, &other);
+	assert_int_equal(c.what, other.what);
+	net->command((const uint8_t[]){ 2, 0, 7, 2 }, 4, &other);
+	assert_int_not_equal(c.what, other.what);
+	net->command((const uint8_t[]){ 1, 0, 7, 1 }, 4, &other);
+	assert_int_not_equal(c.what, other.what);
+}
+
 static void test_unknown_type_has_a_row_all_the_same(void **state)
 {
 	const struct vhx_devtype *type = vhx_devtype_find(UINT32_MAX);
@@ -239,6 +291,8 @@ int main(void)
 		cmocka_unit_test(test_endings_stay_within_their_request),
 		cmocka_unit_test(test_types_of_addresses_and_shared_memory_are_refused),
 		cmocka_unit_test(test_console_config_is_not_written_again),
+		cmocka_unit_test(test_net_queue_of_commands),
+		cmocka_unit_test(test_net_commands_that_set_state),
 		cmocka_unit_test(test_unknown_type_has_a_row_all_the_same),
 	};
 

@@ -819,6 +819,7 @@ static struct lab_device *device_add(struct lab *w, uint32_t i, uint32_t device_
 	struct lab_device *d = lab_device_new(names[i], device_id);
 
 	d->dev.num_queues = w->cfg.queues;
+	d->dev.features |= i ? 0 : w->cfg.features;
 	d->dev.queue_size_max = 1024;
 	d->dev.max_out = w->cfg.max_out;
 	d->dev.max_in = w->cfg.max_in;

@@ -173,6 +173,7 @@ struct lab_config {
 	uint32_t device_id; /* of device 0 */
 	uint16_t queues, queue_size;
 	uint32_t max_out, max_in;
+	uint64_t features; /* that it offers beside its own */
 	bool two_devices;
 	bool only_second; /* the frontend leaves device 0 to somebody else */
 	const struct vhx_log *log; /* the backend's */
