@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "config/socket_spec.h"
 
-#include <grp.h>
-#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "config/account.h"
 
 #define UNIX_PREFIX "unix:"
 /* The permissions of a file; what else a mode has makes no sense for a socket. */
 #define MODE_MAX 0777
-#define NAME_MAX_LEN 64
 
 static int mode_parse(const char *text, mode_t *mode)
 {
@@ -30,38 +29,6 @@ int vhx_socket_mode_check(const char *text, struct vhx_error *err)
 		return 0;
 	vhx_error_set(err, "'%s' is no mode such as 0660", text);
 	return -EINVAL;
-}
-
-static int number_of(const char *name, uint32_t *id)
-{
-	static const struct vhx_number_bounds bounds = { .max = UINT32_MAX - 1 };
-	struct vhx_error ignored;
-	uint64_t v;
-
-	if (vhx_number_parse(name, &bounds, &v, &ignored))
-		return -ENOENT;
-	*id = (uint32_t)v;
-	return 0;
-}
-
-static int user_find(const char *name, uint32_t *id)
-{
-	const struct passwd *pw = getpwnam(name);
-
-	if (!pw)
-		return number_of(name, id);
-	*id = pw->pw_uid;
-	return 0;
-}
-
-static int group_find(const char *name, uint32_t *id)
-{
-	const struct group *gr = getgrnam(name);
-
-	if (!gr)
-		return number_of(name, id);
-	*id = gr->gr_gid;
-	return 0;
 }
 
 struct list {
@@ -87,7 +54,7 @@ static int list_add(const struct list *l, const char *name, struct vhx_error *er
 
 static int list_resolve(const struct list *l, const char *text, struct vhx_error *err)
 {
-	char name[NAME_MAX_LEN];
+	char name[VHX_ACCOUNT_NAME_MAX];
 	int ret = 0;
 
 	while (!ret && *text) {
@@ -108,9 +75,9 @@ static int list_resolve(const struct list *l, const char *text, struct vhx_error
 int vhx_socket_access_resolve(const struct vhx_socket_access *access,
 			      struct vhx_unix_policy *policy, struct vhx_error *err)
 {
-	const struct list uids = { "allow-uid", "user", user_find, policy->uids,
+	const struct list uids = { "allow-uid", "user", vhx_account_user, policy->uids,
 				   &policy->uids_cnt };
-	const struct list gids = { "allow-gid", "group", group_find, policy->gids,
+	const struct list gids = { "allow-gid", "group", vhx_account_group, policy->gids,
 				   &policy->gids_cnt };
 	int ret;
 
@@ -118,7 +85,7 @@ int vhx_socket_access_resolve(const struct vhx_socket_access *access,
 	memcpy(policy->label, access->allow_label, sizeof(policy->label));
 	if (access->mode[0])
 		(void)mode_parse(access->mode, &policy->mode); /* was checked */
-	if (access->group[0] && group_find(access->group, &policy->group)) {
+	if (access->group[0] && vhx_account_group(access->group, &policy->group)) {
 		vhx_error_set(err, "group: there is no group '%s'", access->group);
 		return -ENOENT;
 	}

@@ -6,7 +6,8 @@
  *
  * Each row of the options says whether it can change (enum vhx_option_trait). One that differs and cannot refuses the
  * whole, with its name: an operator who believes that half of a file is in force is worse off than one who knows that
- * none is. Names of users and groups cannot be looked up by a confined program: new ones are numbers.
+ * none is. Names of users and groups cannot be looked up by a confined program: old ones are remembered
+ * (config/account.h), new ones are numbers.
  *
  * A signal handler may do little: it writes to an eventfd, which the loop watches.
  */

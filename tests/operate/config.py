@@ -116,6 +116,19 @@ def files():
     check('a check opens nothing', not os.path.exists('be.sock'))
 
 
+def names():
+    """Names of users and groups that a program had when it started are good for a reload of it, which cannot look any up."""
+    named = GOOD.replace('mode=0600', 'mode=0660,group=daemon,allow-uid=daemon')
+    write('be.conf', named)
+    program = Program(BACKEND, '--config', 'be.conf')
+    program.wait_said('ready')
+    write('be.conf', named.replace('uid=daemon', 'uid=daemon:4711'))
+    expect(0, '', VHXCTL, 'reload', 'be.ctl')
+    program.wait_said('reloaded: 1 options changed')
+    refused("there is no user 'nobody_has_this'", named.replace('uid=daemon', 'uid=daemon:nobody_has_this'))
+    program.end()
+
+
 def refused(words, text):
     write('be.conf', text)
     expect(1, words, VHXCTL, 'reload', 'be.ctl')
@@ -185,6 +198,8 @@ def main():
             disk.truncate(1 << 20)
         files()
         backend()
+        if os.getuid() == 0: # who else may give a socket to another group?
+            names()
         others()
         os.chdir('/')
     print('files, checks and reloads')
