@@ -19,7 +19,7 @@
  *
  * Hostile backend. Its answers are checked as all others are. If it refuses a command, the log says so and the next one
  * follows: what it says of itself can be wrong in other ways as well. One that does not answer is given up
- * (VHX_FDEV_CONTROL_NS), and after three in a row that died of them nobody is told any more.
+ * (VHX_FDEV_CONTROL_NS), and after three in a row that died or fell silent nobody is told any more.
  *
  * Hostile driver. What it can make us keep is bounded (VHX_FCOMMANDS_MAX, VHX_FCOMMAND_BYTES_MAX).
  */
@@ -316,11 +316,11 @@ breach:
 	vhx_link_fail(l, -EPROTO);
 }
 
-void vhx_fcommands_lost(struct vhx_fdev *fdev, bool death)
+void vhx_fcommands_lost(struct vhx_fdev *fdev)
 {
 	struct vhx_fcommands *c = &fdev->commands;
 
-	if (death && c->sent && ++c->deaths == VHX_FLIGHT_DEATHS_MAX) {
+	if (c->sent && ++c->deaths == VHX_FLIGHT_DEATHS_MAX) {
 		vhx_fdev_warn(fdev,
 			      "backends die of what the driver has set: the next one is not told");
 		vhx_fcommands_forget(fdev);

@@ -40,7 +40,7 @@ struct vhx_fcommands {
 	uint32_t at, refused;
 	uint16_t queue;
 	uint8_t answer;
-	uint8_t deaths; /* backends in a row that died meanwhile */
+	uint8_t deaths; /* channels in a row that ended meanwhile */
 	struct vhx_flight flight;
 	struct vhx_flight_slot slot;
 	struct vhx_link_turn turn;
@@ -66,8 +66,8 @@ void vhx_fcommands_running(struct vhx_fdev *fdev);
 void vhx_fcommands_pump(struct vhx_fdev *fdev);
 /* A USED message of the queue, while they are told. */
 void vhx_fcommands_receive(struct vhx_fdev *fdev, struct vhx_link *l, uint32_t len);
-/* The channel is gone. @death: by the backend's doing. */
-void vhx_fcommands_lost(struct vhx_fdev *fdev, bool death);
+/* The channel is gone. */
+void vhx_fcommands_lost(struct vhx_fdev *fdev);
 /* @q stops. */
 void vhx_fcommands_queue_gone(struct vhx_fqueue *q);
 

@@ -305,10 +305,8 @@ static struct vhx_fdev *fdev_by_num(struct vhx_frontend *fe, uint16_t dev_num)
 	return NULL;
 }
 
-static void fdev_lost(struct vhx_fdev *fdev, int reason)
+static void fdev_lost(struct vhx_fdev *fdev, enum vhx_fqueue_interruption why)
 {
-	/* Slow storage makes us give a channel up; that speaks against no request. */
-	enum vhx_fqueue_interruption why = reason == -ETIMEDOUT ? VHX_FQUEUE_CUT : VHX_FQUEUE_DEATH;
 	struct vhx_loop *loop = fdev->fe->cfg.loop;
 	uint32_t i;
 
@@ -318,7 +316,7 @@ static void fdev_lost(struct vhx_fdev *fdev, int reason)
 		fdev->needs_running = true;
 	fdev->lost |= fdev->driver.attached;
 	vhx_driver_lost(&fdev->driver);
-	vhx_fcommands_lost(fdev, why == VHX_FQUEUE_DEATH);
+	vhx_fcommands_lost(fdev);
 	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++)
 		vhx_fqueue_interrupted(&fdev->queues[i], why);
 	reset_finish(fdev);

@@ -4,6 +4,7 @@
 
 #include <vhx/wire.h>
 
+#include "core/flight.h"
 #include "lab.h"
 
 #define HEAD ((uint32_t)sizeof(struct lab_head))
@@ -118,6 +119,41 @@ static void test_second_death_during_the_return(void **state)
 		assert_int_equal(w.src[0].ok, LOAD);
 		lab_close(&w);
 	}
+}
+
+/* Each time another queue's reset is not answered, and the channel is given up: that speaks against no request. */
+static void test_impatience_is_not_held_against_requests(void **state)
+{
+	struct lab_config cfg = lab_default;
+	struct lab w;
+	uint32_t i;
+
+	cfg.queues = 2;
+	lab_open(&w, &cfg);
+	lab_start(&w, 0);
+	w.dev[0]->answer = LAB_HOLD;
+	lab_source_plan(&w.src[0], 1, LAB_READ, HEAD, 100);
+	for (i = 0; i <= VHX_FLIGHT_DEATHS_MAX; i++) {
+		lab_start(&w, 1);
+		lab_source_plan(&w.src[1], 1, LAB_READ, HEAD, 100);
+		lab_settle(&w);
+		assert_int_equal(w.dev[0]->held_cnt, 2);
+		w.dev[0]->slow_reset = true;
+		assert_int_equal(vhx_fqueue_stop(w.src[1].q), -EINPROGRESS);
+		lab_wait(&w, VHX_FQUEUE_DRAIN_NS);
+		lab_wait(&w, VHX_FQUEUE_DRAIN_NS);
+		assert_int_equal(w.fdev[0].stopped[1], i + 1);
+		w.dev[0]->slow_reset = false;
+		lab_device_quiesce(w.dev[0]);
+		lab_wait(&w, LAB_S);
+		lab_wait(&w, LAB_S);
+	}
+	assert_int_equal(w.connects, 1 + i);
+	assert_int_equal(w.src[0].visible, 0);
+	lab_device_release_all(w.dev[0]);
+	lab_finish(&w, &w.src[0], 1);
+	assert_int_equal(w.src[0].ok, 1);
+	lab_close(&w);
 }
 
 static void test_replay_keeps_the_order_of_the_ring(void **state)
@@ -510,6 +546,7 @@ static int run(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_death_at_each_step_is_not_noticed),
 		cmocka_unit_test(test_second_death_during_the_return),
+		cmocka_unit_test(test_impatience_is_not_held_against_requests),
 		cmocka_unit_test(test_replay_keeps_the_order_of_the_ring),
 		cmocka_unit_test(test_type_without_replay_ends_its_requests),
 		cmocka_unit_test(test_request_that_outlived_three_backends_ends_with_an_error),
