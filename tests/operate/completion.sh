@@ -70,7 +70,7 @@ for pair in log-level: sandbox:; do
 	"$folder/vhx-backend" "$option" nonsense --help 2>/dev/null && exit 1
 done
 # All keys of all types: a spec with an unknown key is refused, one of these is not for that.
-"$folder/vhx-backend" --help | sed -n '/^Devices/,$s/^  \([a-z]*\):.*/\1/p' >types
+"$folder/vhx-backend" --help | sed -n '/^Devices/,$s/^  \([a-z-]*\):.*/\1/p' >types
 [ -s types ] || exit 1
 while read -r type; do
 	for spec in $(tab "vhx-backend --device $type,"); do

@@ -101,6 +101,7 @@ struct argo_ring_data {
 	__u32 pad; /* entries follow */
 };
 
+#ifndef __cplusplus /* which has another word for it */
 _Static_assert(sizeof(struct argo_addr) == 8, "argo address");
 _Static_assert(sizeof(struct argo_send_addr) == 16, "argo addresses");
 _Static_assert(sizeof(struct argo_iov) == 16, "argo iov");
@@ -110,6 +111,7 @@ _Static_assert(sizeof(struct argo_ring) == 64, "argo ring");
 _Static_assert(sizeof(struct argo_message) == 16, "argo message");
 _Static_assert(sizeof(struct argo_ring_data_ent) == 20, "argo ring data entry");
 _Static_assert(sizeof(struct argo_ring_data) == 8, "argo ring data");
+#endif
 
 /* ---- 2. The provider ---- */
 
@@ -148,8 +150,10 @@ struct vhx_argo_meet {
 #define VHX_ARGO_PROBE_NS 5000000000ull
 #define VHX_ARGO_CHECK_NS 60000000000ull
 
+#ifndef __cplusplus /* which has another word for it */
 _Static_assert(sizeof(struct vhx_argo_meet) == 32, "meet");
 _Static_assert(VHX_ARGO_RING_MAX == ARGO_RING_LEN_MAX, "largest ring");
+#endif
 
 /* ---- 3. The device ---- */
 
@@ -275,6 +279,7 @@ struct hmx_argo_stats {
  */
 #define HMX_ARGO_NEW _IO('H', 0x29)
 
+#ifndef __cplusplus /* which has another word for it */
 _Static_assert(sizeof(struct hmx_argo_info) == 16, "info");
 _Static_assert(sizeof(struct hmx_argo_bind) == 16, "bind");
 _Static_assert(sizeof(struct hmx_argo_consume) == 16, "consume");
@@ -282,5 +287,6 @@ _Static_assert(sizeof(struct hmx_argo_iov) == 16, "iov");
 _Static_assert(sizeof(struct hmx_argo_sendv) == 32, "sendv");
 _Static_assert(sizeof(struct hmx_argo_query) == 16, "query");
 _Static_assert(sizeof(struct hmx_argo_stats) == 64, "stats");
+#endif
 
 #endif

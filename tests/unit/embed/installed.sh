@@ -29,8 +29,15 @@ export PKG_CONFIG_PATH="${pc%/*}" PKG_CONFIG_SYSROOT_DIR="$root"
 
 # Headers are the public ones, and nothing of src/ came along.
 found=$(cd "$root$prefix/include" && find . -name '*.h' | sort | tr '\n' ' ')
-wanted=$(cd "$source/include" && find ./vhx -name '*.h' | sort | tr '\n' ' ')
+wanted=$({ echo ./vhx/argo.h; echo ./vhx/endian.h; cd "$source/include" && find ./vhx -name '*.h'; } | sort | tr '\n' ' ')
 [ "$found" = "$wanted" ] || { echo "installed headers: $found"; exit 1; }
+# Each alone, in C and in C++; those of the libraries as plain C11 as well (linkage.py).
+for header in $found; do
+	echo "#include <$header>" >"$scratch/alone.c"
+	"$@" -std=gnu11 -Wall -Werror -fsyntax-only -I"$root$prefix/include" "$scratch/alone.c"
+	! command -v c++ >/dev/null ||
+		c++ -std=gnu++11 -Wall -Werror -fsyntax-only -x c++ -I"$root$prefix/include" "$scratch/alone.c"
+done
 
 [ "$(pkg-config --modversion libvhx)" = "$(sed -n "s/.*version: '\(.*\)',/\1/p" "$source/meson.build" | head -n 1)" ]
 for pair in blk-read:libvhx ram-disk:libvhx argo-echo:libvhx-argo; do
