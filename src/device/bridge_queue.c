@@ -16,6 +16,10 @@
  * arena is as large as the largest request, it always gets its turn. The pages of a request whose answer waits for
  * room towards the driver stay taken until then.
  *
+ * Requests that are about other queues' (core/devtype.h: about_others) are given behind what those have waiting, and
+ * answered behind what those have to answer, when they are the next ones: the device is another program, and sees all
+ * queues at once.
+ *
  * An answer is the prefix that the device says it wrote. Types with a status byte at the end (blk, i2c) get that as
  * well, and where it is success all that lies before it: drivers of such types go by the status alone, and so
  * devices have been careless with the length.
@@ -198,6 +202,7 @@ int vhx_bridge_queue_init(struct vhx_bridge_queue *q, const struct vhx_bridge_qu
 		return -ENOMEM;
 	}
 	cells_init(q);
+	cfg->beside[cfg->index] = q;
 	q->memory = cfg->size * (sizeof(*q->slots) + sizeof(*q->flights) + sizeof(*q->cell_of)) +
 		    q->page_cnt;
 	return 0;
@@ -298,6 +303,7 @@ void vhx_bridge_queue_fail_waiting(struct vhx_bridge_queue *q)
 			vhx_list_add_tail(&posted, &req->node);
 	}
 	vhx_list_splice_tail(&q->waiting, &posted);
+	q->ahead[OUT] = 0;
 }
 
 static void list_drop(struct vhx_bridge_queue *q, struct vhx_list *list)
@@ -314,6 +320,8 @@ void vhx_bridge_queue_drop_waiting(struct vhx_bridge_queue *q)
 {
 	list_drop(q, &q->waiting);
 	list_drop(q, &q->answering);
+	q->ahead[OUT] = 0;
+	q->ahead[IN] = 0;
 }
 
 void vhx_bridge_queue_drop(struct vhx_bridge_queue *q)
@@ -355,7 +363,46 @@ void vhx_bridge_queue_restart(struct vhx_bridge_queue *q, uint32_t features, boo
 	vhx_list_splice_tail(&q->waiting, &again);
 	q->owed = 0;
 	q->merge_left = 0;
+	q->behind[OUT] = false;
+	q->ahead[OUT] = 0;
 	ring_init(q, features);
+}
+
+/* What requests that are about other queues' have to let pass: to be given (OUT), or to be answered (IN) */
+
+static uint32_t list_len(const struct vhx_list *list)
+{
+	const struct vhx_list *pos;
+	uint32_t len = 0;
+
+	for (pos = list->next; pos != list; pos = pos->next)
+		len++;
+	return len;
+}
+
+static bool others_passed(struct vhx_bridge_queue *q, int way)
+{
+	uint16_t first = q->cfg.type->about_others, i;
+
+	if (!vhx_bridge_queue_about_others(q))
+		return true;
+	for (i = first; i < q->cfg.queues && !q->behind[way]; i++) {
+		struct vhx_bridge_queue *other = q->cfg.beside[i];
+
+		other->ahead[way] = list_len(way == OUT ? &other->waiting : &other->answering);
+	}
+	q->behind[way] = true;
+	for (i = first; i < q->cfg.queues; i++) {
+		if (q->cfg.beside[i]->ahead[way])
+			return false;
+	}
+	return true;
+}
+
+static void passed(struct vhx_bridge_queue *q, int way)
+{
+	q->behind[way] = false;
+	q->ahead[way] -= q->ahead[way] != 0;
 }
 
 /* To the device */
@@ -523,8 +570,9 @@ bool vhx_bridge_queue_push(struct vhx_bridge_queue *q)
 		struct vhx_request *req = vhx_list_first_entry(&q->waiting, struct vhx_request,
 							       node);
 
-		if (!request_give(q, req))
+		if (!others_passed(q, OUT) || !request_give(q, req))
 			break;
+		passed(q, OUT);
 		vhx_list_del(&req->node);
 		vhx_list_add_tail(&q->flying, &req->node);
 		q->owed += req->out_len > 0;
@@ -671,8 +719,9 @@ void vhx_bridge_queue_answer(struct vhx_bridge_queue *q)
 		bool has_tail = f->has_tail;
 		uint8_t tail = f->tail;
 
-		if (!answer_send(q, req))
+		if (!others_passed(q, IN) || !answer_send(q, req))
 			return;
+		passed(q, IN);
 		vhx_list_del(&req->node);
 		flight_put(q, req);
 		vhx_request_complete(req, 0, &tail, has_tail ? req->in_len - 1 : 0, has_tail,

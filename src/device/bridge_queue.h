@@ -24,6 +24,8 @@ struct vhx_bridge_writes {
 	uint64_t done, flushed;
 };
 
+struct vhx_bridge_queue;
+
 struct vhx_bridge_queue_config {
 	uint16_t size; /* a power of two */
 	uint32_t
@@ -31,6 +33,7 @@ struct vhx_bridge_queue_config {
 	const struct vhx_devtype *type;
 	const struct vhx_bridge_framing *framing;
 	struct vhx_bridge_writes *writes; /* of all queues of the device */
+	struct vhx_bridge_queue **beside; /* all queues of the device, by index */
 	uint16_t index, queues;
 };
 
@@ -66,6 +69,12 @@ struct vhx_bridge_queue {
 	uint32_t merge_left; /* buffers of a packet that are to come */
 	bool merges; /* receive buffers are merged (VIRTIO_NET_F_MRG_RXBUF) */
 	bool kick_due;
+	/*
+	 * Where requests are about other queues' (core/devtype.h): what those have to give (0) and to answer (1) before
+	 * the next such request was counted; and how much of that is left.
+	 */
+	bool behind[2];
+	uint32_t ahead[2];
 	struct vhx_vdriver_slot *slots;
 	struct vhx_bridge_flight *flights; /* by cell */
 	uint16_t *cell_of; /* by id of the ring */
@@ -89,6 +98,15 @@ void vhx_bridge_queue_fini(struct vhx_bridge_queue *q);
  * ends: after too many deaths of a device, or where its type says so. @death: the device is gone.
  */
 void vhx_bridge_queue_restart(struct vhx_bridge_queue *q, uint32_t features, bool death);
+
+/*
+ * Are its requests about other queues'? What waits in it can go, and be answered, when others have given and answered
+ * what was older.
+ */
+static inline bool vhx_bridge_queue_about_others(const struct vhx_bridge_queue *q)
+{
+	return q->cfg.index < q->cfg.type->about_others;
+}
 
 /* Where the device finds the ring: addresses of its three areas. */
 void vhx_bridge_queue_areas(const struct vhx_bridge_queue *q, uint64_t *desc, uint64_t *driver,

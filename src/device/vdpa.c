@@ -100,6 +100,7 @@ struct vdpa {
 	enum vdpa_state state;
 	bool kick_due; /* in this pass */
 	struct vdpa_ring rings[VHX_VDPA_QUEUES_MAX];
+	struct vhx_bridge_queue *queues[VHX_VDPA_QUEUES_MAX]; /* those of @rings */
 };
 
 static struct vdpa *vdpa_of(struct vhx_device *dev)
@@ -188,12 +189,28 @@ static void device_fail(struct vdpa *v, int err)
 	waiting_fail(v);
 }
 
+/* And what may have waited for that, on queues that are about this one. */
 static void ring_push(struct vdpa_ring *r)
 {
 	const uint64_t one = 1;
+	struct vdpa *v = r->v;
+	uint16_t i;
 
-	if (r->v->state == VDPA_RUNNING && !r->resetting && vhx_bridge_queue_push(&r->q))
+	if (v->state == VDPA_RUNNING && !r->resetting && vhx_bridge_queue_push(&r->q))
 		(void)!write(r->kick_fd, &one, sizeof(one));
+	for (i = 0; i < v->type->about_others && !vhx_bridge_queue_about_others(&r->q); i++)
+		ring_push(&v->rings[i]);
+}
+
+static void ring_answer(struct vdpa_ring *r)
+{
+	struct vdpa *v = r->v;
+	uint16_t i;
+
+	if (!r->resetting)
+		vhx_bridge_queue_answer(&r->q);
+	for (i = 0; i < v->type->about_others && !vhx_bridge_queue_about_others(&r->q); i++)
+		ring_answer(&v->rings[i]);
 }
 
 static void rings_push(struct vdpa *v)
@@ -312,15 +329,13 @@ static void drain_expired(struct vhx_loop_timer *t)
 /* Events */
 
 /* Takes what the device has used. False: it broke the ring, and the line is said. */
-static bool ring_pull(struct vdpa_ring *r)
+static bool ring_take(struct vdpa_ring *r)
 {
 	struct vdpa *v = r->v;
 	int ret = vhx_bridge_queue_pull(&r->q);
 
 	if (r->resetting)
 		vhx_bridge_queue_drop_waiting(&r->q);
-	else
-		vhx_bridge_queue_answer(&r->q);
 	if (ret > 0)
 		v->retry_ns = RETRY_MIN_NS;
 	if (ret >= 0)
@@ -328,6 +343,21 @@ static bool ring_pull(struct vdpa_ring *r)
 	vdpa_log(v, VHX_LOG_ERROR, "%s: queue %u: the device broke the ring: %s", v->dev.id,
 		 r->q.cfg.index, vhx_ring_fault_name(r->q.ring.broken));
 	return false;
+}
+
+/* And answers. What was used before a request that is about it, the device may call for later. */
+static bool ring_pull(struct vdpa_ring *r)
+{
+	bool ok = ring_take(r), about = vhx_bridge_queue_about_others(&r->q);
+	struct vdpa *v = r->v;
+	uint16_t i;
+
+	for (i = v->type->about_others; about && i < v->dev.num_queues; i++)
+		ok &= ring_take(&v->rings[i]);
+	for (i = v->type->about_others; about && i < v->dev.num_queues; i++)
+		ring_answer(&v->rings[i]);
+	ring_answer(r);
+	return ok;
 }
 
 static bool event_take(int fd)
@@ -398,7 +428,7 @@ static void vdpa_room(struct vhx_device *dev, struct vhx_queue *queue)
 
 	if (r->resetting)
 		return;
-	vhx_bridge_queue_answer(&r->q);
+	ring_answer(r);
 	/* Its pages may be what others wait for. */
 	ring_push(r);
 }
@@ -663,6 +693,7 @@ static int rings_make(struct vdpa *v)
 		.type = v->type,
 		.framing = &v->traits->framing,
 		.writes = &v->writes,
+		.beside = v->queues,
 		.queues = v->dev.num_queues,
 	};
 	uint64_t len = vhx_bridge_queue_len(&cfg);

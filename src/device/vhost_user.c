@@ -97,6 +97,7 @@ struct bridge {
 	bool resumes; /* rings go on as the last back-end left them */
 	bool failed; /* writes may be lost: nothing is served any more */
 	struct bridge_ring rings[VHX_BRIDGE_QUEUES_MAX];
+	struct vhx_bridge_queue *queues[VHX_BRIDGE_QUEUES_MAX]; /* those of @rings */
 };
 
 static struct bridge *bridge_of(struct vhx_device *dev)
@@ -185,10 +186,27 @@ static void waiting_judge(struct bridge *b)
 		ring_fail_waiting(&b->rings[i]);
 }
 
+/* And what may have waited for that, on queues that are about this one. */
 static void ring_push(struct bridge_ring *r)
 {
+	struct bridge *b = r->b;
+	uint16_t i;
+
 	if (r->ready && !r->resetting && vhx_bridge_queue_push(&r->q))
 		vhx_vu_notifier_raise(r->kick_fd);
+	for (i = 0; i < b->type->about_others && !vhx_bridge_queue_about_others(&r->q); i++)
+		ring_push(&b->rings[i]);
+}
+
+static void ring_answer(struct bridge_ring *r)
+{
+	struct bridge *b = r->b;
+	uint16_t i;
+
+	if (!r->resetting)
+		vhx_bridge_queue_answer(&r->q);
+	for (i = 0; i < b->type->about_others && !vhx_bridge_queue_about_others(&r->q); i++)
+		ring_answer(&b->rings[i]);
 }
 
 static uint32_t ring_features(const struct bridge *b)
@@ -392,7 +410,7 @@ static const char *reason_text(int reason)
 }
 
 /* Takes what the back-end has used. False: it broke the ring, and the line is said. */
-static bool ring_pull(struct bridge_ring *r)
+static bool ring_take(struct bridge_ring *r)
 {
 	struct bridge *b = r->b;
 	int ret;
@@ -400,9 +418,7 @@ static bool ring_pull(struct bridge_ring *r)
 	if (!r->ready)
 		return true;
 	ret = vhx_bridge_queue_pull(&r->q);
-	if (!r->resetting)
-		vhx_bridge_queue_answer(&r->q);
-	else
+	if (r->resetting)
 		vhx_bridge_queue_drop_waiting(&r->q);
 	if (ret > 0)
 		b->resumptions = 0;
@@ -411,6 +427,21 @@ static bool ring_pull(struct bridge_ring *r)
 	bridge_log(b, VHX_LOG_ERROR, "%s: queue %u: the back-end broke the ring: %s", b->dev.id,
 		   (unsigned int)(r - b->rings), vhx_ring_fault_name(r->q.ring.broken));
 	return false;
+}
+
+/* And answers. What was used before a request that is about it, the back-end may call for later. */
+static bool ring_pull(struct bridge_ring *r)
+{
+	struct bridge *b = r->b;
+	bool ok = ring_take(r), about = vhx_bridge_queue_about_others(&r->q);
+	uint16_t i;
+
+	for (i = b->type->about_others; about && i < b->dev.num_queues; i++)
+		ok &= ring_take(&b->rings[i]);
+	for (i = b->type->about_others; about && i < b->dev.num_queues; i++)
+		ring_answer(&b->rings[i]);
+	ring_answer(r);
+	return ok;
 }
 
 /* Did completed writes die with it? */
@@ -572,7 +603,7 @@ static void bridge_room(struct vhx_device *dev, struct vhx_queue *queue)
 
 	if (r->resetting)
 		return;
-	vhx_bridge_queue_answer(&r->q);
+	ring_answer(r);
 	/* Its pages may be what others wait for. */
 	ring_push(r);
 }
@@ -841,6 +872,7 @@ static int rings_make(struct bridge *b)
 		.type = b->type,
 		.framing = &b->traits->framing,
 		.writes = &b->writes,
+		.beside = b->queues,
 		.queues = b->dev.num_queues,
 	};
 	uint64_t len = vhx_bridge_queue_len(&cfg);

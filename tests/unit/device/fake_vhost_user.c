@@ -32,6 +32,7 @@ void fake_peer_init(struct fake_peer *p)
 		      VHX_VU_F_EVENT_IDX | VHX_VU_F_RING_PACKED | VHX_VU_F_PROTOCOL_FEATURES;
 	p->protocol = VHX_VU_P_MQ | VHX_VU_P_REPLY_ACK | VHX_VU_P_BACKEND_REQ | VHX_VU_P_CONFIG;
 	p->queue_num = 1;
+	p->config_len = 60;
 	memcpy(p->config, &capacity, sizeof(capacity));
 	p->sock = p->mem_fd = p->backend_fd = p->inflight_fd = -1;
 	for (i = 0; i < FAKE_RINGS; i++)
@@ -146,7 +147,6 @@ static void identify(struct fake_peer *p, uint32_t config_len)
 int fake_peer_connect(void *ctx, struct vhx_error *err)
 {
 	struct fake_peer *p = ctx;
-	bool blk = p->protocol & VHX_VU_P_CONFIG;
 	int ends[2];
 
 	if (p->absent) {
@@ -159,7 +159,7 @@ int fake_peer_connect(void *ctx, struct vhx_error *err)
 	p->sock = ends[0];
 	p->connections++;
 	p->config_told = false;
-	identify(p, blk ? 60 : 0);
+	identify(p, p->protocol & VHX_VU_P_CONFIG ? p->config_len : 0);
 	return ends[1];
 }
 

@@ -45,6 +45,7 @@ struct fake_peer {
 	uint64_t features, protocol;
 	uint64_t queue_num;
 	uint8_t config[VHX_VU_CONFIG_MAX];
+	uint32_t config_len; /* of its type, if it has CONFIG */
 	/* What it is told */
 	uint64_t driver_features, driver_protocol;
 	struct vhx_vu_memory memory;

@@ -924,6 +924,87 @@ static void test_fs_requests_end_with_an_error(void **state)
 	close_device();
 }
 
+/* scsi: functions of the control queue come to the back-end behind commands, and their answers behind theirs. */
+
+#define SCSI 8
+#define SCSI_REQUESTS 2 /* the first queue of them */
+
+static void open_scsi(void)
+{
+	const struct vhx_bridge_config cfg = { .device_id = SCSI, .split = true, .queues = 4 };
+
+	fake_peer_init(&peer);
+	peer.features = (peer.features & ~0xffffffull) | 7;
+	peer.queue_num = 4;
+	peer.config_len = 36;
+	assert_int_equal(open_config(&cfg), 0);
+	assert_int_equal(dev->ops->set_features(dev, dev->features), 0);
+}
+
+static struct fake_request *scsi_send(uint16_t index, uint32_t len, uint32_t in_len)
+{
+	uint8_t *out = calloc(1, len);
+	struct fake_request *r;
+
+	assert_non_null(out);
+	r = fake_request_new(dev, &queues[index], out, len, in_len);
+	free(out);
+	fake_submit(r);
+	return r;
+}
+
+static void test_function_does_not_overtake_commands(void **state)
+{
+	struct fake_request *function, *r[6];
+	struct taken t;
+	unsigned int i;
+
+	open_scsi();
+	/* More than the memory has room for at once, and one on another queue. */
+	for (i = 0; i < 5; i++)
+		r[i] = scsi_send(SCSI_REQUESTS, MIB, 108);
+	function = scsi_send(0, 24, 1);
+	r[5] = scsi_send(SCSI_REQUESTS + 1, 51, 108);
+	for (i = 0; i < 5; i++) {
+		assert_false(take(0, &t));
+		take_one(SCSI_REQUESTS, &t);
+		fake_peer_push(&peer, SCSI_REQUESTS, t.chain.id, 108);
+	}
+	take_one(SCSI_REQUESTS + 1, &t);
+	fake_peer_push(&peer, SCSI_REQUESTS + 1, t.chain.id, 108);
+	take_one(0, &t);
+	fake_peer_push(&peer, 0, t.chain.id, 1);
+	turn_until(function->completed);
+	for (i = 0; i < 6; i++) {
+		assert_true(r[i]->completed);
+		fake_request_free(r[i]);
+	}
+	fake_request_free(function);
+	close_device();
+}
+
+/* The back-end calls for the function first; and there is no room for the answer of the command. */
+static void test_function_does_not_end_before_commands(void **state)
+{
+	struct fake_request *function, *r;
+	struct taken t, f;
+
+	open_scsi();
+	r = scsi_send(SCSI_REQUESTS, 51, 108 + 4096);
+	function = scsi_send(0, 24, 1);
+	take_one(SCSI_REQUESTS, &t);
+	take_one(0, &f);
+	fake.later = 3;
+	fake.reserve_max = 1000;
+	vhx_vring_push(&peer.rings[SCSI_REQUESTS].ring, t.chain.id, 108 + 4096);
+	vhx_vring_flush(&peer.rings[SCSI_REQUESTS].ring);
+	fake_peer_push(&peer, 0, f.chain.id, 1);
+	turn_until((assert_false(function->completed && !r->completed), function->completed));
+	fake_request_free(r);
+	fake_request_free(function);
+	close_device();
+}
+
 /* Starts */
 
 static void refused(uint32_t device_id, uint16_t num, int ret, const char *text)
@@ -1001,6 +1082,8 @@ int main(void)
 		cmocka_unit_test(test_link_is_down_without_a_back_end),
 		cmocka_unit_test(test_reset_takes_posted_buffers_back),
 		cmocka_unit_test(test_fs_requests_end_with_an_error),
+		cmocka_unit_test(test_function_does_not_overtake_commands),
+		cmocka_unit_test(test_function_does_not_end_before_commands),
 		cmocka_unit_test(test_every_refusal_has_its_line),
 	};
 
