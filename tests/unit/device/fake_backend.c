@@ -71,10 +71,14 @@ struct fake_request *fake_request_new(struct vhx_device *dev, struct vhx_queue *
 	r->req.queue = queue;
 	r->req.out_len = out_len;
 	r->req.in_len = in_len;
-	memcpy(r->req.head, out, head_len);
 	r->payload = pages_new(out_len - head_len);
-	memcpy(r->payload, (const uint8_t *)out + head_len, out_len - head_len);
-	r->req.out = iov_new(r->payload, out_len - head_len, &r->req.out_cnt);
+	/* Of a posted request there may be no place for its bytes either. */
+	if (head_len)
+		memcpy(r->req.head, out, head_len);
+	if (out_len > head_len)
+		memcpy(r->payload, (const uint8_t *)out + head_len, out_len - head_len);
+	r->out = iov_new(r->payload, out_len - head_len, &r->req.out_cnt);
+	r->req.out = r->out;
 	r->staging = pages_new(in_len);
 	r->req.in = iov_new(r->staging, in_len, &r->req.in_cnt);
 	r->answer = malloc((size_t)in_len + 1);
@@ -102,7 +106,7 @@ void fake_request_rearm(struct fake_request *r)
 void fake_request_free(struct fake_request *r)
 {
 	assert_true(r->completed || r->dropped);
-	free((void *)(uintptr_t)r->req.out);
+	free(r->out);
 	free(r->req.in);
 	free(r->payload);
 	free(r->staging);

@@ -21,6 +21,7 @@ struct fake_request {
 	bool *sent; /* which of them were sent */
 	uint8_t *staging; /* pages */
 	uint8_t *payload; /* pages */
+	struct iovec *out; /* req.out */
 	uint32_t reserved; /* length of the open reservation, 0: none */
 	uint32_t reserved_off;
 	uint32_t staged_off, staged_len;
