@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=dash
 # Guest: a file system on the driver's disk, and what the driver counts of single requests; beside it a network
-# interface, also across resizes of its rings, and sockets, and both after another backend took over.
+# interface, also across resizes of its rings, sockets, and a shared folder, and all of them after another backend took
+# over.
 # shellcheck source=hmx.sh
 . /hmx.sh
 # shellcheck source=hmx-net.sh
 . /hmx-net.sh
+# shellcheck source=hmx-fs.sh
+. /hmx-fs.sh
 truncate -s 64M /tmp/disk.img
 devices='blk,id=disk0,file=/tmp/disk.img net,id=n0,end=tap:vm0
-vsock,id=v0,uds-path=/tmp/v,guest-cid=42'
+vsock,id=v0,uds-path=/tmp/v,guest-cid=42 vhost-user,type=fs,id=f0,socket=/tmp/fs.sock,tag=shared'
 net_begin
+fs_begin
 # shellcheck disable=SC2086 # split into words on purpose
 backend_start $devices
 relay_start
@@ -34,10 +38,12 @@ net_up
 net_try
 wait_for "a running vsock" state_is v0 running
 vsock_carry
+fs_share first
 sh /tree.sh || exit 1
 
 lives=$(value channel lives)
 backend_kill
+fs_serve
 # shellcheck disable=SC2086 # split into words on purpose
 backend_start $devices
 wait_for "the next life" at_least channel lives $((lives + 1))
@@ -46,6 +52,7 @@ net_pings
 net_carry env host 10.9.0.1
 net_carry host env 10.9.0.2
 vsock_carry
+fs_share second
 
 relay_kill
 wait_for "the end of the disk" absent /dev/vda
