@@ -2,9 +2,11 @@
 # shellcheck shell=dash
 # Guest: sourced behind hmx.sh. A folder, /tmp/share, that virtiofsd behind the backend shares under the tag "shared".
 
+daemon=''
+
 # fs_serve: the daemon ends with its backend, so each backend needs another.
 fs_serve() {
-	wait_for "the end of the last daemon" gone "${daemon:-0}"
+	[ -z "$daemon" ] || wait_for "the end of the last daemon" gone "$daemon"
 	rm -f /tmp/fs.sock
 	virtiofsd --socket-path=/tmp/fs.sock -o source=/tmp/share -o sandbox=chroot -f >>/tmp/fs.log 2>&1 &
 	daemon=$!
@@ -12,6 +14,8 @@ fs_serve() {
 }
 
 fs_begin() {
+	# It wants room for more open files than a kernel grants that has little memory.
+	echo 1000000 >/proc/sys/fs/file-max
 	mkdir -p /tmp/share/src/deep
 	cp -r /driver /bin /tmp/share/src/
 	head -c 5000001 /dev/urandom >/tmp/share/src/deep/random
