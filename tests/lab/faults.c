@@ -79,6 +79,8 @@ static int dumb_submit(struct vhx_device *dev, struct vhx_request *req)
 	struct dumb *d = dumb_of(dev);
 	uint8_t action = HOLD;
 
+	d->last_queues[1] = d->last_queues[0];
+	d->last_queues[0] = vhx_queue_index(req->queue);
 	if (d->disk)
 		return answer_zero(req);
 	vhx_request_out_read(req, 0, &action, sizeof(action));

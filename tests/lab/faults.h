@@ -34,6 +34,7 @@ struct dumb {
 	struct vhx_device_ops ops;
 	struct vhx_list held;
 	unsigned int held_cnt, posted_cnt; /* with out bytes, and without */
+	unsigned int last_queues[2]; /* of the last requests, the newest first */
 	bool refuses; /* what it has offered: so the driver fails it */
 	bool disk; /* every request succeeds, whatever its first byte, and the config can be written */
 	unsigned int config_writes;

@@ -106,6 +106,26 @@ static void long_chain(void)
 	said("a chain that is too long ends with an error");
 }
 
+/*
+ * A function for task management, and a command that was made available before it: the driver has told the device of the
+ * function only when the queues are looked at.
+ */
+static void overtaken_command(void)
+{
+	static const char *const pairs[] = { "1 2", "2 2" };
+	size_t i;
+
+	running_wait(8);
+	for (i = 0; i < VHX_ARRAY_SIZE(pairs); i++) {
+		if (probe_do(8, "behind", pairs[i]))
+			die("a function behind a command was not taken");
+		if (devices[8]->last_queues[0] || devices[8]->last_queues[1] != i + 1)
+			die("a function overtook a command: queue %u, then %u",
+			    devices[8]->last_queues[1], devices[8]->last_queues[0]);
+	}
+	said("a function does not overtake a command");
+}
+
 /* Under its name, with another number or the same one, before anybody could list what there is. */
 static void removed_and_added(void)
 {
@@ -533,14 +553,23 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } scenarios[] = {
-	{ "lost", lost_requests },	{ "short", short_answers },
-	{ "long", long_chain },		{ "reset", queue_reset_under_load },
-	{ "group", half_a_group },	{ "removed", removed_and_added },
-	{ "alone", without_a_backend }, { "greedy", greedy_device },
-	{ "endless", endless_list },	{ "listing", freeze_while_listing },
-	{ "busy", busy_devices },	{ "memory", device_without_memory },
-	{ "durable", durable_or_not },	{ "written", write_of_the_last_driver },
-	{ "broken", broken_ring },	{ "posted", posted_on_a_failed_device },
+	{ "lost", lost_requests },
+	{ "short", short_answers },
+	{ "overtaken", overtaken_command },
+	{ "long", long_chain },
+	{ "reset", queue_reset_under_load },
+	{ "group", half_a_group },
+	{ "removed", removed_and_added },
+	{ "alone", without_a_backend },
+	{ "greedy", greedy_device },
+	{ "endless", endless_list },
+	{ "listing", freeze_while_listing },
+	{ "busy", busy_devices },
+	{ "memory", device_without_memory },
+	{ "durable", durable_or_not },
+	{ "written", write_of_the_last_driver },
+	{ "broken", broken_ring },
+	{ "posted", posted_on_a_failed_device },
 	{ "held", held_device },
 };
 

@@ -5,6 +5,8 @@
  *
  *   ask     write "VQ OUT IN ACTION [SEGMENTS]": a request of OUT out bytes, which begin with ACTION, and IN in
  *           bytes, poisoned, in so many segments. The write ends with the request
+ *   behind  write "VQ ACTION": a request on VQ, of which the device is not told; one on queue 0, of which it is; then it is
+ *           told of the first. The write ends with both
  *   post    write "VQ IN": a buffer that nobody waits for; it is posted again whenever it comes back
  *   resize  write "VQ ENTRIES": the queue is reset, and what was in it taken back
  *   config  write "OFF BYTE": a byte of the config space
@@ -88,8 +90,8 @@ static struct buffer *buffer_new(u32 out_len, u32 in_len, u32 segments)
 	return NULL;
 }
 
-/* Under the lock. */
-static int buffer_add(struct virtqueue *vq, struct buffer *b)
+/* Under the lock. The device is not told yet. */
+static int buffer_put(struct virtqueue *vq, struct buffer *b)
 {
 	struct scatterlist *sg, *sgs[2], out;
 	u32 each = b->in_len / b->segments, i;
@@ -109,9 +111,17 @@ static int buffer_add(struct virtqueue *vq, struct buffer *b)
 	if (b->in_len)
 		sgs[outs + ins++] = sg;
 	ret = virtqueue_add_sgs(vq, sgs, outs, ins, b, GFP_ATOMIC);
+	kfree(sg);
+	return ret;
+}
+
+/* Under the lock. */
+static int buffer_add(struct virtqueue *vq, struct buffer *b)
+{
+	int ret = buffer_put(vq, b);
+
 	if (!ret)
 		virtqueue_kick(vq);
-	kfree(sg);
 	return ret;
 }
 
@@ -202,6 +212,55 @@ static ssize_t ask_write(struct file *file, const char __user *buf, size_t len, 
 	mutex_unlock(&p->ask);
 	buffer_free(b);
 	return ret ?: len;
+}
+
+/* Both were made available: the second one was told of first. */
+static int behind_add(struct probe *p, struct virtqueue *vq, struct buffer *first,
+		      struct buffer *second)
+{
+	int ret;
+
+	spin_lock_irq(&p->lock);
+	ret = buffer_put(vq, first);
+	if (!ret)
+		ret = buffer_add(p->vqs[0], second);
+	if (!ret)
+		virtqueue_kick(vq);
+	spin_unlock_irq(&p->lock);
+	return ret;
+}
+
+static ssize_t behind_write(struct file *file, const char __user *buf, size_t len, loff_t *pos)
+{
+	struct buffer *first = buffer_new(64, 16, 1), *second = buffer_new(64, 16, 1);
+	struct probe *p = file->private_data;
+	ssize_t ret = -ENOMEM;
+	char text[64];
+	u32 vq, action;
+
+	if (!first || !second)
+		goto free;
+	ret = command_get(text, sizeof(text), buf, len);
+	if (ret < 0)
+		goto free;
+	ret = -EINVAL;
+	if (sscanf(text, "%u %u", &vq, &action) != 2 || !probe_vq(p, vq) || !vq)
+		goto free;
+	first->out[0] = action;
+	second->out[0] = action;
+	mutex_lock(&p->ask);
+	ret = behind_add(p, p->vqs[vq], first, second);
+	/* Rings with room do not refuse: neither is in one then. */
+	if (!ret) {
+		wait_for_completion(&second->done);
+		wait_for_completion(&first->done);
+		ret = len;
+	}
+	mutex_unlock(&p->ask);
+free:
+	buffer_free(first);
+	buffer_free(second);
+	return ret;
 }
 
 static ssize_t post_write(struct file *file, const char __user *buf, size_t len, loff_t *pos)
@@ -323,6 +382,12 @@ static const struct file_operations ask_fops = {
 	.write = ask_write,
 };
 
+static const struct file_operations behind_fops = {
+	.owner = THIS_MODULE,
+	.open = simple_open,
+	.write = behind_write,
+};
+
 static const struct file_operations post_fops = {
 	.owner = THIS_MODULE,
 	.open = simple_open,
@@ -369,6 +434,7 @@ static void files_make(struct probe *p)
 {
 	p->dir = debugfs_create_dir(dev_name(&p->vdev->dev), root);
 	debugfs_create_file("ask", 0200, p->dir, p, &ask_fops);
+	debugfs_create_file("behind", 0200, p->dir, p, &behind_fops);
 	debugfs_create_file("post", 0200, p->dir, p, &post_fops);
 	debugfs_create_file("resize", 0200, p->dir, p, &resize_fops);
 	debugfs_create_file("config", 0200, p->dir, p, &config_fops);
