@@ -800,6 +800,9 @@ void hmx_walk_lost(struct hmx_device *dev)
 	w->config_reading = false;
 	w->keeping = false;
 	w->kept_done = false;
+	/* Its answer will not come, and nobody wishes for it to be sent again. */
+	if (w->write.orphan)
+		w->write.set = false;
 	w->status = 0;
 	w->features_set = false;
 	w->reset_done = false;

@@ -46,6 +46,8 @@ void vhx_driver_lost(struct vhx_driver *d)
 	d->config_tries = 0;
 	d->config_keeping = false;
 	d->config_kept_done = false;
+	/* Its answer will not come, and nobody wishes for it to be sent again. */
+	d->config_write.set &= !d->config_write.orphan;
 	d->status = 0;
 	d->features_set = false;
 	d->reset_done = false;

@@ -144,6 +144,17 @@ static int dumb_set_features(struct vhx_device *dev, uint64_t features)
 	return dumb_of(dev)->refuses ? -EINVAL : 0;
 }
 
+/* The driver is on its way out when the device has forgotten the driver's status. */
+static void leave_begin(struct dumb *d)
+{
+	struct ask *unbind = d->leaving;
+
+	d->leaving = NULL;
+	file_begin(unbind, "/sys/bus/virtio/drivers/hmx_probe/unbind", d->leaver);
+	while (!state_is(d->dev.ops->device_id, "attached"))
+		usleep(STEP_MS * 1000);
+}
+
 static int dumb_set_config(struct vhx_device *dev, uint32_t off, const void *buf, uint32_t len)
 {
 	struct dumb *d = dumb_of(dev);
@@ -151,6 +162,8 @@ static int dumb_set_config(struct vhx_device *dev, uint32_t off, const void *buf
 	if (!d->disk)
 		return -EINVAL;
 	d->config_writes++;
+	if (d->leaving)
+		leave_begin(d);
 	memcpy(dev->config + off, buf, len);
 	return 0;
 }
@@ -265,6 +278,9 @@ static bool listing_edit(void *ctx, uint32_t type, uint8_t *bytes, uint32_t len)
 	struct virtio_msg_get_devices_resp *resp;
 	struct virtio_msg_header *h = (void *)(bytes + sizeof(struct vhx_msg_header));
 
+	if (listing_mode == LIST_UNWRITTEN)
+		return type != VHX_MSG_CONTROL || h->type != VIRTIO_MSG_TYPE_RESPONSE ||
+		       h->msg_id != VIRTIO_MSG_SET_CONFIG;
 	if (type != VHX_MSG_CONTROL ||
 	    h->type != (VIRTIO_MSG_TYPE_BUS | VIRTIO_MSG_TYPE_RESPONSE) ||
 	    (h->msg_id != VIRTIO_MSG_BUS_GET_DEVICES && h->msg_id != VIRTIO_MSG_BUS_VHX_GET_NAME))

@@ -21,6 +21,15 @@
 
 VHX_PRINTF(1, 2) __attribute__((noreturn)) void die(const char *fmt, ...);
 
+/* Something that the kernel is asked for, in a thread. */
+struct ask {
+	pthread_t thread;
+	char path[2 * NAME_MAX_], text[NAME_MAX_];
+	unsigned long op; /* in place of a write */
+	int result; /* 0 or an errno */
+	bool over;
+};
+
 /* Devices: each does with a request what its first out byte says. */
 
 enum action {
@@ -38,6 +47,9 @@ struct dumb {
 	bool refuses; /* what it has offered: so the driver fails it */
 	bool disk; /* every request succeeds, whatever its first byte, and the config can be written */
 	unsigned int config_writes;
+	/* Starts an unbind of its driver, @leaver, in the first write of the config, which is answered once it has left. */
+	struct ask *leaving;
+	char leaver[NAME_MAX_];
 	bool lingers; /* what was reset may still touch the medium, until linger_end() */
 	struct vhx_queue *pending[64];
 	unsigned int pending_cnt;
@@ -57,11 +69,12 @@ void posted_wait(const struct dumb *d, unsigned int cnt);
 
 /* Lives: one at a time */
 
-/* What becomes of answers to the discovery. */
+/* What becomes of answers to the discovery, and beside it. */
 enum listing {
 	LIST_WELL,
 	LIST_ENDLESS, /* there is always more */
 	LIST_SILENT, /* they are lost */
+	LIST_UNWRITTEN, /* they are well; but answers to writes of the config are lost */
 };
 
 void seat_take(void);
@@ -91,14 +104,6 @@ unsigned long logged(const char *text);
 /* The virtio device of @type that hmx_probe has. False: none. */
 bool probe_find(uint32_t type, char *name);
 void running_wait(uint32_t type);
-
-struct ask {
-	pthread_t thread;
-	char path[2 * NAME_MAX_], text[NAME_MAX_];
-	unsigned long op; /* in place of a write */
-	int result; /* 0 or an errno */
-	bool over;
-};
 
 /* Writes @text to a file, in a thread. */
 void file_begin(struct ask *a, const char *path, const char *text);

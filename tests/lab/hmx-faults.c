@@ -479,6 +479,15 @@ static void disk_step(char step)
 		die("the cache can't be switched");
 }
 
+static void disk_leave(void)
+{
+	char name[NAME_MAX_];
+
+	vhx_backend_remove_device(backend, "d2");
+	while (probe_find(2, name))
+		loop_step();
+}
+
 /* Each with a new disk, since a loss is for good. */
 static void durable_or_not(void)
 {
@@ -497,18 +506,14 @@ static void durable_or_not(void)
 			loop_step();
 		probe_do(2, "ask", "0 16 1 0");
 		expect(durability[i].what, 2, durability[i].lost ? "used=0 in=01" : "used=1 in=00");
-		vhx_backend_remove_device(backend, "d2");
-		while (probe_find(2, name))
-			loop_step();
+		disk_leave();
 	}
 	said("a loss is judged over death, sleep and rebind, and by how writes were cached");
 }
 
-/* What a driver asked for when there was no backend is over with that driver. */
-static void write_of_the_last_driver(void)
+/* A new disk, whose driver writes to the config when there is no backend. */
+static void disk_write_alone(char *name)
 {
-	char name[NAME_MAX_];
-
 	devices[2] = disk_add();
 	running_wait(2);
 	probe_find(2, name);
@@ -517,6 +522,14 @@ static void write_of_the_last_driver(void)
 		loop_step();
 	if (probe_do(2, "config", "32 0"))
 		die("a write of the config without a backend");
+}
+
+/* What a driver asked for when there was no backend is over with that driver. */
+static void write_of_the_last_driver(void)
+{
+	char name[NAME_MAX_];
+
+	disk_write_alone(name);
 	if (file_do("/sys/bus/virtio/drivers/hmx_probe/unbind", name))
 		die("unbind");
 	life_begin(LIST_WELL);
@@ -528,10 +541,61 @@ static void write_of_the_last_driver(void)
 	disk_step('0');
 	if (devices[2]->config_writes != 1)
 		die("%u writes of the config, not 1", devices[2]->config_writes);
-	vhx_backend_remove_device(backend, "d2");
-	while (probe_find(2, name))
-		loop_step();
+	disk_leave();
 	said("what the last driver wrote is not sent after its reset");
+}
+
+/* The same of a write that its driver left behind on its way: the backend has it, and dies without an answer. */
+static void write_that_is_left_behind(void)
+{
+	char name[NAME_MAX_];
+	struct ask unbind;
+
+	disk_write_alone(name);
+	life_begin(LIST_UNWRITTEN);
+	while (!devices[2]->config_writes)
+		loop_step();
+	file_begin(&unbind, "/sys/bus/virtio/drivers/hmx_probe/unbind", name);
+	while (!state_is(2, "attached"))
+		loop_step();
+	life_end();
+	if (ask_end(&unbind))
+		die("unbind: %s", strerror(unbind.result));
+	devices[2]->config_writes = 0;
+	life_begin(LIST_WELL);
+	if (file_do("/sys/bus/virtio/drivers/hmx_probe/bind", name))
+		die("bind");
+	running_wait(2);
+	if (devices[2]->config_writes)
+		die("the next driver's device was written to by the last one");
+	disk_leave();
+	said("a write that its driver left behind dies with its backend");
+}
+
+/* And answered after all: what was written is not kept for the backends to come. */
+static void write_that_is_answered_late(void)
+{
+	char name[NAME_MAX_];
+	struct ask unbind;
+
+	disk_write_alone(name);
+	/* Its answer waits for the driver to leave. */
+	devices[2]->leaving = &unbind;
+	snprintf(devices[2]->leaver, sizeof(devices[2]->leaver), "%s", name);
+	life_begin(LIST_WELL);
+	while (!devices[2]->config_writes)
+		loop_step();
+	if (ask_end(&unbind))
+		die("unbind: %s", strerror(unbind.result));
+	if (file_do("/sys/bus/virtio/drivers/hmx_probe/bind", name))
+		die("bind");
+	running_wait(2);
+	over_death(name);
+	running_wait(2);
+	if (devices[2]->config_writes != 1)
+		die("%u writes of the config, not 1", devices[2]->config_writes);
+	disk_leave();
+	said("a write that is answered after its driver left is not kept");
 }
 
 /* For the caller, who unloads the modules: somebody holds the device, and its channel. */
@@ -568,6 +632,8 @@ static const struct {
 	{ "memory", device_without_memory },
 	{ "durable", durable_or_not },
 	{ "written", write_of_the_last_driver },
+	{ "left", write_that_is_left_behind },
+	{ "late", write_that_is_answered_late },
 	{ "broken", broken_ring },
 	{ "posted", posted_on_a_failed_device },
 	{ "held", held_device },

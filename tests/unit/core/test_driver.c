@@ -715,6 +715,24 @@ static void test_config_write_of_the_last_driver_is_not_kept(void **state)
 	assert_int_equal(w.config[20], 0);
 }
 
+/* It was sent, and the backend died of it: the next one is not told for a driver that has gone. */
+static void test_config_write_of_the_last_driver_is_not_sent_again(void **state)
+{
+	start();
+	settle();
+	w.d.config_write.set = true;
+	w.d.config_write.off = 20;
+	w.d.config_write.len = 1;
+	w.d.config_write.bytes[0] = 0xee;
+	ask();
+	vhx_driver_forget_writes(&w.d);
+	channel_lost();
+	w.config[20] = 0;
+	settle();
+	assert_int_equal(w.config[20], 0);
+	assert_int_equal(w.events[VHX_DRIVER_CONFIG_WRITTEN], 0);
+}
+
 static void test_config_write_waits_for_a_backend(void **state)
 {
 	start();
@@ -995,6 +1013,7 @@ int main(void)
 		T(test_config_write_goes_to_a_replaced_backend),
 		T(test_config_write_of_the_last_driver_is_not_sent),
 		T(test_config_write_of_the_last_driver_is_not_kept),
+		T(test_config_write_of_the_last_driver_is_not_sent_again),
 		T(test_config_write_waits_for_a_backend),
 		T(test_config_that_never_rests_does_not_hold_up_a_reset),
 		T(test_hostile_answers),
