@@ -33,4 +33,4 @@ vdpa=()
 case $kernel-$arch in 6.12-amd64) vdpa=(+vduse +virtio_vdpa +vhost_vdpa) ;; esac
 # The first are loaded at boot; the others wait for modprobe.
 cache_guest "$dir" "$version" "vmlinuz=root/boot/vmlinuz-$version" virtio_pci virtio_blk ext4 \
-	+virtio_net +virtio_console +virtio_rng +vmw_vsock_virtio_transport +tun +virtio_scsi +sd_mod +sg ${vdpa[@]+"${vdpa[@]}"}
+	+virtio_net +virtio_console +virtio_rng +vmw_vsock_virtio_transport +tun +virtio_scsi +sd_mod +sg +virtiofs ${vdpa[@]+"${vdpa[@]}"}
