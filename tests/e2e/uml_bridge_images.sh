@@ -41,7 +41,6 @@ own
 start_backend --device "vhost-user,type=blk,id=qcow,socket=$tmp/qcow.sock" \
 	--device "vhost-user,type=2,id=far,socket=$tmp/far.sock" \
 	--device "vhost-user,type=blk,id=own,socket=$tmp/own.sock,cache=host"
-assert_log backend 'own: .* packed rings'
 start_frontend --vhost-user "$tmp/vm.sock,id=qcow" --vhost-user "$tmp/vm2.sock,id=far" \
 	--vhost-user "$tmp/vm3.sock,id=own"
 wait_listening frontend "$tmp/vm3.sock"
@@ -71,6 +70,7 @@ wait
 GUEST
 boot uml --disk "$tmp/vm.sock" --disk "$tmp/vm2.sock" --disk "$tmp/vm3.sock" --script "$tmp/run.sh" --add "$vhx_lab/guest/tree.sh"
 wait_guest '^THIRD'
+assert_log backend 'own: .* packed rings'
 for _ in 1 2 3; do
 	before=$(stats "$tmp/fe.ctl" "s['devices'][2]['requests']")
 	more() { [ "$(stats "$tmp/fe.ctl" "s['devices'][2]['requests']")" -gt $((before + 20)) ]; }
