@@ -1,11 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Disk, network and console of a guest that sleeps under load, as far as its devices go (pm_test), with the backend there
-# all the time and with one that was replaced meanwhile; and once for good, until the host wakes it. Then the commands
-# that virtio_net spins for: they end with no backend, and with one that does not answer.
+# A network whose rings change their size. Then disk, network and console of a guest that sleeps under load, as far as
+# its devices go (pm_test), with the backend there all the time and with one that was replaced meanwhile; and once for
+# good, until the host wakes it. Then the commands that virtio_net spins for: they end with no backend, and with one that
+# does not answer.
 # shellcheck source=ivshmem.sh
 . "$(dirname "$0")/ivshmem.sh"
 need python3 python3
+need ethtool ethtool
 in_netns "$@"
 make_image "$tmp/disk.img" 32M
 ip tuntap add vm0 mode tap || fail "no tap can be made"
@@ -24,6 +26,14 @@ answers() {
 	until ping -c 1 -W 1 10.9.0.1 >/dev/null; do :; done
 }
 answers
+# Rings of another size: each queue is reset while the interface is up (since Linux 6.1).
+for size in 64 128 256; do
+	ethtool -G eth0 rx $size tx $size
+	grep -q "^queue0_size $size$" $hmx/devices/n0
+	grep -q "^queue1_size $size$" $hmx/devices/n0
+	answers
+done
+echo RESIZED
 echo "FROM-THE-GUEST" >/dev/hvc0
 seq 1 10000000 | head -c 2097152 >/tmp/data
 dd if=/tmp/data of=/dev/vda bs=1M conv=fsync 2>/dev/null
@@ -72,7 +82,7 @@ dmesg | grep -q 'Failed to disable promisc mode'
 echo COMMANDED
 GUEST
 start receiver python3 "$vhx_root/tests/e2e/tcp.py" serve 10.9.0.1 5000
-ivshmem_boot "$tmp/run" --smp 2 --monitor "$tmp/qmp.sock"
+ivshmem_boot "$tmp/run" --program "$(command -v ethtool)" --smp 2 --monitor "$tmp/qmp.sock"
 wait_guest '^SLEPT platform'
 wait_guest '^SLEEPING'
 asleep() { [ "$(qmp query-status | python3 -c 'import json, sys; print(json.load(sys.stdin)["status"])')" = suspended ]; }
