@@ -49,6 +49,7 @@
 #include <xen/xen.h>
 
 #include "argo.h"
+#include "compat.h"
 
 #define PORTS_MAX 16u /* of the parameter */
 #define RING_PAGES_MIN 3u /* a channel wants 8 KiB and a slot (docs/wire.md, section 4) */
@@ -123,7 +124,7 @@ static int argo_fail(struct hmx_argo *a, int err)
 static void argo_timer_set(struct hmx_argo *a, unsigned int ms)
 {
 	if (!a->closed)
-		mod_delayed_work(system_wq, &a->timer, msecs_to_jiffies(ms));
+		mod_delayed_work(hmx_system_wq, &a->timer, msecs_to_jiffies(ms));
 }
 
 /* Any context. */

@@ -62,6 +62,13 @@ static inline void hmx_hrtimer_setup(struct hrtimer *timer,
 #define HMX_HAVE_VIRTIO_MAP 1
 #endif
 
+/* The queue of schedule_work() has been renamed, and the old name is going. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)
+#define hmx_system_wq system_wq
+#else
+#define hmx_system_wq system_percpu_wq
+#endif
+
 /* A hypercall of five arguments by its number, where addresses are the kernel's. */
 #ifdef CONFIG_XEN
 #ifdef CONFIG_X86

@@ -698,7 +698,7 @@ static void device_guard(struct work_struct *work)
 	}
 	dev->guard_seen = seen;
 	spin_unlock_irq(lock_of(dev));
-	queue_delayed_work(system_wq, &dev->guard, msecs_to_jiffies(GUARD_MS));
+	schedule_delayed_work(&dev->guard, msecs_to_jiffies(GUARD_MS));
 }
 
 void hmx_device_guard(struct hmx_device *dev)
@@ -706,7 +706,7 @@ void hmx_device_guard(struct hmx_device *dev)
 	spin_lock_irq(lock_of(dev));
 	dev->guard_seen = hmx_device_progress(dev);
 	spin_unlock_irq(lock_of(dev));
-	queue_delayed_work(system_wq, &dev->guard, msecs_to_jiffies(GUARD_MS));
+	schedule_delayed_work(&dev->guard, msecs_to_jiffies(GUARD_MS));
 }
 
 void hmx_device_unguard(struct hmx_device *dev)
