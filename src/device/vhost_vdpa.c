@@ -185,8 +185,11 @@ int vhx_vhost_vdpa_negotiate(const struct vhx_vhost_vdpa *v, uint64_t features)
 static int iotlb_write(const struct vhx_vhost_vdpa *v, const struct vhost_iotlb_msg *iotlb)
 {
 	struct vhost_msg_v2 msg = { .type = VHOST_IOTLB_MSG_V2, .iotlb = *iotlb };
+	ssize_t len = write(v->fd, &msg, sizeof(msg));
 
-	return write(v->fd, &msg, sizeof(msg)) == sizeof(msg) ? 0 : -errno;
+	if (len < 0)
+		return -errno;
+	return len == sizeof(msg) ? 0 : -EIO;
 }
 
 int vhx_vhost_vdpa_map(struct vhx_vhost_vdpa *v, uint64_t iova, void *base, uint64_t len)
