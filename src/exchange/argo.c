@@ -310,12 +310,14 @@ static void life_join(struct argo_port *ap)
 	timer_set(ap, ap->cfg.probe_ns);
 }
 
-/* OPENING: a life of the peer shows itself, names us, or ends. */
+/* OPENING: a life of the peer shows itself, names us, or ends before it was joined: then it is forgotten. */
 static void life_meet(struct argo_port *ap, const struct vhx_argo_life *peer)
 {
 	if (peer->state == VHX_ARGO_GONE) {
-		if (peer->inc == ap->peer_inc)
-			argo_fail(ap, -EPIPE);
+		if (peer->inc == ap->peer_inc) {
+			ap->peer_inc = 0;
+			ap->named = false;
+		}
 		return;
 	}
 	if (peer->inc != ap->peer_inc) {

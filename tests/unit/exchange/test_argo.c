@@ -357,6 +357,25 @@ static void test_what_came_before_the_meeting_is_dropped(void **state)
 	host_close(&h);
 }
 
+/* docs/wire.md, section 15: of a side that has not joined, nothing has ended. */
+static void test_life_that_ends_before_the_meeting_is_forgotten(void **state)
+{
+	struct vhx_argo_meet other = meet_of(12345);
+	struct host h;
+
+	host_open(&h);
+	side_open(&h, BE);
+	assert_true(raw_send(&h, FE, VHX_ARGO_PORT_FE, VHX_ARGO_MEET, &other, sizeof(other)) > 0);
+	assert_int_equal(turn(h.be.port), 0);
+	other.state = vhx_le32_of(VHX_ARGO_GONE);
+	assert_true(raw_send(&h, FE, VHX_ARGO_PORT_FE, VHX_ARGO_MEET, &other, sizeof(other)) > 0);
+	assert_int_equal(turn(h.be.port), 0);
+	side_open(&h, FE);
+	meet(&h);
+	expect_exchange(&h);
+	host_close(&h);
+}
+
 /* ---- the end of a life ---- */
 
 static void expect_gone(struct vhx_port *p, int err)
@@ -822,6 +841,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_policy_refuses_one_line_no_storm),
 	cmocka_unit_test(test_what_was_accepted_is_not_said_twice),
 	cmocka_unit_test(test_what_came_before_the_meeting_is_dropped),
+	cmocka_unit_test(test_life_that_ends_before_the_meeting_is_forgotten),
 	cmocka_unit_test(test_peer_that_leaves_says_so),
 	cmocka_unit_test(test_peer_restarted_unnoticed),
 	cmocka_unit_test(test_another_life_of_the_peer_ends_ours),
