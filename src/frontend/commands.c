@@ -276,9 +276,9 @@ void vhx_fcommands_pump(struct vhx_fdev *fdev)
 		telling_done(fdev);
 }
 
-static int record_receive(struct vhx_fdev *fdev, struct vhx_link *l, const struct vhx_used *u,
-			  uint32_t msg_off)
+static int record_receive(void *ctx, struct vhx_link *l, const struct vhx_used *u, uint32_t msg_off)
 {
+	struct vhx_fdev *fdev = ctx;
 	struct vhx_fcommands *c = &fdev->commands;
 
 	if (!c->sent || (u->flags & VHX_USED_GROUP) || vhx_flight_used(&c->flight, u))
@@ -297,23 +297,7 @@ static int record_receive(struct vhx_fdev *fdev, struct vhx_link *l, const struc
 
 void vhx_fcommands_receive(struct vhx_fdev *fdev, struct vhx_link *l, uint32_t len)
 {
-	uint32_t off = VHX_DATA_HEADER_LEN;
-	struct vhx_used_record wire;
-	struct vhx_used u;
-
-	while (off < len) {
-		if (len - off < sizeof(wire))
-			goto breach;
-		vhx_link_read(l, off, &wire, sizeof(wire));
-		off += (uint32_t)sizeof(wire);
-		if (vhx_used_decode(&wire, len - off, &u) || record_receive(fdev, l, &u, off))
-			goto breach;
-		off += vhx_chunk_padded(u.chunk_len);
-	}
-	return;
-
-breach:
-	vhx_link_fail(l, -EPROTO);
+	vhx_fused_walk(l, len, record_receive, fdev);
 }
 
 void vhx_fcommands_lost(struct vhx_fdev *fdev)

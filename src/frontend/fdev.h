@@ -124,6 +124,14 @@ void vhx_fqueue_closed(struct vhx_fqueue *q);
 /* Ends everything in flight with an error. */
 void vhx_fqueue_fail_all(struct vhx_fqueue *q);
 
+/*
+ * Calls @take for each record of the USED message of @len bytes that @l has; its chunk is at @off. A message that is not
+ * well-formed, or an error of @take's, ends the channel.
+ */
+typedef int vhx_fused_handler(void *ctx, struct vhx_link *l, const struct vhx_used *u,
+			      uint32_t off);
+void vhx_fused_walk(struct vhx_link *l, uint32_t len, vhx_fused_handler *take, void *ctx);
+
 /* Copies up to @len of a request's out bytes, from @off on. Returns how many. */
 uint32_t vhx_frequest_gather(const struct vhx_frequest *r, uint32_t off, void *dst, uint32_t len);
 

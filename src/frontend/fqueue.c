@@ -884,9 +884,9 @@ static void group_accept(struct vhx_fqueue *q)
 	}
 }
 
-static int record_receive(struct vhx_fqueue *q, struct vhx_link *l, const struct vhx_used *u,
-			  uint32_t msg_off)
+static int record_receive(void *ctx, struct vhx_link *l, const struct vhx_used *u, uint32_t msg_off)
 {
+	struct vhx_fqueue *q = ctx;
 	int ret = vhx_flight_used(&q->flight, u);
 
 	if (ret)
@@ -907,7 +907,7 @@ static int record_receive(struct vhx_fqueue *q, struct vhx_link *l, const struct
 	return 0;
 }
 
-void vhx_fqueue_receive(struct vhx_fqueue *q, struct vhx_link *l, uint32_t len)
+void vhx_fused_walk(struct vhx_link *l, uint32_t len, vhx_fused_handler *take, void *ctx)
 {
 	uint32_t off = VHX_DATA_HEADER_LEN;
 	struct vhx_used_record wire;
@@ -918,7 +918,7 @@ void vhx_fqueue_receive(struct vhx_fqueue *q, struct vhx_link *l, uint32_t len)
 			goto breach;
 		vhx_link_read(l, off, &wire, sizeof(wire));
 		off += (uint32_t)sizeof(wire);
-		if (vhx_used_decode(&wire, len - off, &u) || record_receive(q, l, &u, off))
+		if (vhx_used_decode(&wire, len - off, &u) || take(ctx, l, &u, off))
 			goto breach;
 		off += vhx_chunk_padded(u.chunk_len);
 	}
@@ -926,4 +926,9 @@ void vhx_fqueue_receive(struct vhx_fqueue *q, struct vhx_link *l, uint32_t len)
 
 breach:
 	vhx_link_fail(l, -EPROTO);
+}
+
+void vhx_fqueue_receive(struct vhx_fqueue *q, struct vhx_link *l, uint32_t len)
+{
+	vhx_fused_walk(l, len, record_receive, q);
 }
