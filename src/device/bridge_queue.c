@@ -405,6 +405,33 @@ static void passed(struct vhx_bridge_queue *q, int way)
 	q->ahead[way] -= q->ahead[way] != 0;
 }
 
+void vhx_bridge_queue_go(struct vhx_bridge_queue *q, vhx_bridge_queue_step *step)
+{
+	uint16_t i;
+
+	step(q);
+	if (vhx_bridge_queue_about_others(q))
+		return;
+	for (i = 0; i < q->cfg.type->about_others; i++)
+		step(q->cfg.beside[i]);
+}
+
+bool vhx_bridge_queue_come(struct vhx_bridge_queue *q, bool (*take)(struct vhx_bridge_queue *q),
+			   vhx_bridge_queue_step *answer)
+{
+	uint16_t first = vhx_bridge_queue_about_others(q) ? q->cfg.type->about_others
+							  : q->cfg.queues;
+	bool ok = take(q);
+	uint16_t i;
+
+	for (i = first; i < q->cfg.queues; i++)
+		ok &= take(q->cfg.beside[i]);
+	for (i = first; i < q->cfg.queues; i++)
+		vhx_bridge_queue_go(q->cfg.beside[i], answer);
+	vhx_bridge_queue_go(q, answer);
+	return ok;
+}
+
 /* To the device */
 
 static uint32_t min_u32(uint32_t a, uint32_t b)

@@ -108,6 +108,21 @@ static inline bool vhx_bridge_queue_about_others(const struct vhx_bridge_queue *
 	return q->cfg.index < q->cfg.type->about_others;
 }
 
+/*
+ * One of them, as far as it is concerned alone: its owner knows whether it may give or answer now, and tells the device.
+ */
+typedef void vhx_bridge_queue_step(struct vhx_bridge_queue *q);
+
+/* @step for @q, then for the queues whose requests are about it, and may have waited for that. */
+void vhx_bridge_queue_go(struct vhx_bridge_queue *q, vhx_bridge_queue_step *step);
+
+/*
+ * @take, which pulls, then @answer. Where @q's requests are about others', for those as well, and before: what the device
+ * has used before such a request, it may call for later. False: @take failed for one.
+ */
+bool vhx_bridge_queue_come(struct vhx_bridge_queue *q, bool (*take)(struct vhx_bridge_queue *q),
+			   vhx_bridge_queue_step *answer);
+
 /* Where the device finds the ring: addresses of its three areas. */
 void vhx_bridge_queue_areas(const struct vhx_bridge_queue *q, uint64_t *desc, uint64_t *driver,
 			    uint64_t *device);

@@ -189,28 +189,29 @@ static void device_fail(struct vdpa *v, int err)
 	waiting_fail(v);
 }
 
-/* And what may have waited for that, on queues that are about this one. */
-static void ring_push(struct vdpa_ring *r)
+static struct vdpa_ring *ring_of(struct vhx_bridge_queue *q)
 {
-	const uint64_t one = 1;
-	struct vdpa *v = r->v;
-	uint16_t i;
-
-	if (v->state == VDPA_RUNNING && !r->resetting && vhx_bridge_queue_push(&r->q))
-		(void)!write(r->kick_fd, &one, sizeof(one));
-	for (i = 0; i < v->type->about_others && !vhx_bridge_queue_about_others(&r->q); i++)
-		ring_push(&v->rings[i]);
+	return vhx_container_of(q, struct vdpa_ring, q);
 }
 
-static void ring_answer(struct vdpa_ring *r)
+static void queue_push(struct vhx_bridge_queue *q)
 {
-	struct vdpa *v = r->v;
-	uint16_t i;
+	struct vdpa_ring *r = ring_of(q);
+	const uint64_t one = 1;
 
-	if (!r->resetting)
-		vhx_bridge_queue_answer(&r->q);
-	for (i = 0; i < v->type->about_others && !vhx_bridge_queue_about_others(&r->q); i++)
-		ring_answer(&v->rings[i]);
+	if (r->v->state == VDPA_RUNNING && !r->resetting && vhx_bridge_queue_push(q))
+		(void)!write(r->kick_fd, &one, sizeof(one));
+}
+
+static void queue_answer(struct vhx_bridge_queue *q)
+{
+	if (!ring_of(q)->resetting)
+		vhx_bridge_queue_answer(q);
+}
+
+static void ring_push(struct vdpa_ring *r)
+{
+	vhx_bridge_queue_go(&r->q, queue_push);
 }
 
 static void rings_push(struct vdpa *v)
@@ -329,35 +330,26 @@ static void drain_expired(struct vhx_loop_timer *t)
 /* Events */
 
 /* Takes what the device has used. False: it broke the ring, and the line is said. */
-static bool ring_take(struct vdpa_ring *r)
+static bool queue_take(struct vhx_bridge_queue *q)
 {
+	struct vdpa_ring *r = ring_of(q);
 	struct vdpa *v = r->v;
-	int ret = vhx_bridge_queue_pull(&r->q);
+	int ret = vhx_bridge_queue_pull(q);
 
 	if (r->resetting)
-		vhx_bridge_queue_drop_waiting(&r->q);
+		vhx_bridge_queue_drop_waiting(q);
 	if (ret > 0)
 		v->retry_ns = RETRY_MIN_NS;
 	if (ret >= 0)
 		return true;
 	vdpa_log(v, VHX_LOG_ERROR, "%s: queue %u: the device broke the ring: %s", v->dev.id,
-		 r->q.cfg.index, vhx_ring_fault_name(r->q.ring.broken));
+		 q->cfg.index, vhx_ring_fault_name(q->ring.broken));
 	return false;
 }
 
-/* And answers. What was used before a request that is about it, the device may call for later. */
 static bool ring_pull(struct vdpa_ring *r)
 {
-	bool ok = ring_take(r), about = vhx_bridge_queue_about_others(&r->q);
-	struct vdpa *v = r->v;
-	uint16_t i;
-
-	for (i = v->type->about_others; about && i < v->dev.num_queues; i++)
-		ok &= ring_take(&v->rings[i]);
-	for (i = v->type->about_others; about && i < v->dev.num_queues; i++)
-		ring_answer(&v->rings[i]);
-	ring_answer(r);
-	return ok;
+	return vhx_bridge_queue_come(&r->q, queue_take, queue_answer);
 }
 
 static bool event_take(int fd)
@@ -428,7 +420,7 @@ static void vdpa_room(struct vhx_device *dev, struct vhx_queue *queue)
 
 	if (r->resetting)
 		return;
-	ring_answer(r);
+	vhx_bridge_queue_go(&r->q, queue_answer);
 	/* Its pages may be what others wait for. */
 	ring_push(r);
 }

@@ -186,27 +186,28 @@ static void waiting_judge(struct bridge *b)
 		ring_fail_waiting(&b->rings[i]);
 }
 
-/* And what may have waited for that, on queues that are about this one. */
-static void ring_push(struct bridge_ring *r)
+static struct bridge_ring *ring_of(struct vhx_bridge_queue *q)
 {
-	struct bridge *b = r->b;
-	uint16_t i;
-
-	if (r->ready && !r->resetting && vhx_bridge_queue_push(&r->q))
-		vhx_vu_notifier_raise(r->kick_fd);
-	for (i = 0; i < b->type->about_others && !vhx_bridge_queue_about_others(&r->q); i++)
-		ring_push(&b->rings[i]);
+	return vhx_container_of(q, struct bridge_ring, q);
 }
 
-static void ring_answer(struct bridge_ring *r)
+static void queue_push(struct vhx_bridge_queue *q)
 {
-	struct bridge *b = r->b;
-	uint16_t i;
+	struct bridge_ring *r = ring_of(q);
 
-	if (!r->resetting)
-		vhx_bridge_queue_answer(&r->q);
-	for (i = 0; i < b->type->about_others && !vhx_bridge_queue_about_others(&r->q); i++)
-		ring_answer(&b->rings[i]);
+	if (r->ready && !r->resetting && vhx_bridge_queue_push(q))
+		vhx_vu_notifier_raise(r->kick_fd);
+}
+
+static void queue_answer(struct vhx_bridge_queue *q)
+{
+	if (!ring_of(q)->resetting)
+		vhx_bridge_queue_answer(q);
+}
+
+static void ring_push(struct bridge_ring *r)
+{
+	vhx_bridge_queue_go(&r->q, queue_push);
 }
 
 static uint32_t ring_features(const struct bridge *b)
@@ -410,38 +411,29 @@ static const char *reason_text(int reason)
 }
 
 /* Takes what the back-end has used. False: it broke the ring, and the line is said. */
-static bool ring_take(struct bridge_ring *r)
+static bool queue_take(struct vhx_bridge_queue *q)
 {
+	struct bridge_ring *r = ring_of(q);
 	struct bridge *b = r->b;
 	int ret;
 
 	if (!r->ready)
 		return true;
-	ret = vhx_bridge_queue_pull(&r->q);
+	ret = vhx_bridge_queue_pull(q);
 	if (r->resetting)
-		vhx_bridge_queue_drop_waiting(&r->q);
+		vhx_bridge_queue_drop_waiting(q);
 	if (ret > 0)
 		b->resumptions = 0;
 	if (ret >= 0)
 		return true;
 	bridge_log(b, VHX_LOG_ERROR, "%s: queue %u: the back-end broke the ring: %s", b->dev.id,
-		   (unsigned int)(r - b->rings), vhx_ring_fault_name(r->q.ring.broken));
+		   (unsigned int)(r - b->rings), vhx_ring_fault_name(q->ring.broken));
 	return false;
 }
 
-/* And answers. What was used before a request that is about it, the back-end may call for later. */
 static bool ring_pull(struct bridge_ring *r)
 {
-	struct bridge *b = r->b;
-	bool ok = ring_take(r), about = vhx_bridge_queue_about_others(&r->q);
-	uint16_t i;
-
-	for (i = b->type->about_others; about && i < b->dev.num_queues; i++)
-		ok &= ring_take(&b->rings[i]);
-	for (i = b->type->about_others; about && i < b->dev.num_queues; i++)
-		ring_answer(&b->rings[i]);
-	ring_answer(r);
-	return ok;
+	return vhx_bridge_queue_come(&r->q, queue_take, queue_answer);
 }
 
 /* Did completed writes die with it? */
@@ -603,7 +595,7 @@ static void bridge_room(struct vhx_device *dev, struct vhx_queue *queue)
 
 	if (r->resetting)
 		return;
-	ring_answer(r);
+	vhx_bridge_queue_go(&r->q, queue_answer);
 	/* Its pages may be what others wait for. */
 	ring_push(r);
 }
