@@ -651,15 +651,21 @@ static void test_config_write(void **state)
 	assert_int_equal(w.config[20], 0xee);
 }
 
+/* Byte 20 of the config, which is to be 0xee. */
+static void config_write_want(void)
+{
+	w.d.config_write.set = true;
+	w.d.config_write.off = 20;
+	w.d.config_write.len = 1;
+	w.d.config_write.bytes[0] = 0xee;
+}
+
 /* A cache that the guest switched off stays off, before the first request reaches the new backend. */
 static void test_config_write_goes_to_a_replaced_backend(void **state)
 {
 	start();
 	settle();
-	w.d.config_write.set = true;
-	w.d.config_write.off = 20;
-	w.d.config_write.len = 1;
-	w.d.config_write.bytes[0] = 0xee;
+	config_write_want();
 	settle();
 	channel_lost();
 	w.config[20] = 0;
@@ -686,10 +692,7 @@ static void test_config_write_of_the_last_driver_is_not_sent(void **state)
 	settle();
 	vhx_driver_config_event(&w.d);
 	ask();
-	w.d.config_write.set = true;
-	w.d.config_write.off = 20;
-	w.d.config_write.len = 1;
-	w.d.config_write.bytes[0] = 0xee;
+	config_write_want();
 	vhx_driver_forget_writes(&w.d);
 	assert_int_equal(answer(), 0);
 	settle();
@@ -702,10 +705,7 @@ static void test_config_write_of_the_last_driver_is_not_kept(void **state)
 {
 	start();
 	settle();
-	w.d.config_write.set = true;
-	w.d.config_write.off = 20;
-	w.d.config_write.len = 1;
-	w.d.config_write.bytes[0] = 0xee;
+	config_write_want();
 	ask();
 	vhx_driver_forget_writes(&w.d);
 	assert_int_equal(answer(), 0);
@@ -720,10 +720,7 @@ static void test_config_write_of_the_last_driver_is_not_sent_again(void **state)
 {
 	start();
 	settle();
-	w.d.config_write.set = true;
-	w.d.config_write.off = 20;
-	w.d.config_write.len = 1;
-	w.d.config_write.bytes[0] = 0xee;
+	config_write_want();
 	ask();
 	vhx_driver_forget_writes(&w.d);
 	channel_lost();
@@ -738,10 +735,7 @@ static void test_config_write_waits_for_a_backend(void **state)
 	start();
 	settle();
 	channel_lost();
-	w.d.config_write.set = true;
-	w.d.config_write.off = 20;
-	w.d.config_write.len = 1;
-	w.d.config_write.bytes[0] = 0xee;
+	config_write_want();
 	settle();
 	assert_int_equal(w.config[20], 0xee);
 	assert_int_equal(w.events[VHX_DRIVER_CONFIG_WRITTEN], 1);

@@ -8,8 +8,8 @@
 
 #include "fake_backend.h"
 #include "fake_vhost_user.h"
+#include "fds.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,18 +33,6 @@ static struct vhx_queue queues[FAKE_RINGS];
 static struct fake_peer peer;
 static struct vhx_error error;
 static int fds_before;
-
-static int fds_open(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int cnt = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		cnt++;
-	closedir(dir);
-	return cnt;
-}
 
 static int open_config(const struct vhx_bridge_config *config)
 {

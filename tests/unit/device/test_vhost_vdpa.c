@@ -9,7 +9,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <dirent.h>
+#include "fds.h"
+
 #include <linux/vhost.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -45,18 +46,6 @@ static struct {
 static struct vhx_vhost_vdpa v;
 static struct vhx_error error;
 static int fds_before;
-
-static int fds_open(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int cnt = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		cnt++;
-	closedir(dir);
-	return cnt;
-}
 
 static void config_answer(struct vhost_vdpa_config *c)
 {

@@ -205,6 +205,8 @@ static void open_net(struct lab *w)
 {
 	struct lab_config cfg = lab_default;
 
+	if (!lab_has(VHX_PORT_LIVENESS))
+		skip();
 	cfg.device_id = LAB_NET;
 	cfg.queues = 3;
 	cfg.queue_size = SIZE;
@@ -214,12 +216,20 @@ static void open_net(struct lab *w)
 	start(w);
 }
 
-static void come_back(struct lab *w)
+/* Another backend, which gives commands this answer, or none. */
+static void come_back_with(struct lab *w, uint8_t answer, bool silent)
 {
 	lab_open_backend(w);
 	script_take_over(w);
+	script.answer = answer;
+	script.silent = silent;
 	lab_wait(w, LAB_S);
 	lab_wait(w, LAB_S);
+}
+
+static void come_back(struct lab *w)
+{
+	come_back_with(w, 0, false);
 }
 
 static void die(struct lab *w)
@@ -238,8 +248,6 @@ static void test_new_backend_is_told_what_commands_have_set(void **state)
 {
 	struct lab w;
 
-	if (!lab_has(VHX_PORT_LIVENESS))
-		skip();
 	open_net(&w);
 	COMMAND(0, 0, 1); /* promiscuous */
 	COMMAND(0, 1, 1);
@@ -278,8 +286,6 @@ static void test_failed_command_is_not_told(void **state)
 {
 	struct lab w;
 
-	if (!lab_has(VHX_PORT_LIVENESS))
-		skip();
 	open_net(&w);
 	COMMAND(0, 0, 1);
 	lab_settle(&w);
@@ -306,8 +312,6 @@ static void test_long_command_is_not_told_nor_what_it_replaces(void **state)
 	uint8_t table[2000] = { 1, 0 };
 	struct lab w;
 
-	if (!lab_has(VHX_PORT_LIVENESS))
-		skip();
 	open_net(&w);
 	COMMAND(1, 0, 0, 0, 0, 0, 0, 0, 0, 0);
 	COMMAND(0, 0, 0);
@@ -327,8 +331,6 @@ static void test_reset_forgets_what_was_set(void **state)
 {
 	struct lab w;
 
-	if (!lab_has(VHX_PORT_LIVENESS))
-		skip();
 	open_net(&w);
 	COMMAND(0, 0, 0);
 	lab_settle(&w);
@@ -346,19 +348,13 @@ static void test_backend_that_refuses_goes_on(void **state)
 {
 	struct lab w;
 
-	if (!lab_has(VHX_PORT_LIVENESS))
-		skip();
 	open_net(&w);
 	COMMAND(0, 0, 0);
 	COMMAND(0, 1, 1);
 	lab_settle(&w);
 	die(&w);
 	COMMAND(0, 2, 1);
-	lab_open_backend(&w);
-	script_take_over(&w);
-	script.answer = 1;
-	lab_wait(&w, LAB_S);
-	lab_wait(&w, LAB_S);
+	come_back_with(&w, 1, false);
 	assert_int_equal(script.cnt, 3);
 	assert_told(0, "000000");
 	assert_told(1, "000101");
@@ -373,18 +369,12 @@ static void test_backend_that_dies_of_what_was_set(void **state)
 	struct lab w;
 	uint32_t i;
 
-	if (!lab_has(VHX_PORT_LIVENESS))
-		skip();
 	open_net(&w);
 	COMMAND(0, 0, 0);
 	lab_settle(&w);
 	die(&w);
 	for (i = 0; i < VHX_FLIGHT_DEATHS_MAX; i++) {
-		lab_open_backend(&w);
-		script_take_over(&w);
-		script.silent = true;
-		lab_wait(&w, LAB_S);
-		lab_wait(&w, LAB_S);
+		come_back_with(&w, 0, true);
 		assert_int_equal(script.cnt, 1);
 		die(&w);
 	}
@@ -400,17 +390,11 @@ static void test_backend_that_does_not_answer_is_given_up(void **state)
 	uint32_t connects;
 	struct lab w;
 
-	if (!lab_has(VHX_PORT_LIVENESS))
-		skip();
 	open_net(&w);
 	COMMAND(0, 0, 0);
 	lab_settle(&w);
 	die(&w);
-	lab_open_backend(&w);
-	script_take_over(&w);
-	script.silent = true;
-	lab_wait(&w, LAB_S);
-	lab_wait(&w, LAB_S);
+	come_back_with(&w, 0, true);
 	assert_int_equal(script.cnt, 1);
 	connects = w.connects;
 	lab_wait(&w, 6 * LAB_S);
