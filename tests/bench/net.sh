@@ -24,11 +24,7 @@ for n in 0 1; do
 	ip addr add "10.9.$n.1/24" dev vm$n
 	ip link set vm$n up
 done
-# passt copies a host's addresses: the namespace gets one, and a route.
-ip link add up0 type dummy 2>/dev/null || ip tuntap add up0 mode tap || skip "no interface can be made here"
-ip addr add 10.8.0.5/24 dev up0
-ip link set up0 up
-ip route add default via 10.8.0.1
+uplink_make
 
 # start_passt NAME PORT: the guest's port 5201, at this one of the host.
 start_passt() {

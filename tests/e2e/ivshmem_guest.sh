@@ -9,10 +9,7 @@ need_file /usr/lib/qemu/virtiofsd qemu-system-common
 need passt passt
 [ "$(id -u)" -eq 0 ] || skip "virtiofsd makes namespaces: root is needed"
 in_netns "$@"
-ip link add up0 type dummy 2>/dev/null || ip tuntap add up0 mode tap || skip "no interface can be made here"
-ip addr add 10.8.0.5/24 dev up0
-ip link set up0 up
-ip route add default via 10.8.0.1
+uplink_make
 run=$tmp/run
 mkdir "$run" "$tmp/share"
 head -c 3000001 /dev/urandom >"$tmp/share/file"
@@ -28,14 +25,8 @@ until grep -q virtio_rng /sys/class/misc/hw_random/rng_available; do sleep 0.1; 
 sed 's/.*\(virtio_rng.[0-9]*\).*/\1/' /sys/class/misc/hw_random/rng_available >/sys/class/misc/hw_random/rng_current
 [ "$(head -c 64 /dev/hwrng | wc -c)" = 64 ]
 mount -t virtiofs shared /mnt
-cat >/dhcp <<'SCRIPT'
-[ "$1" = bound ] || exit 0
-ip addr add "$ip/$mask" dev "$interface"
-ip route add default via "$router"
-SCRIPT
-chmod +x /dhcp
 ip link set eth0 up
-udhcpc -i eth0 -n -q -t 20 -T 1 -s /dhcp >/dev/null
+udhcpc -i eth0 -n -q -t 20 -T 1 -s /dhcp.sh >/dev/null
 until nc 10.8.0.1 5000 </mnt/file; do sleep 0.1; done
 cat /mnt/file | dd of=/dev/vda bs=64k iflag=fullblock conv=fsync 2>/dev/null
 umount /mnt
@@ -66,7 +57,8 @@ serve entropy 1M rng
 serve share 4M "vhost-user,type=fs,socket=$run/fs.sock,tag=shared"
 timeout "$vhx_guest_patience" python3 "$vhx_root/tests/e2e/tcp.py" receive 127.0.0.1 5000 >"$tmp/got" &
 receiver=$!
-boot_driver --private "${windows[@]}" --script "$tmp/run.sh" --load virtio_hmx --load hmx_window --load hmx_ivshmem
+boot_driver --private "${windows[@]}" --script "$tmp/run.sh" --add "$vhx_lab/guest/dhcp.sh" \
+	--load virtio_hmx --load hmx_window --load hmx_ivshmem
 guest_ok
 guest_said '^ALL-USED' || fail "the guest did not come to its end"
 guest_said '^HWRNG virtio_rng' || fail "the guest has other entropy than ours"

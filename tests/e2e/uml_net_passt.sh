@@ -12,11 +12,7 @@ need setpriv util-linux
 need python3 python3
 in_netns "$@"
 
-# passt copies a host's addresses: the namespace gets one, and a route.
-ip link add up0 type dummy 2>/dev/null || ip tuntap add up0 mode tap || skip "no interface can be made here"
-ip addr add 10.8.0.5/24 dev up0
-ip link set up0 up
-ip route add default via 10.8.0.1
+uplink_make
 
 size=$((4 << 20))
 head -c "$size" /dev/urandom >"$tmp/file"
@@ -50,15 +46,9 @@ tcp() {
 
 cat >"$tmp/run.sh" <<'GUEST'
 modprobe virtio_net || exit 1
-cat >/dhcp <<'SCRIPT'
-[ "$1" = bound ] || exit 0
-ip addr add "$ip/$mask" dev "$interface"
-ip route add default via "$router"
-SCRIPT
-chmod +x /dhcp
 address() {
 	ip addr flush dev eth0
-	udhcpc -i eth0 -n -q -t 20 -T 1 -s /dhcp >/dev/null || exit 1
+	udhcpc -i eth0 -n -q -t 20 -T 1 -s /dhcp.sh >/dev/null || exit 1
 	echo "$1-ADDRESS $(ip -4 addr show dev eth0 | sed -n 's/.*inet \([^ ]*\).*/\1/p') MTU $(cat /sys/class/net/eth0/mtu)"
 }
 # In by a port that passt listens on, and out again to the host.
@@ -98,7 +88,7 @@ start_passt
 serve_net
 start frontend "${user[@]}" "$vhx_frontend" --connect "unix:$run/be.sock" --vhost-user "$run/vm.sock,id=n0"
 wait_listening frontend "$run/vm.sock"
-boot uml --user "$uid" --device "net:$run/vm.sock" --script "$tmp/run.sh"
+boot uml --user "$uid" --device "net:$run/vm.sock" --script "$tmp/run.sh" --add "$vhx_lab/guest/dhcp.sh"
 transfer FIRST
 crash passt
 wait_guest '^LINK-DOWN'

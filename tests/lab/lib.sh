@@ -307,6 +307,14 @@ in_netns() {
 	[ -w /dev/net/tun ] || skip "/dev/net/tun is missing, or only root's"
 }
 
+# uplink_make: passt copies a host's addresses, so a namespace gets one, 10.8.0.5, and a route by 10.8.0.1.
+uplink_make() {
+	ip link add up0 type dummy 2>/dev/null || ip tuntap add up0 mode tap || skip "no interface can be made here"
+	ip addr add 10.8.0.5/24 dev up0
+	ip link set up0 up
+	ip route add default via 10.8.0.1
+}
+
 # start_ivshmem [OPTION...]: the helper between a QEMU at $tmp/iv.sock and the backend.
 start_ivshmem() {
 	[ $# -gt 0 ] || set -- --qemu "$tmp/iv.sock,size=4M"
