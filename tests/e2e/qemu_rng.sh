@@ -31,6 +31,7 @@ read_bytes 4096
 echo FIRST-READ
 modprobe vmw_vsock_virtio_transport || exit 1
 head -c 300000 /dev/urandom >/tmp/bytes
+echo "SUM $(sha256sum </tmp/bytes)"
 echo_back() {
 	socat -t 300 - VSOCK-CONNECT:2:1000 </tmp/bytes >/tmp/back && cmp /tmp/bytes /tmp/back || exit 1
 }
@@ -103,7 +104,8 @@ guest_said '^DISK-LAST' || fail "the guest could not write to its disk at the en
 guest_said '^UNITS 2$' || fail "the guest sees other units than the two"
 [ "$(stats "$tmp/fe.ctl" "s['devices'][2]['replays']")" -gt 8 ] || fail "no command was sent again"
 e2fsck -fn "$tmp/0.img" >"$tmp/e2fsck.log" 2>&1 || fail "e2fsck finds errors"
+sum=$(sed -n 's/^SUM \([0-9a-f]\{64\}\).*/\1/p' "$tmp/guest.log")
 for f in first last; do
-	debugfs -R "cat /$f" "$tmp/0.img" 2>/dev/null | sha256sum
-done | uniq | wc -l | grep -qx 1 || fail "what the guest wrote first and last is not the same"
+	assert_eq "what the guest wrote $f" "$(debugfs -R "cat /$f" "$tmp/0.img" 2>/dev/null | sha256sum | cut -d' ' -f1)" "$sum"
+done
 echo "the guest read $quota bytes, waited for another backend and read on; sockets and disks before and after"
