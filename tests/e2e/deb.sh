@@ -104,8 +104,9 @@ inside sh -c "[ -e /var/lib/dkms/hmx/*/$kernel ] || dkms install \$(dkms status 
 	>"$tmp/dkms.log" 2>&1 || fail "DKMS can't build the driver for $kernel"
 modules=(virtio_hmx hmx_window hmx_ivshmem)
 # Kernels that can be a domain of Xen, as Debian's on amd64.
-! grep -q '^CONFIG_XEN=y' "$tmp/root/boot/config-$kernel" "$tmp/root/usr/src/linux-headers-$kernel/.config" 2>/dev/null ||
-	modules+=(hmx_argo)
+config=$tmp/root/usr/src/linux-headers-$kernel/.config
+[ -e "$config" ] || fail "the headers of $kernel have no configuration"
+! grep -q '^CONFIG_XEN=y' "$config" || modules+=(hmx_argo)
 for module in "${modules[@]}"; do
 	find "$tmp/root/lib/modules/$kernel/updates/dkms/" -name "$module.ko*" | grep -q . || fail "no $module for $kernel"
 done
