@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """manual.py MAN MAP,PAGE... -- PROGRAM...: what the programs say of themselves with --help, their manual pages say as
-well: each option, and each key of each device type; and each public function has its place in a page of the library's.
+well: each option, and each key of a device type, wherever in the page; and each public function has its place in a page
+of the library's.
 """
 import os
 import re
