@@ -30,11 +30,12 @@ usage() {
 	  --monitor PATH   a QMP socket, see qmp.py
 	  --incoming URI   wait for a guest that migrates from another QEMU, and let it stand when it has come
 	  --reboot         a reset of the guest boots it again instead of ending QEMU
+	  --export DIR     boots nothing: leaves vmlinuz, initrd and cmdline in DIR, for another program to boot
 	TEXT
 }
 
 props='' chardev='' smp=1 queues=1 kernel=6.1 arch=amd64 ivshmem=() drives=() netdevs=() machine=()
-memory=shared reboot=(-no-reboot)
+memory=shared reboot=(-no-reboot) export=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--packed) props+=,packed=on; shift; continue ;;
@@ -53,6 +54,7 @@ while [ $# -gt 0 ]; do
 	--incoming) machine+=(-incoming "$2" -S); shift 2; continue ;;
 	--drive) drives+=("$2"); shift 2; continue ;;
 	--netdev) netdevs+=("$2"); shift 2; continue ;;
+	--export) export=$2; shift 2; continue ;;
 	--monitor) machine+=(-qmp "unix:$2,server=on,wait=off"); shift 2; continue ;;
 	esac
 	guest_option "$1" "${2-}"
@@ -79,6 +81,11 @@ esac
 command -v $program >/dev/null || { echo "qemu.sh: package $package is needed" >&2; exit 77; }
 dir=$("$here/guest-qemu.sh" "$kernel" "$arch") || exit
 guest_prepare "$dir"
+cmdline="console=$console quiet panic=-1 $guest_append"
+if [ -n "$export" ]; then
+	cp "$dir/vmlinuz" "$guest_tmp/initrd" "$export/" && echo "$cmdline" >"$export/cmdline"
+	exit
+fi
 
 devices=() n=0
 for d in ${guest_disks[@]+"${guest_disks[@]}"}; do
@@ -121,6 +128,6 @@ if [ $memory = shared ]; then
 fi
 guest_run $program "${machine[@]}" -accel tcg,thread=multi -smp "$smp" -m "$guest_mem" \
 	-kernel "$dir/vmlinuz" -initrd "$guest_tmp/initrd" \
-	-append "console=$console quiet panic=-1 $guest_append" \
+	-append "$cmdline" \
 	-nodefaults -no-user-config ${reboot[@]+"${reboot[@]}"} -display none -serial stdio \
 	-monitor none ${devices[@]+"${devices[@]}"}

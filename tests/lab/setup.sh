@@ -54,6 +54,9 @@ packages() {
 	mmdebstrap | /usr/bin/mmdebstrap | qemu | a Debian system whose root disk is the backend's
 	qemu-system-arm | /usr/bin/qemu-system-aarch64 | qemu | the stock Debian guest on arm64
 	qemu-utils | /usr/bin/qemu-io | qemu | a second program that locks images
+	libvirt-daemon | /usr/sbin/libvirtd | qemu | starts a guest as README says
+	libvirt-daemon-driver-qemu | /usr/share/doc/libvirt-daemon-driver-qemu | qemu | the same
+	libvirt-clients | /usr/bin/virsh | qemu | the same
 	qemu-system-common | /usr/lib/qemu/virtiofsd | guest | vhost-user back-ends to bridge
 	qemu-system-x86 | /usr/bin/qemu-system-x86_64 | xen | the machine that the lab's Xen runs on
 	dpkg-dev | /usr/bin/dpkg-source | xen | unpacks the source of Xen
