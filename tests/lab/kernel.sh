@@ -8,7 +8,7 @@
 . "$here/deb.sh"
 root=$(cd "$here/../.." && pwd)
 
-kernel_names='umlk 6.1 6.12 arm64'
+kernel_names='umlk 6.1 6.12 arm64 sid'
 
 # headers_part PACKAGE VERSION DIR: one package of the headers, unpacked into DIR.
 headers_part() {
@@ -41,6 +41,19 @@ headers_unpack() {
 	mv -T "$tmp" "$base/headers"
 }
 
+# kernel_in_sid ROOT ARG...: make in the system of that kernel, which has the build directory where it lies here.
+# shellcheck disable=SC2016 # for the shell that is started
+kernel_in_sid() {
+	local built=${VHX_BUILD:-$root/build}
+	unshare --mount sh -ec '
+		root=$0 built=$1
+		shift
+		mkdir -p "$root$built"
+		mount --bind "$built" "$root$built"
+		mount -t proc proc "$root/proc"
+		exec chroot "$root" make -s "$@"' "$1" "$built" "${@:2}"
+}
+
 # kernel_open NAME: sets kernel_make, the make that builds modules for it, and kernel_tree. 77 where the
 # kernel can't be fetched.
 kernel_open() {
@@ -54,6 +67,12 @@ kernel_open() {
 		return
 		;;
 	6.1|6.12) ;;
+	sid)
+		guest=$("$here/guest-qemu.sh" sid) || return
+		kernel_tree=$(echo "$guest"/root/lib/modules/*)
+		kernel_make=(kernel_in_sid "$guest/root" -C "${kernel_tree#"$guest/root"}/build")
+		return
+		;;
 	arm64)
 		arch=arm64 version=6.1
 		kernel_make+=(ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-)

@@ -241,7 +241,7 @@ need_umlk() {
 	made "the lab's own kernel" "$vhx_lab/guest-umlk.sh"
 }
 
-# need_qemu [KERNEL]: 6.1 (default) or 6.12.
+# need_qemu [KERNEL]: 6.1 (default), 6.12 or sid.
 need_qemu() {
 	need qemu-system-x86_64 qemu-system-x86
 	need_guest_tools
@@ -259,7 +259,7 @@ need_xen() {
 	driver_modules=$made
 }
 
-# need_kernel NAME: a guest for driver tests, one of umlk, 6.1, 6.12, arm64, and the driver's modules for
+# need_kernel NAME: a guest for driver tests, one of umlk, 6.1, 6.12, arm64, sid, and the driver's modules for
 # it. Then `boot_driver` boots it.
 need_kernel() {
 	driver_kernel=$1

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # modules.sh KERNEL [SOURCE]: builds the kernel modules of SOURCE (default drivers/linux) out of tree and
-# prints the directory with the .ko files. KERNEL is umlk (the lab's own User-Mode Linux), 6.1 or 6.12
+# prints the directory with the .ko files. KERNEL is umlk (the lab's own User-Mode Linux), 6.1, 6.12 or sid
 # (Debian's, amd64), or arm64 (Debian's 6.1, cross-built). Objects lie below the build directory
 # (VHX_BUILD), never beside the sources; they are made anew when a source or the kernel has changed.
 # Exit status 77 when a package is missing or can't be fetched.

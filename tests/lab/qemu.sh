@@ -11,7 +11,7 @@ usage() {
 	echo "usage: qemu.sh [OPTION]..."
 	guest_usage
 	cat <<-'TEXT'
-	  --kernel V       Debian's kernel 6.1 (default) or 6.12
+	  --kernel V       Debian's kernel 6.1 (default), 6.12, or sid for its newest
 	  --arch A         amd64 (default) or arm64
 	  --packed         packed virtqueues
 	  --queues N       number of queues of each disk (default 1)
