@@ -28,7 +28,7 @@ static const struct vhx_key bridge_keys[] = {
 	  .help = "where the back-end listens" },
 	{ "queues", VHX_KEY_NUMBER, VHX_SPEC_FIELD(bridge.queues),
 	  .bounds = { 1, VHX_SPEC_QUEUES_MAX }, .metavar = "N",
-	  .help = "virtqueues (default: as the back-end says, or its type has)" },
+	  .help = "virtqueues, pairs for net (default: as the back-end or type has)" },
 	{ "packed", VHX_KEY_SWITCH, VHX_SPEC_FIELD(bridge.packed), .metavar = "on|off",
 	  .help = "packed rings where the back-end has them (default on)" },
 	{ "cache", VHX_KEY_TEXT, VHX_SPEC_FIELD(bridge.cache), .text_max = 8, .check = cache_check,

@@ -16,14 +16,15 @@
 
 static const struct vhx_bridge_type types[] = {
 	/*
-	 * 5.1.3. CSUM, GUEST_CSUM, MTU, MAC, segmentation, MRG_RXBUF, STATUS. The control queue and what needs it
-	 * are for a VMM to serve, and no back-end does.
+	 * 5.1.3. CSUM, GUEST_CSUM, MTU, MAC, segmentation, MRG_RXBUF, STATUS. The control queue is for a VMM to
+	 * serve, and no back-end does: of what needs it there is MQ, bridge_net.c.
 	 */
 	{ .device_id = 1,
 	  .features = BITS(0, 1) | BIT(3) | BIT(5) | BITS(7, 16),
 	  .config_len = 12,
 	  .queues = 2,
 	  .local_config = true,
+	  .paired = true,
 	  .merges = true },
 	/* 5.2.3: down to WRITE_ZEROES. */
 	{ .device_id = 2,

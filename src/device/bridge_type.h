@@ -29,6 +29,7 @@ struct vhx_bridge_type {
 	uint16_t queues_step; /* more than that come in so many */
 	struct vhx_bridge_framing framing;
 	bool local_config; /* VMMs, not back-ends, say what the config space holds */
+	bool paired; /* queues are pairs, and GET_QUEUE_NUM counts those: bridge_net.h */
 	bool merges; /* VIRTIO_NET_F_MRG_RXBUF: packets that span receive buffers */
 };
 

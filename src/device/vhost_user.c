@@ -41,10 +41,11 @@
 #include <vhx/endian.h>
 
 #include "device/blk_layout.h"
+#include "device/bridge_net.h"
 #include "device/bridge_queue.h"
 #include "device/identity.h"
 #include "device/image.h"
-#include "device/net_layout.h"
+#include "device/net.h"
 #include "util/checked.h"
 #include "vhost_user/client.h"
 #include "vhost_user/notifier.h"
@@ -81,6 +82,7 @@ struct bridge {
 	struct vhx_vu_client client;
 	struct vhx_bridge_memory memory;
 	struct vhx_bridge_writes writes;
+	struct vhx_bridge_net net;
 	struct vhx_loop_fd sock, backend;
 	struct vhx_loop_timer answer, retry;
 	uint64_t retry_ns;
@@ -96,6 +98,7 @@ struct bridge {
 	bool unlike; /* this back-end serves another device */
 	bool resumes; /* rings go on as the last back-end left them */
 	bool failed; /* writes may be lost: nothing is served any more */
+	uint16_t ring_cnt; /* queues of the back-end; the device may have one more, which is ours */
 	struct bridge_ring rings[VHX_BRIDGE_QUEUES_MAX];
 	struct vhx_bridge_queue *queues[VHX_BRIDGE_QUEUES_MAX]; /* those of @rings */
 };
@@ -115,17 +118,6 @@ static bool online(const struct bridge *b)
 }
 
 /* The config space */
-
-static void net_config_make(const struct bridge *b, uint8_t *bytes)
-{
-	struct virtio_net_config config = { 0 };
-
-	memcpy(config.mac, b->cfg.mac, sizeof(config.mac));
-	config.status = vhx_le16_of(online(b) ? VIRTIO_NET_S_LINK_UP : 0);
-	config.max_virtqueue_pairs = vhx_le16_of(1);
-	config.mtu = vhx_le16_of(b->cfg.mtu);
-	memcpy(bytes, &config, b->traits->config_len);
-}
 
 static void fs_config_make(const struct bridge *b, uint8_t *bytes)
 {
@@ -157,7 +149,7 @@ static void config_update(struct bridge *b)
 	if (b->type->device_id == VIRTIO_ID_BLOCK)
 		vhx_bridge_blk_config_fit(&b->dev, bytes);
 	else if (b->type->device_id == VIRTIO_ID_NET)
-		net_config_make(b, bytes);
+		vhx_bridge_net_config_make(&b->net, online(b), bytes);
 	else if (b->type->device_id == VIRTIO_ID_FS)
 		fs_config_make(b, bytes);
 	config_overlay(b, bytes);
@@ -182,7 +174,7 @@ static void waiting_judge(struct bridge *b)
 
 	if (!b->failed && (b->type->replay || b->client.sock >= 0))
 		return;
-	for (i = 0; i < b->dev.num_queues; i++)
+	for (i = 0; i < b->ring_cnt; i++)
 		ring_fail_waiting(&b->rings[i]);
 }
 
@@ -217,6 +209,20 @@ static uint32_t ring_features(const struct bridge *b)
 	       (b->ring_bits & VHX_VU_F_RING_PACKED ? VHX_RING_F_PACKED : 0);
 }
 
+/* The back-end has a ring that its driver does not use, and puts nothing into it. */
+static bool ring_disabled(const struct bridge *b, uint16_t index)
+{
+	return b->traits->paired && !vhx_bridge_net_uses(&b->net, index);
+}
+
+static void rings_enable(struct bridge *b)
+{
+	uint16_t i;
+
+	for (i = 0; i < b->ring_cnt; i++)
+		b->client.rings[i].disabled = ring_disabled(b, i);
+}
+
 static void ring_start(struct bridge *b, uint16_t index)
 {
 	struct vhx_vu_client_ring *cr = &b->client.rings[index];
@@ -232,6 +238,7 @@ static void ring_start(struct bridge *b, uint16_t index)
 	vhx_bridge_queue_areas(&r->q, &cr->desc, &cr->driver, &cr->device);
 	cr->kick_fd = r->kick_fd;
 	cr->call_fd = r->call.fd;
+	cr->disabled = ring_disabled(b, index);
 	vhx_vu_client_ring_start(&b->client, index);
 	ring_push(r);
 }
@@ -243,7 +250,7 @@ static void rings_want(struct bridge *b)
 
 	if (!online(b) || b->failed)
 		return;
-	for (i = 0; i < b->dev.num_queues; i++) {
+	for (i = 0; i < b->ring_cnt; i++) {
 		if (b->rings[i].run && !b->client.rings[i].wanted &&
 		    vhx_vu_client_ring_idle(&b->client, i))
 			ring_start(b, i);
@@ -270,7 +277,7 @@ static void ring_reset_step(struct bridge_ring *r)
 		return;
 	if (vhx_vu_client_ring_idle(&r->b->client, index))
 		ring_reset_end(r);
-	else if (!r->q.owed)
+	else if (!r->q.owed || ring_disabled(r->b, index))
 		vhx_vu_client_ring_stop(&r->b->client, index);
 }
 
@@ -316,6 +323,24 @@ static void client_turn(struct bridge *b)
 		watches_set(b);
 }
 
+/* What the protocol and operators count: pairs of a network's, queues of others. */
+static uint16_t unit(const struct bridge *b)
+{
+	return b->traits->paired ? 2 : 1;
+}
+
+static uint16_t queues_offered(const struct bridge *b)
+{
+	uint16_t most = b->traits->paired ? 2 * VHX_NET_PAIRS_MAX : VHX_BRIDGE_QUEUES_MAX;
+	uint64_t num = vhx_min_u64(b->client.queue_num, most) * unit(b);
+
+	if (b->traits->paired && !(b->client.features >> VIRTIO_NET_F_MQ & 1))
+		num = 0;
+	if (!num || (!b->traits->paired && !b->traits->queues_step))
+		return b->traits->queues;
+	return (uint16_t)vhx_min_u64(vhx_max_u64(num, b->traits->queues), most);
+}
+
 /* Is it what is wanted? NULL, or why not. The protocol does not say of which type a back-end is. */
 static const char *unlikeness(const struct bridge *b)
 {
@@ -335,6 +360,8 @@ static const char *unlikeness(const struct bridge *b)
 		return "the back-end lacks features of the one before it";
 	if (b->ring_bits & ~c->features)
 		return "the back-end lacks features of rings that the one before it had";
+	if (queues_offered(b) < b->ring_cnt)
+		return "the back-end has fewer queues than the one before it";
 	return NULL;
 }
 
@@ -476,7 +503,7 @@ static void bridge_lost(struct bridge *b, int reason)
 	uint16_t i;
 
 	bridge_log(b, VHX_LOG_WARNING, "%s: %s: %s", b->dev.id, b->name, reason_text(reason));
-	for (i = 0; i < b->dev.num_queues; i++)
+	for (i = 0; i < b->ring_cnt; i++)
 		whole &= ring_pull(&b->rings[i]);
 	vhx_loop_fd_del(b->dev.loop, &b->sock);
 	vhx_loop_fd_del(b->dev.loop, &b->backend);
@@ -487,7 +514,7 @@ static void bridge_lost(struct bridge *b, int reason)
 	b->unlike = false;
 	writes_judge(b);
 	b->resumes = can_resume(b, whole);
-	for (i = 0; i < b->dev.num_queues; i++)
+	for (i = 0; i < b->ring_cnt; i++)
 		ring_lost(&b->rings[i], b->resumes);
 	waiting_judge(b);
 	if (b->traits->local_config)
@@ -550,15 +577,36 @@ static void bridge_begin(struct bridge *b)
 	uint16_t i;
 
 	b->begun = true;
-	for (i = 0; i < b->dev.num_queues; i++)
+	for (i = 0; i < b->ring_cnt; i++)
 		b->rings[i].run = true;
+}
+
+/* Queues that the back-end does not know of. */
+static bool is_control(const struct bridge *b, uint16_t index)
+{
+	return b->traits->paired && vhx_bridge_net_is_control(&b->net, index);
+}
+
+static void control_submit(struct bridge *b, struct vhx_request *req)
+{
+	if (!vhx_bridge_net_command(&b->net, req))
+		return;
+	rings_enable(b);
+	b->kick_due = true;
 }
 
 static int bridge_submit(struct vhx_device *dev, struct vhx_request *req)
 {
+	uint16_t index = vhx_queue_index(req->queue);
 	struct bridge *b = bridge_of(dev);
-	struct bridge_ring *r = &b->rings[vhx_queue_index(req->queue)];
+	struct bridge_ring *r = &b->rings[index];
 
+	if (is_control(b, index)) {
+		control_submit(b, req);
+		return 0;
+	}
+	if (b->traits->paired && vhx_bridge_net_seen(&b->net, index))
+		rings_enable(b);
 	vhx_bridge_queue_submit(&r->q, req);
 	if (!b->begun)
 		bridge_begin(b);
@@ -576,7 +624,7 @@ static void bridge_kick(struct vhx_device *dev)
 	if (!b->kick_due)
 		return;
 	b->kick_due = false;
-	for (i = 0; i < dev->num_queues; i++) {
+	for (i = 0; i < b->ring_cnt; i++) {
 		struct bridge_ring *r = &b->rings[i];
 
 		if (r->q.kick_due)
@@ -593,7 +641,7 @@ static void bridge_room(struct vhx_device *dev, struct vhx_queue *queue)
 	struct bridge *b = bridge_of(dev);
 	struct bridge_ring *r = &b->rings[vhx_queue_index(queue)];
 
-	if (r->resetting)
+	if (r->resetting || is_control(b, vhx_queue_index(queue)))
 		return;
 	vhx_bridge_queue_go(&r->q, queue_answer);
 	/* Its pages may be what others wait for. */
@@ -605,6 +653,10 @@ static void bridge_reset(struct vhx_device *dev, struct vhx_queue *queue)
 	struct bridge *b = bridge_of(dev);
 	struct bridge_ring *r = &b->rings[vhx_queue_index(queue)];
 
+	if (is_control(b, vhx_queue_index(queue))) {
+		vhx_queue_quiesced(queue);
+		return;
+	}
 	r->run = false;
 	r->resetting = queue;
 	vhx_bridge_queue_drop_waiting(&r->q);
@@ -618,7 +670,7 @@ static void bridge_restarted(struct vhx_device *dev)
 	uint16_t i;
 
 	/* Those that the driver never opened are stopped as well. */
-	for (i = 0; i < dev->num_queues; i++) {
+	for (i = 0; i < b->ring_cnt; i++) {
 		b->rings[i].run = false;
 		b->rings[i].ready = false;
 		vhx_vu_client_ring_stop(&b->client, i);
@@ -627,6 +679,7 @@ static void bridge_restarted(struct vhx_device *dev)
 	b->failed = false;
 	b->resumes = false;
 	b->writes = (struct vhx_bridge_writes){ 0 };
+	vhx_bridge_net_reset(&b->net);
 	vhx_vu_client_inflight_forget(&b->client);
 	vhx_vu_client_config_forget(&b->client);
 	client_turn(b);
@@ -639,6 +692,7 @@ static int bridge_set_features(struct vhx_device *dev, uint64_t features)
 	if (features & ~dev->features)
 		return -EINVAL;
 	b->features = features;
+	b->net.features = features;
 	b->client.driver_features = (features & b->crossing) | VHX_VU_F_VERSION_1 | b->ring_bits;
 	b->client.driver_ready = true;
 	return 0;
@@ -739,6 +793,9 @@ static struct bridge *bridge_alloc(struct vhx_loop *loop, const struct vhx_bridg
 	b->retry.expired = retry_expired;
 	b->retry_ns = RETRY_MIN_NS;
 	b->memory.fd = -1;
+	memcpy(b->net.mac, cfg->mac, sizeof(b->net.mac));
+	b->net.mtu = cfg->mtu;
+	vhx_bridge_net_reset(&b->net);
 	return b;
 }
 
@@ -768,22 +825,13 @@ static int identify(struct bridge *b, struct vhx_error *err)
 	}
 }
 
-static uint16_t queues_offered(const struct bridge *b)
-{
-	uint64_t num = b->client.queue_num;
-
-	if (!b->traits->queues_step || !num)
-		return b->traits->queues;
-	return (uint16_t)vhx_min_u64(vhx_max_u64(num, b->traits->queues), VHX_BRIDGE_QUEUES_MAX);
-}
-
 /* Back-ends say how many they could have; a device has as many as its config says, or the operator. */
 static uint16_t queues_used(const struct bridge *b, uint16_t offered)
 {
 	struct virtio_blk_config config = { 0 };
 
 	if (b->cfg.queues)
-		return b->cfg.queues;
+		return b->cfg.queues * unit(b);
 	if (b->type->device_id != VIRTIO_ID_BLOCK || !(b->client.features >> VIRTIO_BLK_F_MQ & 1))
 		return b->traits->queues;
 	memcpy(&config, b->client.config, b->traits->config_len);
@@ -794,30 +842,35 @@ static int queues_choose(struct bridge *b, struct vhx_error *err)
 {
 	uint16_t offered = queues_offered(b);
 
-	b->dev.num_queues = queues_used(b, offered);
-	if (b->dev.num_queues >= b->traits->queues && b->dev.num_queues <= offered)
+	b->ring_cnt = queues_used(b, offered);
+	b->net.pairs = b->ring_cnt / 2;
+	b->dev.num_queues = b->ring_cnt + (b->traits->paired && b->net.pairs > 1);
+	if (b->ring_cnt >= b->traits->queues && b->ring_cnt <= offered)
 		return 0;
-	vhx_error_set(err, "queues=%u: the back-end has from %u to %u", b->dev.num_queues,
-		      b->traits->queues, offered);
+	vhx_error_set(err, "queues=%u: the back-end has from %u to %u", b->ring_cnt / unit(b),
+		      b->traits->queues / unit(b), offered / unit(b));
 	return -ERANGE;
 }
 
 static uint64_t features_make(const struct bridge *b)
 {
-	static const uint8_t none[6];
 	uint64_t features = b->client.features & b->traits->features;
 
 	if (b->type->device_id == VIRTIO_ID_BLOCK)
 		features |= 1ull << VIRTIO_BLK_F_SIZE_MAX | 1ull << VIRTIO_BLK_F_SEG_MAX;
-	if (b->type->device_id != VIRTIO_ID_NET)
-		return features;
-	features &= ~(1ull << VIRTIO_NET_F_MAC | 1ull << VIRTIO_NET_F_MTU);
-	features |= 1ull << VIRTIO_NET_F_STATUS;
-	if (memcmp(b->cfg.mac, none, sizeof(none)))
-		features |= 1ull << VIRTIO_NET_F_MAC;
-	if (b->cfg.mtu)
-		features |= 1ull << VIRTIO_NET_F_MTU;
+	if (b->type->device_id == VIRTIO_ID_NET)
+		features = vhx_bridge_net_features(&b->net, features);
 	return features;
+}
+
+/* What drivers and the back-end agree on, with nobody between. */
+static uint64_t crossing_make(const struct bridge *b)
+{
+	uint64_t crossing = b->traits->features;
+
+	if (b->traits->paired)
+		crossing |= 1ull << VIRTIO_NET_F_MQ;
+	return b->dev.features & b->client.features & crossing;
 }
 
 static void device_fill(struct bridge *b)
@@ -826,7 +879,7 @@ static void device_fill(struct bridge *b)
 	if (b->cfg.split)
 		b->ring_bits &= ~VHX_VU_F_RING_PACKED;
 	b->dev.features = features_make(b);
-	b->crossing = b->dev.features & b->client.features & b->traits->features;
+	b->crossing = crossing_make(b);
 	b->dev.queue_size_max = b->cfg.queue_size ?: VHX_BRIDGE_QUEUE_SIZE_MAX;
 	b->dev.max_out = VHX_BRIDGE_REQUEST_MAX + VHX_BRIDGE_REQUEST_HEADERS;
 	b->dev.max_in = VHX_BRIDGE_REQUEST_MAX + VHX_BRIDGE_REQUEST_HEADERS;
@@ -865,14 +918,14 @@ static int rings_make(struct bridge *b)
 		.framing = &b->traits->framing,
 		.writes = &b->writes,
 		.beside = b->queues,
-		.queues = b->dev.num_queues,
+		.queues = b->ring_cnt,
 	};
 	uint64_t len = vhx_bridge_queue_len(&cfg);
 	uint16_t i;
 	int ret;
 
-	ret = vhx_bridge_memory_init(&b->memory, len * b->dev.num_queues);
-	for (i = 0; !ret && i < b->dev.num_queues; i++) {
+	ret = vhx_bridge_memory_init(&b->memory, len * b->ring_cnt);
+	for (i = 0; !ret && i < b->ring_cnt; i++) {
 		cfg.index = i;
 		ret = ring_make(b, i, &cfg, len * i);
 	}
@@ -938,7 +991,7 @@ static int bridge_make(struct bridge *b, struct vhx_error *err)
 	ret = rings_make(b);
 	if (ret)
 		return say(err, ret, strerror(-ret));
-	b->client.cfg.num_rings = b->dev.num_queues;
+	b->client.cfg.num_rings = b->ring_cnt;
 	b->client.cfg.mem_fd = b->memory.fd;
 	b->client.cfg.mem_len = b->memory.len;
 	b->client.cfg.mem_addr = b->memory.addr;

@@ -460,8 +460,28 @@ static bool ring_enable_due(struct vhx_vu_client *c)
 
 static uint32_t ring_enable_fill(struct vhx_vu_client *c, union vhx_vu_payload *p, int *fd)
 {
-	p->state = (struct vhx_vu_vring_state){ .index = c->at, .num = 1 };
+	struct vhx_vu_client_ring *r = &c->rings[c->at];
+
+	r->told_disabled = r->disabled;
+	p->state = (struct vhx_vu_vring_state){ .index = c->at, .num = !r->disabled };
 	return sizeof(p->state);
+}
+
+/* It runs, and its owner has changed its mind. */
+static bool ring_reenable_due(struct vhx_vu_client *c)
+{
+	uint16_t i;
+
+	if (!has_protocol(c))
+		return false;
+	for (i = 0; i < c->cfg.num_rings; i++) {
+		const struct vhx_vu_client_ring *r = &c->rings[i];
+
+		c->at = i;
+		if (r->step == RING_ENABLED && r->disabled != r->told_disabled)
+			return true;
+	}
+	return false;
 }
 
 /* In the order of a start. */
@@ -487,6 +507,7 @@ static const struct vhx_vu_step steps[] = {
 	{ VHX_VU_SET_VRING_CALL, ring_call_due, ring_call_fill, NULL, ring_step_taken },
 	{ VHX_VU_SET_VRING_KICK, ring_kick_due, ring_kick_fill, NULL, ring_step_taken },
 	{ VHX_VU_SET_VRING_ENABLE, ring_enable_due, ring_enable_fill, NULL, ring_step_taken },
+	{ VHX_VU_SET_VRING_ENABLE, ring_reenable_due, ring_enable_fill },
 };
 
 /* The next step, or NULL: all is as it is wanted. */

@@ -24,6 +24,8 @@ struct vhx_vu_client_ring {
 	uint64_t desc, driver, device; /* within the region */
 	int kick_fd, call_fd; /* the owner's */
 	bool wanted;
+	bool disabled; /* the back-end has it, and puts nothing into it. Only with the protocol's features */
+	bool told_disabled; /* the client's: what the back-end was told */
 	unsigned int step; /* the client's: how far it is; 0: the back-end knows nothing of it */
 };
 

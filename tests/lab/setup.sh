@@ -50,6 +50,8 @@ packages() {
 	sg3-utils | /usr/bin/sg_inq | load | SCSI commands in the guests
 	socat | /usr/bin/socat | net | sockets of the guests by vsock
 	passt | /usr/bin/passt | net | a guest's network without root
+	openvswitch-switch-dpdk | /usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk | net | a switch to bridge a guest to
+	librte-mempool-ring23 | /usr/share/doc/librte-mempool-ring23 | net | memory of that switch
 	qemu-system-x86 | /usr/bin/qemu-system-x86_64 | qemu | the stock Debian guest
 	mmdebstrap | /usr/bin/mmdebstrap | qemu | a Debian system whose root disk is the backend's
 	qemu-system-arm | /usr/bin/qemu-system-aarch64 | qemu | the stock Debian guest on arm64

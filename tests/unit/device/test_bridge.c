@@ -883,6 +883,172 @@ static void test_reset_takes_posted_buffers_back(void **state)
 	close_device();
 }
 
+/* Two pairs of queues, and the control queue behind them, which the back-end does not see. */
+static void open_pairs(void)
+{
+	struct vhx_bridge_config cfg = { .device_id = NET, .split = true, .queues = 2 };
+
+	fake_peer_init(&peer);
+	peer.protocol &= ~(VHX_VU_P_CONFIG | VHX_VU_P_BACKEND_REQ);
+	peer.protocol |= VHX_VU_P_MQ;
+	peer.queue_num = 2;
+	peer.features = (peer.features & ~0xffffffull) | 1ull << 22 | 1ull << 15;
+	assert_int_equal(open_config(&cfg), 0);
+	assert_int_equal(dev->num_queues, 5);
+	assert_int_equal(dev->config[8], 2);
+	assert_int_equal(dev->features & (1ull << 22 | 1ull << 17), 1ull << 22 | 1ull << 17);
+}
+
+/* The answer to a command on this queue: 0 is yes, 1 no. */
+static uint8_t command_at(uint16_t index, uint8_t class, uint16_t pairs, uint32_t len)
+{
+	const uint8_t out[4] = { class, 0, (uint8_t)pairs, (uint8_t)(pairs >> 8) };
+	struct fake_request *r = fake_request_new(dev, &queues[index], out, len, 1);
+	uint8_t ack;
+
+	fake_submit(r);
+	assert_true(r->completed && r->used_len == 1);
+	ack = r->answer[0];
+	fake_request_free(r);
+	return ack;
+}
+
+static bool pair_enabled(uint16_t pair)
+{
+	bool rx = peer.rings[2 * pair].enabled, tx = peer.rings[2 * pair + 1].enabled;
+
+	return rx && tx;
+}
+
+static struct fake_request *post_at(uint16_t index)
+{
+	struct fake_request *r = fake_request_new(dev, &queues[index], "", 0, 1500);
+
+	fake_submit(r);
+	return r;
+}
+
+static void test_pairs_are_those_that_the_driver_says(void **state)
+{
+	struct fake_request *r[2];
+	struct taken t;
+
+	open_pairs();
+	assert_int_equal(dev->ops->set_features(dev, dev->features), 0);
+	r[0] = post_at(0);
+	turn_until(pair_enabled(0) && peer.rings[3].running);
+	assert_true(peer.driver_features >> 22 & 1);
+	assert_false(peer.driver_features >> 17 & 1);
+	assert_false(peer.rings[2].enabled || peer.rings[3].enabled);
+	assert_int_equal(command_at(4, 4, 3, 4), 1);
+	assert_int_equal(command_at(4, 4, 0, 4), 1);
+	assert_int_equal(command_at(4, 4, 2, 3), 1);
+	assert_int_equal(command_at(4, 0, 1, 4), 1);
+	assert_int_equal(command_at(4, 4, 1, 4), 0);
+	/* It said one, so what comes to another pair does not make it used. */
+	r[1] = post_at(2);
+	turn_until(take(2, &t));
+	assert_false(peer.rings[2].enabled || peer.rings[3].enabled);
+	assert_int_equal(command_at(4, 4, 2, 4), 0);
+	turn_until(pair_enabled(1));
+	/* The next back-end is told the same. */
+	fake_peer_leave(&peer);
+	turn_until(peer.connections == 2 && pair_enabled(0) && pair_enabled(1));
+	assert_int_equal(command_at(4, 4, 1, 4), 0);
+	turn_until(!peer.rings[2].enabled && !peer.rings[3].enabled);
+	assert_true(pair_enabled(0));
+	/* And the next driver begins with one. */
+	assert_int_equal(command_at(4, 4, 2, 4), 0);
+	dev->ops->reset(dev, &queues[0]);
+	dev->ops->reset(dev, &queues[2]);
+	dev->ops->reset(dev, &queues[4]);
+	turn_until(queues[0].quiesced && queues[2].quiesced && queues[4].quiesced);
+	dev->ops->restarted(dev);
+	assert_int_equal(dev->ops->set_features(dev, dev->features), 0);
+	fake_request_free(r[0]);
+	fake_request_free(r[1]);
+	r[0] = post_at(0);
+	turn_until(pair_enabled(0) && peer.rings[3].running);
+	assert_false(peer.rings[2].enabled || peer.rings[3].enabled);
+	close_device();
+	fake_request_free(r[0]);
+}
+
+/* As of a VMM that keeps the control queue for itself. */
+static void test_pair_that_is_posted_to_is_used(void **state)
+{
+	struct fake_request *r[2];
+	unsigned int i;
+
+	open_pairs();
+	assert_int_equal(dev->ops->set_features(dev, 1ull << 22 | 1ull << 15), 0);
+	r[0] = post_at(0);
+	turn_until(pair_enabled(0) && peer.rings[3].running);
+	assert_false(peer.rings[2].enabled);
+	r[1] = post_at(2);
+	turn_until(pair_enabled(1));
+	close_device();
+	for (i = 0; i < 2; i++)
+		fake_request_free(r[i]);
+}
+
+/* 5.1.2: a driver with the control queue and without MQ has it behind the first pair. */
+static void test_control_queue_without_pairs_is_the_third(void **state)
+{
+	struct fake_request *r;
+
+	open_pairs();
+	assert_int_equal(dev->ops->set_features(dev, 1ull << 17), 0);
+	r = post_at(0);
+	turn_until(pair_enabled(0) && peer.rings[3].running);
+	assert_int_equal(command_at(2, 4, 2, 4), 1);
+	assert_false(peer.rings[2].enabled);
+	close_device();
+	fake_request_free(r);
+}
+
+/* A back-end need not send what lies in a pair that is not used: its reset does not wait for that. */
+static void test_reset_of_a_pair_that_is_not_used_waits_for_nothing(void **state)
+{
+	struct fake_request *r, *packet;
+	uint8_t out[64] = { 0 };
+	struct taken t;
+
+	open_pairs();
+	assert_int_equal(dev->ops->set_features(dev, dev->features), 0);
+	r = post_at(0);
+	assert_int_equal(command_at(4, 4, 2, 4), 0);
+	packet = fake_request_new(dev, &queues[3], out, sizeof(out), 0);
+	fake_submit(packet);
+	take_one(3, &t);
+	assert_int_equal(command_at(4, 4, 1, 4), 0);
+	turn_until(!peer.rings[3].enabled);
+	dev->ops->reset(dev, &queues[3]);
+	turn_until(queues[3].quiesced == 1);
+	assert_true(packet->dropped);
+	fake_request_free(packet);
+	close_device();
+	fake_request_free(r);
+}
+
+static void test_back_end_with_fewer_pairs_is_not_used(void **state)
+{
+	struct fake_request *r;
+
+	open_pairs();
+	assert_int_equal(dev->ops->set_features(dev, dev->features), 0);
+	r = post_at(0);
+	turn_until(pair_enabled(0));
+	peer.queue_num = 1;
+	fake_peer_leave(&peer);
+	turn_until(peer.connections == 3);
+	assert_false(pair_enabled(0));
+	peer.queue_num = 2;
+	turn_until(pair_enabled(0));
+	close_device();
+	fake_request_free(r);
+}
+
 /* fs: another life of the server knows nothing of what the last one handed out. */
 static void test_fs_requests_end_with_an_error(void **state)
 {
@@ -1017,6 +1183,13 @@ static void test_every_refusal_has_its_line(void **state)
 	refused(BLK, 0, -ECONNREFUSED, "b0: nobody is there");
 	peer.absent = false;
 	refused(BLK, 3, -ERANGE, "b0: /run/b.sock: queues=3: the back-end has from 1 to 1");
+	peer.protocol &= ~(VHX_VU_P_CONFIG | VHX_VU_P_BACKEND_REQ);
+	peer.queue_num = UINT64_MAX;
+	peer.features = (peer.features & ~0xffffffull) | 1ull << 22;
+	refused(NET, 17, -ERANGE, "b0: /run/b.sock: queues=17: the back-end has from 1 to 16");
+	peer.features &= ~(1ull << 22);
+	refused(NET, 2, -ERANGE, "b0: /run/b.sock: queues=2: the back-end has from 1 to 1");
+	fake_peer_init(&peer);
 	peer.features &= ~VHX_VU_F_VERSION_1;
 	refused(BLK, 0, -ENODEV, "b0: /run/b.sock: the back-end knows nothing of VirtIO 1");
 	peer.features |= VHX_VU_F_VERSION_1;
@@ -1069,6 +1242,11 @@ int main(void)
 		cmocka_unit_test(test_half_a_packet_is_not_shown),
 		cmocka_unit_test(test_link_is_down_without_a_back_end),
 		cmocka_unit_test(test_reset_takes_posted_buffers_back),
+		cmocka_unit_test(test_pairs_are_those_that_the_driver_says),
+		cmocka_unit_test(test_pair_that_is_posted_to_is_used),
+		cmocka_unit_test(test_control_queue_without_pairs_is_the_third),
+		cmocka_unit_test(test_reset_of_a_pair_that_is_not_used_waits_for_nothing),
+		cmocka_unit_test(test_back_end_with_fewer_pairs_is_not_used),
 		cmocka_unit_test(test_fs_requests_end_with_an_error),
 		cmocka_unit_test(test_function_does_not_overtake_commands),
 		cmocka_unit_test(test_function_does_not_end_before_commands),
