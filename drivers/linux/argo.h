@@ -33,8 +33,7 @@ struct argo_calls {
  * @event: something came, or a send may be tried again. From the interrupt of all rings, and
  *	until argo_rx_release() returns
  * @kind: for people
- * @registered: the hypervisor has it, as far as we know. Owner's
- * @stray: it must be assumed to have it for ever. Owner's
+ * @registered: the hypervisor has it, or may have it and write there. Owner's
  * @calls: what the owner has counted so far. Owner's
  *
  * Fields that are the owner's are protected by its lock.
@@ -47,7 +46,6 @@ struct argo_rx {
 	void (*event)(struct argo_rx *rx);
 	const char *kind;
 	bool registered;
-	bool stray;
 	struct argo_calls calls;
 
 	/* The core's */
@@ -89,8 +87,9 @@ static inline u32 argo_rx_distance(const struct argo_rx *rx, u32 from, u32 to)
  * The hypervisor's result.
  */
 int argo_rx_register(struct argo_rx *rx);
-void argo_rx_unregister(struct argo_rx *rx);
-/* 0: it is still there; 1: it was not, and is again; or why not. */
+/* 0, also where there was none; else the hypervisor may still have it. */
+int argo_rx_unregister(struct argo_rx *rx);
+/* 0: it is still there, as far as can be told; 1: it was not, and is again; or why not. */
 int argo_rx_check(struct argo_rx *rx);
 
 /*

@@ -11,7 +11,8 @@
  *   free -alloc-> memory -claim-> listed -register-> registered
  *     ^--free------' ^---release----' ^---unregister----'
  *
- * The hypervisor drops a registration by itself, and without a word, when the partner ends.
+ * The hypervisor drops a registration by itself, and without a word, when the partner ends. That it
+ * refuses to look says nothing of the ring: `registered` stays until the hypervisor has let go.
  *
  * Events. VIRQ_ARGO has one owner in a domain, is bound on vCPU 0, and says no more than "look":
  * the interrupt calls each ring's event(), which looks. The list is walked under RCU;
@@ -171,15 +172,14 @@ static int argo_unregister(struct argo_calls *calls, u32 port, u16 partner)
 
 /* Rings */
 
-void argo_rx_unregister(struct argo_rx *rx)
+int argo_rx_unregister(struct argo_rx *rx)
 {
 	int err = argo_unregister(&rx->calls, rx->port, rx->partner);
 
+	if (err && err != -ENOENT)
+		return err;
 	rx->registered = false;
-	if (!err || err == -ENOENT)
-		return;
-	rx->stray = true;
-	pr_err("hmx_argo: the hypervisor keeps a ring: %d; its memory is not used again\n", err);
+	return 0;
 }
 
 int argo_rx_register(struct argo_rx *rx)
@@ -187,9 +187,9 @@ int argo_rx_register(struct argo_rx *rx)
 	int err;
 
 	/* To register over a registration costs one of the domain's rings each time. */
-	argo_rx_unregister(rx);
-	if (rx->stray)
-		return -EIO;
+	err = argo_rx_unregister(rx);
+	if (err)
+		return err;
 	WRITE_ONCE(rx->ring->rx_ptr, 0);
 	WRITE_ONCE(rx->ring->tx_ptr, 0);
 	err = argo_register(rx, ARGO_REGISTER_FAIL_EXIST);
@@ -197,14 +197,23 @@ int argo_rx_register(struct argo_rx *rx)
 	return err;
 }
 
+/* What the hypervisor can lack before it has looked for the ring. */
+static bool argo_did_not_look(int err)
+{
+	return err == -ENOSPC || err == -ENOMEM;
+}
+
 int argo_rx_check(struct argo_rx *rx)
 {
 	int err = argo_register(rx, ARGO_REGISTER_FAIL_EXIST);
 
-	if (err == -EEXIST)
+	if (err == -EEXIST || (rx->registered && argo_did_not_look(err)))
 		return 0;
-	rx->registered = !err;
-	return err ? err : 1;
+	/* After any other error it may have it all the same: a policy comes first, too. */
+	if (err)
+		return err;
+	rx->registered = true;
+	return 1;
 }
 
 int argo_rx_alloc(struct argo_rx *rx, u32 len)
@@ -233,8 +242,11 @@ void argo_rx_free(struct argo_rx *rx)
 {
 	kvfree(rx->gfns);
 	rx->gfns = NULL;
-	if (!rx->stray)
+	if (rx->registered)
+		pr_err("hmx_argo: the hypervisor keeps a ring; its memory is not used again\n");
+	else
 		vfree(rx->ring);
+	rx->registered = false;
 	rx->ring = NULL;
 }
 

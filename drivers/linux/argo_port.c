@@ -79,6 +79,7 @@ struct hmx_argo {
 	u32 inc;		/* ours, also of the last life */
 
 	/* The life; all 0 when it begins */
+	bool bound;		/* the ring was registered */
 	bool joined;
 	int status;
 	unsigned int pause_ms;	/* the last one between attempts */
@@ -374,7 +375,7 @@ static void life_step(struct hmx_argo *a)
 {
 	int err = 0;
 
-	if (a->rx.registered && a->owed && argo_nobody(a->refusal)) {
+	if (a->bound && a->owed && argo_nobody(a->refusal)) {
 		if (!peer_there(a)) {
 			life_note_refusal(a, a->refusal);
 			return;
@@ -384,8 +385,9 @@ static void life_step(struct hmx_argo *a)
 			return;
 		}
 	}
-	if (!a->rx.registered)
+	if (!a->bound)
 		err = argo_rx_register(&a->rx);
+	a->bound |= !err;
 	if (!err && a->owed) {
 		err = meet_send(a, VHX_ARGO_HERE);
 		if (!err) {
@@ -423,7 +425,6 @@ static void life_begin(struct hmx_argo *a)
 	a->owed = true;
 	a->checked = jiffies;
 	a->mark = a->rx.len - 2 * HMX_SLOT - ALIGN(sizeof(struct vhx_argo_meet), HMX_SLOT);
-	a->rx.registered = false;
 	life_step(a);
 }
 
@@ -451,7 +452,7 @@ static void life_probe(struct hmx_argo *a)
 		argo_fail(a, -EPIPE);
 	else if (a->joined)
 		life_check(a, CHECK_MS);
-	else if (a->rx.registered && !a->owed)
+	else if (a->bound && !a->owed)
 		life_check(a, PROBE_MS);
 }
 

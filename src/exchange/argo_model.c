@@ -159,12 +159,13 @@ static int model_query(struct vhx_argo_dev *dev, const struct argo_addr *dst)
 	return ret < 0 ? ret : !!(ent.flags & ARGO_RING_EXISTS);
 }
 
-/* Registered already: EEXIST. Else it is lost, for whatever reason it cannot be registered. */
+/* Registered already: EEXIST. For want of a place or of memory the hypervisor does not look, so that says nothing. */
 static int model_check(struct vhx_argo_dev *dev)
 {
 	struct model_dev *m = to_model(dev);
+	int err = m->ring ? ring_register(m) : -ENOENT;
 
-	return m->ring && ring_register(m) == -EEXIST;
+	return err == -EEXIST || err == -ENOSPC || err == -ENOMEM;
 }
 
 static bool model_event(struct vhx_argo_dev *dev)

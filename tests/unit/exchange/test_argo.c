@@ -488,6 +488,33 @@ static void test_idle_death_is_found_by_the_probe(void **state)
 	}
 }
 
+/* With as many rings as a domain may have, the hypervisor does not say of one whether it is there. */
+static void test_a_domain_full_of_rings_loses_none(void **state)
+{
+	struct argo_ring *pages = aligned_alloc(ARGO_PAGE_SIZE, ARGO_PAGE_SIZE);
+	struct argo_register_ring reg = { .port = 1, .partner = FE, .len = ARGO_RING_LEN_MIN };
+	struct vhx_argo_config cfg;
+	struct host h;
+
+	assert_non_null(pages);
+	memset(pages, 0, ARGO_PAGE_SIZE);
+	host_open(&h);
+	cfg = side_config(&h, BE);
+	cfg.probe_ns = cfg.check_ns = PROBE_NS;
+	side_open_with(&h, BE, &cfg);
+	side_open(&h, FE);
+	meet(&h);
+	while (!vhx_argo_op(h.hv, BE, ARGO_OP_REGISTER_RING, &reg, pages, 1, 0))
+		reg.port++;
+	assert_int_equal(reg.port, ARGO_RINGS_MAX);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(turn(h.be.port), 0);
+	assert_true(vhx_argo_port_calls(h.be.port)->checks > 0);
+	expect_exchange(&h);
+	host_close(&h);
+	free(pages);
+}
+
 static void test_policy_that_turns_is_found_by_the_probe(void **state)
 {
 	struct vhx_argo_config cfg;
@@ -847,6 +874,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_another_life_of_the_peer_ends_ours),
 	cmocka_unit_test(test_goodbye_of_an_earlier_life_means_nothing),
 	cmocka_unit_test(test_idle_death_is_found_by_the_probe),
+	cmocka_unit_test(test_a_domain_full_of_rings_loses_none),
 	cmocka_unit_test(test_policy_that_turns_is_found_by_the_probe),
 	cmocka_unit_test(test_probe_does_not_end_the_wait_of_a_send),
 	cmocka_unit_test(test_nobody_is_asked_for_before_it_is_greeted_again),
