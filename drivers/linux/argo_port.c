@@ -29,7 +29,7 @@
  *
  * Order. The hypervisor's word tx_ptr is loaded with acquire: the bytes come with it. rx_ptr is
  * stored with release: our loads are over before it writes there again. A refused send must not
- * miss its event: @want is set before the hypercall.
+ * miss its event: @sending is set before the hypercall, and @want before @sending is cleared.
  *
  * A hostile peer can send anything, as long as the ring has room, also from programs that are not
  * the peer. Each header is copied once, then judged. Foreign messages, and those of earlier lives,
@@ -149,13 +149,16 @@ static void argo_timer(struct work_struct *work)
 static void argo_event(struct argo_rx *rx)
 {
 	struct hmx_argo *a = container_of(rx, struct hmx_argo, rx);
+	bool wanted;
 
+	/* Before @want: pairs with the release in argo_transmit(), so that one of them is seen. */
+	wanted = smp_load_acquire(&a->sending);
+	wanted |= READ_ONCE(a->want) != 0;
 	/*
 	 * Another ring's, if there is nothing here. Acquire: as in rx_look(), though here nothing
 	 * is read behind it.
 	 */
-	if (virt_load_acquire(&rx->ring->tx_ptr) == READ_ONCE(a->rx_ptr) && !READ_ONCE(a->want) &&
-	    !READ_ONCE(a->sending))
+	if (!wanted && virt_load_acquire(&rx->ring->tx_ptr) == READ_ONCE(a->rx_ptr))
 		return;
 	if (READ_ONCE(a->joined))
 		atomic64_inc(&a->port.stats.wakes_taken);
@@ -225,7 +228,8 @@ static int argo_transmit(struct hmx_argo *a, u32 type, const struct argo_iov *io
 		WRITE_ONCE(a->want, max(a->want, footprint));
 	else if (a->want <= footprint)
 		WRITE_ONCE(a->want, 0);
-	WRITE_ONCE(a->sending, false);
+	/* Release: pairs with argo_event(), which is to see one of the two. */
+	smp_store_release(&a->sending, false);
 	return min(ret, 0);
 }
 
