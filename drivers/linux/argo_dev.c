@@ -335,6 +335,9 @@ static int file_check(struct argo_file *f, void *arg)
 
 	if (!test_bit(FILE_BOUND, &f->flags))
 		return -ENOTCONN;
+	/* A look for a ring that is not there registers it. */
+	if (READ_ONCE(files_barred))
+		return -ESHUTDOWN;
 	ret = argo_rx_check(&f->rx);
 	if (ret < 0)
 		file_lose(f);
