@@ -814,6 +814,7 @@ MODULE_PARM_DESC(ring_pages, "pages of 4 KiB of the ring that each backend sends
 
 static DEFINE_MUTEX(ports_lock);
 static struct hmx_port *ports[PORTS_MAX]; /* registered; ports_lock */
+static bool ports_open; /* to more of them: sysfs is there before and after; ports_lock */
 static struct device *ports_parent;
 
 /* Under ports_lock. */
@@ -855,6 +856,8 @@ static int ports_add(int domid)
 
 	if (domid < 0 || domid >= ARGO_DOMID_ANY)
 		return -EINVAL;
+	if (!ports_open)
+		return -ENODEV;
 	if (ports_find(domid) >= 0)
 		return -EEXIST;
 	if (place < 0)
@@ -936,6 +939,7 @@ int argo_ports_init(struct device *parent)
 	if (!backend_cnt && !xen_initial_domain())
 		backend_cnt = 1;
 	mutex_lock(&ports_lock);
+	ports_open = true;
 	for (i = 0; i < backend_cnt && !err; i++)
 		err = backend_domids[i] == -1 ? 0 : ports_add(backend_domids[i]);
 	mutex_unlock(&ports_lock);
@@ -949,6 +953,7 @@ void argo_ports_exit(void)
 	unsigned int i;
 
 	mutex_lock(&ports_lock);
+	ports_open = false;
 	for (i = 0; i < PORTS_MAX; i++) {
 		if (ports[i])
 			ports_remove_at(i);
@@ -1001,6 +1006,7 @@ void argo_ports_leave(void)
 	unsigned int i;
 
 	mutex_lock(&ports_lock);
+	ports_open = false;
 	for (i = 0; i < PORTS_MAX; i++) {
 		if (!ports[i])
 			continue;
