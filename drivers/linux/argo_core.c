@@ -516,16 +516,17 @@ static int argo_start(void)
 	err = argo_bind();
 	if (err)
 		return err;
-	err = argo_dev_init(&argo_pdev->dev);
-	if (err)
-		goto unbind;
 	err = argo_ports_init(&argo_pdev->dev);
 	if (err)
-		goto dev_exit;
+		goto unbind;
+	/* The last that can fail: where a module can't start, nobody waits for its open files. */
+	err = argo_dev_init(&argo_pdev->dev);
+	if (err)
+		goto ports_exit;
 	return 0;
 
-dev_exit:
-	argo_dev_exit();
+ports_exit:
+	argo_ports_exit();
 unbind:
 	argo_unbind();
 	return err;
@@ -557,8 +558,8 @@ static int __init argo_init(void)
 
 static void __exit argo_exit(void)
 {
-	argo_ports_exit();
 	argo_dev_exit();
+	argo_ports_exit();
 	argo_unbind();
 	debugfs_remove(argo_debugfs);
 	argo_parent_del();
