@@ -614,7 +614,8 @@ static void file_end(struct argo_file *f)
 	mutex_lock(&files_lock);
 	list_del(&f->node);
 	mutex_unlock(&files_lock);
-	if (f->last.addr.dst.port)
+	/* Once more: whose port it was may have changed since. */
+	if (f->last.addr.dst.port && !message_allow(f, &f->last))
 		argo_send(&f->rx.calls, &f->last.addr, f->last.iov, f->last.nr, f->last.type,
 			  false);
 	if (test_bit(FILE_BOUND, &f->flags)) {
