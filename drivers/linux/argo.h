@@ -30,8 +30,8 @@ struct argo_calls {
  * @partner: whom from; ARGO_DOMID_ANY: everybody
  * @len: of the data area
  * @ring: its memory: the header, and the data behind it; also shown to processes
- * @event: something came, or a send may be tried again. From the interrupt of all rings, and
- *	until argo_rx_release() returns
+ * @event: something came, or a send may be tried again. From the interrupt of all rings, or any
+ *	context, until argo_rx_release() returns
  * @kind: for people
  * @registered: the hypervisor has it, or may have it and write there. Owner's
  * @calls: what the owner has counted so far. Owner's
@@ -100,9 +100,13 @@ int argo_send(struct argo_calls *calls, const struct argo_send_addr *addr,
 	      const struct argo_iov *iov, unsigned int nr, u32 type, bool user);
 /* Wakes whom our rings have refused. */
 int argo_notify(struct argo_calls *calls);
-/* The same, and asks for one ring of others'; @ent is filled in. */
+/*
+ * The same, and asks for one ring of others'; @ent is filled in. With ARGO_RING_SUFFICIENT the
+ * waits of all of us there are over, and argo_event_all() is owed.
+ */
 int argo_ask(struct argo_calls *calls, struct argo_ring_data_ent *ent);
-/* 1: there is a ring that we may send to; 0; or an error. A wait of ours there is over then. */
+void argo_event_all(void);
+/* 1: there is a ring that we may send to; 0; or an error. Waits for room there go on. */
 int argo_query(struct argo_calls *calls, const struct argo_addr *addr);
 
 /* argo_dev.c */

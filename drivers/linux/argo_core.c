@@ -16,7 +16,9 @@
  *
  * Events. VIRQ_ARGO has one owner in a domain, is bound on vCPU 0, and says no more than "look":
  * the interrupt calls each ring's event(), which looks. The list is walked under RCU;
- * argo_rx_release() waits for walks.
+ * argo_rx_release() waits for walks. The hypervisor knows one wait of the domain for room in a
+ * ring, whoever of us waits, and takes an answer that there is room for the end of it: whoever got
+ * one calls all events in place of the one that will not come.
  *
  * Locking. argo_lock covers changes of the list. All else is the owner's, under a lock of its own.
  * The hypercalls sleep nowhere and may be made in any context.
@@ -131,9 +133,10 @@ int argo_ask(struct argo_calls *calls, struct argo_ring_data_ent *ent)
 	return err;
 }
 
+/* For so many bytes there never is room: nobody's wait for any is ended, and none begins. */
 int argo_query(struct argo_calls *calls, const struct argo_addr *addr)
 {
-	struct argo_ring_data_ent ent = { .ring = *addr };
+	struct argo_ring_data_ent ent = { .ring = *addr, .space = U32_MAX };
 	int err = argo_ask(calls, &ent);
 
 	return err ?: !!(ent.flags & ARGO_RING_EXISTS);
@@ -319,21 +322,27 @@ void argo_rx_release(struct argo_rx *rx)
 	list_del_rcu(&rx->node);
 	argo_program_rings -= rx->program;
 	mutex_unlock(&argo_lock);
-	/* No event of it is under way from here on: pairs with argo_interrupt(). */
+	/* No event of it is under way from here on: pairs with argo_event_all(). */
 	synchronize_rcu();
 }
 
 /* The event */
 
-static irqreturn_t argo_interrupt(int irq, void *data)
+void argo_event_all(void)
 {
 	struct argo_rx *rx;
 
-	atomic64_inc(&argo_virqs);
+	/* Pairs with argo_rx_release(). */
 	rcu_read_lock();
 	list_for_each_entry_rcu(rx, &argo_rings, node)
 		rx->event(rx);
 	rcu_read_unlock();
+}
+
+static irqreturn_t argo_interrupt(int irq, void *data)
+{
+	atomic64_inc(&argo_virqs);
+	argo_event_all();
 	return IRQ_HANDLED;
 }
 

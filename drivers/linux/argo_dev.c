@@ -539,6 +539,8 @@ static int file_query(struct argo_file *f, void *arg)
 	};
 	int err = argo_ask(&f->rx.calls, &ent);
 
+	if (!err && (ent.flags & ARGO_RING_SUFFICIENT))
+		argo_event_all();
 	query->flags = ent.flags;
 	query->max_message = ent.max_message;
 	return err;

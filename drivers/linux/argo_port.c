@@ -447,8 +447,8 @@ static void life_check(struct hmx_argo *a, unsigned int ms)
 }
 
 /*
- * The question for the peer's ring costs nothing, but ends the wait of a send that was refused;
- * then something is outstanding anyway. The one for our own leaves a line in the hypervisor's log.
+ * The question for the peer's ring costs nothing. Where a send waits for room there, something is
+ * outstanding, and PING tells. The question for our own leaves a line in the hypervisor's log.
  */
 static void life_probe(struct hmx_argo *a)
 {
