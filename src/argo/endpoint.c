@@ -12,7 +12,9 @@
  * Waiting. The driver's descriptor is level-triggered, with POLLIN for messages and POLLOUT for room: epoll is asked for
  * what the owner waits for, and for nothing else, since a program that only sends is not to be woken by what it does
  * not read. The model has one event for both, which is taken away before a look: what else it may have meant is
- * remembered (room), or looked for again when the owner goes to sleep.
+ * remembered (room), or looked for again when the owner goes to sleep. The driver, too, says by POLLIN that a refused
+ * send may be repeated, until it is: where the owner does not mean to (an answer to a stranger), that is taken away
+ * before a look.
  *
  * The timer stands for the next probe, for refusals of which no event will tell, and for now, where something is left to
  * do. It is set again only when it would come too late.
@@ -126,7 +128,7 @@ static int publish(struct vhx_aep *ep)
  */
 static void event_take(struct vhx_aep *ep, bool other)
 {
-	if (!ep->dev->one_event || !ep->dev->ops->event(ep->dev))
+	if (!ep->dev->ops->event(ep->dev))
 		return;
 	ep->room = true;
 	if (other)
@@ -139,7 +141,8 @@ int vhx_aep_peek(struct vhx_aep *ep, const struct vhx_argo_message **msg)
 	int err;
 
 	if (!vhx_argo_reader_holds(r)) {
-		event_take(ep, ep->sends);
+		if (ep->dev->one_event || !ep->sends)
+			event_take(ep, ep->sends);
 		err = publish(ep);
 		if (err)
 			return err;
@@ -166,7 +169,8 @@ int vhx_aep_send(struct vhx_aep *ep, const struct argo_addr *dst, uint32_t type,
 {
 	int ret;
 
-	event_take(ep, ep->receives);
+	if (ep->dev->one_event)
+		event_take(ep, ep->receives);
 	ep->room = false;
 	ep->retry_at = 0;
 	ret = ep->dev->ops->send(ep->dev, dst, type, iov, cnt);

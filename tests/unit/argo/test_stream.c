@@ -744,6 +744,107 @@ static void test_a_version_that_is_not_spoken_is_answered(void **state)
 	raw_close(&r);
 }
 
+/* As the driver has it: readable until what came was consumed, or a send that was refused was given up. */
+struct level {
+	struct vhx_argo_dev dev;
+	struct vhx_argo_dev *model;
+	bool refused;
+};
+
+static struct level *to_level(struct vhx_argo_dev *dev)
+{
+	return vhx_container_of(dev, struct level, dev);
+}
+
+static int level_bind(struct vhx_argo_dev *dev, const struct vhx_argo_ring_id *id,
+		      const struct argo_ring **ring)
+{
+	struct level *l = to_level(dev);
+	int err = l->model->ops->bind(l->model, id, ring);
+
+	dev->port = l->model->port;
+	return err;
+}
+
+static int level_send(struct vhx_argo_dev *dev, const struct argo_addr *dst, uint32_t type,
+		      const struct iovec *iov, unsigned int cnt)
+{
+	struct level *l = to_level(dev);
+	int err = l->model->ops->send(l->model, dst, type, iov, cnt);
+
+	l->refused = err == -EAGAIN;
+	return err;
+}
+
+static int level_consume(struct vhx_argo_dev *dev, uint32_t rx_ptr, uint32_t above,
+			 uint32_t *tx_ptr)
+{
+	struct level *l = to_level(dev);
+
+	l->model->ops->event(l->model);
+	return l->model->ops->consume(l->model, rx_ptr, above, tx_ptr);
+}
+
+static bool level_event(struct vhx_argo_dev *dev)
+{
+	struct level *l = to_level(dev);
+
+	return !l->refused || l->model->ops->event(l->model);
+}
+
+static void level_close(struct vhx_argo_dev *dev)
+{
+	vhx_argo_dev_close(to_level(dev)->model);
+	free(to_level(dev));
+}
+
+static int level_endpoint(struct vhx_argo_driver *driver, struct vhx_argo_dev **dev)
+{
+	static const struct vhx_argo_dev_ops ops = {
+		.bind = level_bind,
+		.send = level_send,
+		.consume = level_consume,
+		.event = level_event,
+		.close = level_close,
+	};
+	struct level *l = calloc(1, sizeof(*l));
+
+	assert_non_null(l);
+	assert_int_equal(vhx_argo_model_dev_open(driver->ctx, driver->domid, &l->model), 0);
+	l->dev = (struct vhx_argo_dev){ .ops = &ops, .fd = l->model->fd, .domid = driver->domid };
+	*dev = &l->dev;
+	return 0;
+}
+
+/* Who knocks with a version that we do not speak, and has no room for the answer, keeps nobody awake. */
+static void test_an_answer_that_is_not_repeated_is_not_waited_for(void **state)
+{
+	struct vhx_argo_listener *l;
+	struct vhx_argo_stream *s;
+	struct vhx_argo_dgram *tap;
+	struct packet p = syn();
+	uint8_t buf[64];
+
+	nodes.driver[B].endpoint = level_endpoint;
+	l = listen_at(B, A);
+	assert_int_equal(vhx_argo_driver_set_ring_len(&nodes.driver[A], 4096), 0);
+	assert_int_equal(vhx_argo_dgram_open(&nodes.driver[A], 7, B, &tap), 0);
+	while (raw_send(&nodes, B, 1, A, 7, 1, buf, 16) == 16)
+		;
+	p.greeting.version = vhx_le32_of(VHX_ARGO_STREAM_VERSION + 1);
+	knock(&p, 40);
+	assert_int_equal(vhx_argo_listener_accept(l, &nodes.driver[B], &s), -EAGAIN);
+	assert_false(readable(vhx_argo_listener_fileno(l)));
+	/* The room that it was refused for is there. */
+	while (vhx_argo_dgram_recv(tap, NULL, buf, sizeof(buf)) >= 0)
+		;
+	assert_true(readable(vhx_argo_listener_fileno(l)));
+	assert_int_equal(vhx_argo_listener_accept(l, &nodes.driver[B], &s), -EAGAIN);
+	assert_false(readable(vhx_argo_listener_fileno(l)));
+	vhx_argo_dgram_close(tap);
+	vhx_argo_listener_close(l);
+}
+
 /* No frame is larger than the peer said, and an answer that has no room waits for it. */
 static void test_the_peers_limit_is_kept_and_its_full_ring_waited_for(void **state)
 {
@@ -831,6 +932,7 @@ int main(void)
 		CASE(test_strangers_are_not_heard),
 		CASE(test_what_is_no_syn_is_passed_over),
 		CASE(test_a_version_that_is_not_spoken_is_answered),
+		CASE(test_an_answer_that_is_not_repeated_is_not_waited_for),
 		CASE(test_the_peers_limit_is_kept_and_its_full_ring_waited_for),
 		CASE(test_a_reset_is_told_in_full),
 	};
