@@ -5,7 +5,8 @@
  *
  * The descriptor is level-triggered: readable while the ring holds anything behind the last CONSUME, and
  * after a refused send once it is worth trying again, until the next SENDV or CONSUME. So an event need be taken
- * only in the second case, and only by those who do not try again.
+ * only in the second case, and only by those who do not try again. Whether there was one yet is not to be seen here:
+ * a CONSUME before it takes nothing away, so a refusal is remembered until a send as large has gone.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -20,7 +21,7 @@ struct char_dev {
 	struct argo_ring *ring; /* NULL: none is mapped */
 	uint32_t ring_len;
 	uint32_t rx_ptr; /* of the last CONSUME */
-	bool refused; /* a send, since the last event */
+	uint64_t refused; /* the largest send that was, and none as large has gone since, plus one; 0: none */
 };
 
 static struct char_dev *to_char(struct vhx_argo_dev *dev)
@@ -92,6 +93,7 @@ static int char_send(struct vhx_argo_dev *dev, const struct argo_addr *dst, uint
 		.dst_port = dst->port,
 		.dst_domid = dst->domid,
 	};
+	uint64_t size = 1;
 	int ret;
 
 	assert(cnt <= ARGO_IOVS_MAX);
@@ -100,10 +102,14 @@ static int char_send(struct vhx_argo_dev *dev, const struct argo_addr *dst, uint
 			.addr = (uintptr_t)iov[i].iov_base,
 			.len = (uint32_t)iov[i].iov_len,
 		};
+		size += pieces[i].len;
 	}
 	ret = call(c, HMX_ARGO_SENDV, &send);
-	/* Until the event was taken: that of a larger one outlasts a smaller one that went. */
-	c->refused |= ret == -EAGAIN || ret == -EBUSY || ret == -ENOMEM;
+	/* As the kernel does: the wait of a larger one outlasts a smaller one that went. */
+	if (ret == -EAGAIN || ret == -EBUSY || ret == -ENOMEM)
+		c->refused = vhx_max_u64(c->refused, size);
+	else if (ret < 0 || size >= c->refused)
+		c->refused = 0;
 	return ret < 0 ? ret : 0;
 }
 
@@ -116,7 +122,6 @@ static int char_consume(struct vhx_argo_dev *dev, uint32_t rx_ptr, uint32_t abov
 	if (ret < 0)
 		return ret;
 	c->rx_ptr = rx_ptr;
-	c->refused = false;
 	*tx_ptr = consume.tx_ptr;
 	return ret;
 }
