@@ -152,16 +152,20 @@ int vhx_aep_peek(struct vhx_aep *ep, const struct vhx_argo_message **msg)
 	return vhx_argo_reader_peek(r, msg);
 }
 
-void vhx_aep_consume(struct vhx_aep *ep)
+void vhx_aep_drop(struct vhx_aep *ep)
 {
 	struct vhx_argo_reader *r = &ep->reader;
 
 	vhx_argo_reader_consume(r);
-	/* Somebody is there. */
-	ep->probe_at = 0;
 	/* A failure is found again when the ring is empty. */
 	if (r->unpublished >= r->ring_len / 2)
 		publish(ep);
+}
+
+void vhx_aep_consume(struct vhx_aep *ep)
+{
+	ep->probe_at = 0;
+	vhx_aep_drop(ep);
 }
 
 int vhx_aep_send(struct vhx_aep *ep, const struct argo_addr *dst, uint32_t type,

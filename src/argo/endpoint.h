@@ -38,7 +38,10 @@ void vhx_aep_close(struct vhx_aep *ep);
 
 /* 1: the first message, which stays until it is consumed; 0: there is none, and senders know that; negative. */
 int vhx_aep_peek(struct vhx_aep *ep, const struct vhx_argo_message **msg);
+/* Of somebody who is there, then: the next probe is far again. */
 void vhx_aep_consume(struct vhx_aep *ep);
+/* Of a stranger, of which nothing follows. */
+void vhx_aep_drop(struct vhx_aep *ep);
 
 /* 0, or what the hypervisor says; -EAGAIN where it is a matter of room. */
 int vhx_aep_send(struct vhx_aep *ep, const struct argo_addr *dst, uint32_t type,

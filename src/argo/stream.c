@@ -233,7 +233,7 @@ static void message_take(struct vhx_argo_stream *s, const struct vhx_argo_messag
 
 	if (err == -ENOMSG || f.key != s->key) {
 		s->stats.strays++;
-		vhx_aep_consume(&s->ep);
+		vhx_aep_drop(&s->ep);
 		return;
 	}
 	s->stats.rx_frames++;

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -701,6 +702,28 @@ static void test_strangers_are_not_heard(void **state)
 	raw_close(&r);
 }
 
+/* Others in the peer's domain do not stand for it. */
+static void test_strangers_do_not_hide_that_the_peer_is_gone(void **state)
+{
+	const struct timespec longer_than_a_probe = { .tv_nsec = 2000000 };
+	struct packet p = packet(VHX_ARGO_DATA, 1);
+	int64_t ret = -EAGAIN;
+	struct raw r;
+	char c;
+
+	assert_int_equal(vhx_argo_driver_set_probe(&nodes.driver[B], 1), 0);
+	r = raw_open();
+	vhx_argo_dgram_close(r.tap);
+	r.tap = NULL;
+	for (int i = 0; i < 100 && ret == -EAGAIN; i++) {
+		say(&r, &p, 17);
+		ret = vhx_argo_stream_recv(r.s, &c, 1);
+		nanosleep(&longer_than_a_probe, NULL);
+	}
+	assert_int_equal(ret, -ECONNRESET);
+	raw_close(&r);
+}
+
 static void test_what_is_no_syn_is_passed_over(void **state)
 {
 	struct vhx_argo_listener *l = listen_at(B, A);
@@ -930,6 +953,7 @@ int main(void)
 		CASE(test_a_breach_ends_the_stream),
 		CASE(test_a_frame_above_what_was_agreed_ends_the_stream),
 		CASE(test_strangers_are_not_heard),
+		CASE(test_strangers_do_not_hide_that_the_peer_is_gone),
 		CASE(test_what_is_no_syn_is_passed_over),
 		CASE(test_a_version_that_is_not_spoken_is_answered),
 		CASE(test_an_answer_that_is_not_repeated_is_not_waited_for),
