@@ -44,7 +44,7 @@ struct vhx_argo_stream {
 	int error; /* the stream's end, negative; 0: not yet */
 	bool deaf; /* nothing that comes counts any more */
 	uint32_t owed; /* VHX_ARGO_SYN or VHX_ARGO_ACK; 0: nothing */
-	bool refused; /* the last attempt to send */
+	bool refused; /* the last attempt to send, and the program was told to wait */
 	bool fin_sent, fin_seen;
 	bool begun; /* the message at the head of the ring is DATA, judged */
 	uint32_t taken; /* of its bytes */
@@ -463,7 +463,11 @@ static int64_t frames_send(struct vhx_argo_stream *s, const uint8_t *buf, size_t
 			done += n;
 	}
 	s->stats.tx_bytes += done;
-	return done ? (int64_t)done : err;
+	if (!done)
+		return err;
+	/* Whoever is not told to wait does not: the next call says whether there is room. */
+	s->refused = false;
+	return (int64_t)done;
 }
 
 int64_t vhx_argo_stream_send(struct vhx_argo_stream *stream, const void *buf, size_t len)

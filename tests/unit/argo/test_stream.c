@@ -364,6 +364,24 @@ static void test_a_full_ring_is_back_pressure(void **state)
 	pair_close(&p);
 }
 
+/* The sender was not told to wait, and does not: it reads. */
+static void test_a_send_that_went_in_part_waits_for_no_room(void **state)
+{
+	static uint8_t bytes[1 << 20];
+	struct pair p = pair_open();
+	int64_t sent = vhx_argo_stream_send(p.a, bytes, sizeof(bytes));
+
+	assert_true(sent > 0 && sent < (int64_t)sizeof(bytes));
+	assert_int_equal(vhx_argo_stream_recv(p.a, bytes, 1), -EAGAIN);
+	while (sent)
+		sent -= vhx_argo_stream_recv(p.b, bytes, sizeof(bytes));
+	assert_int_equal(vhx_argo_stream_recv(p.b, bytes, 1), -EAGAIN);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(vhx_argo_stream_recv(p.a, bytes, 1), -EAGAIN);
+	assert_false(readable(vhx_argo_stream_fileno(p.a)));
+	pair_close(&p);
+}
+
 /* A receiver that keeps up owes nobody a notify. */
 static void test_no_notify_without_need(void **state)
 {
@@ -945,6 +963,7 @@ int main(void)
 		CASE(test_the_end_of_the_peers_domain_is_found),
 		CASE(test_the_end_is_found_with_a_full_ring),
 		CASE(test_a_full_ring_is_back_pressure),
+		CASE(test_a_send_that_went_in_part_waits_for_no_room),
 		CASE(test_no_notify_without_need),
 		CASE(test_a_call_does_not_take_the_others_event),
 		CASE(test_streams_at_once),
