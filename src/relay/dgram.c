@@ -101,9 +101,7 @@ static int relay_run(struct relay *r)
 		here = back(r);
 		if (here < 0)
 			return here;
-		if (there || here)
-			continue;
-		err = vhx_pump_wait(&r->pump, vhx_argo_dgram_fileno(r->d->dgram));
+		err = vhx_pump_wait(&r->pump, vhx_argo_dgram_fileno(r->d->dgram), !there && !here);
 		if (err == -ETIME)
 			return r->pump.rx_len ? fail(r, VHX_RELAY_OUT, -ETIMEDOUT) : 0;
 		if (err)

@@ -104,19 +104,24 @@ static int time_left(const struct vhx_pump *p)
 	return since < (uint64_t)p->cfg->quit_ms ? p->cfg->quit_ms - (int)since : 0;
 }
 
-int vhx_pump_wait(struct vhx_pump *p, int fd)
+/* What was received already is written, as long as that goes on. */
+static bool is_late(const struct vhx_pump *p, bool idle)
+{
+	return p->quits && !time_left(p) && (!p->rx_len || (idle && !p->out_ready));
+}
+
+int vhx_pump_wait(struct vhx_pump *p, int fd, bool idle)
 {
 	struct pollfd fds[3] = {
 		{ .fd = fd, .events = POLLIN },
 		{ .fd = p->in_ended || p->tx_len ? -1 : p->cfg->in, .events = POLLIN },
 		{ .fd = p->rx_len ? p->cfg->out : -1, .events = POLLOUT },
 	};
-	int timeout = time_left(p);
 
-	if (poll(fds, VHX_ARRAY_SIZE(fds), timeout) < 0)
+	if (poll(fds, VHX_ARRAY_SIZE(fds), idle ? time_left(p) : 0) < 0)
 		return errno == EINTR ? 0 : -errno;
 	/* Errors too: the call that follows says which. */
 	p->in_ready = fds[1].revents;
 	p->out_ready = fds[2].revents;
-	return timeout >= 0 && !time_left(p) ? -ETIME : 0;
+	return is_late(p, idle) ? -ETIME : 0;
 }

@@ -34,8 +34,9 @@ void vhx_pump_quit(struct vhx_pump *p);
 bool vhx_pump_empty(const struct vhx_pump *p);
 
 /*
- * Sleeps until a descriptor is ready that something can be done with, @fd too. 0; -ETIME: after quit_ms.
+ * After each turn: which descriptors are ready that something can be done with? With @idle, sleeps until one is, @fd too;
+ * a peer that never lets us sleep keeps us from none of them. 0; -ETIME: after quit_ms.
  */
-int vhx_pump_wait(struct vhx_pump *p, int fd);
+int vhx_pump_wait(struct vhx_pump *p, int fd, bool idle);
 
 #endif

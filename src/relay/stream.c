@@ -116,9 +116,7 @@ static int relay_run(struct relay *r)
 		here = back(r);
 		if (here < 0)
 			return here;
-		if (there || here)
-			continue;
-		err = vhx_pump_wait(&r->pump, vhx_argo_stream_fileno(r->stream));
+		err = vhx_pump_wait(&r->pump, vhx_argo_stream_fileno(r->stream), !there && !here);
 		/* What was asked for, as long as nothing that was received is lost by it. */
 		if (err == -ETIME)
 			return r->pump.rx_len ? fail(r, VHX_RELAY_OUT, -ETIMEDOUT) : 0;

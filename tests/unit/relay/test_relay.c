@@ -190,6 +190,31 @@ static void test_quit_does_not_wait_for_the_peer(void **state)
 	cat_end(&b, 0);
 }
 
+/* A file takes all that comes at once, so that there is no moment without anything to do. */
+static void test_quit_ends_while_the_peer_goes_on(void **state)
+{
+	static uint8_t bytes[900000];
+	struct cat a, b;
+	int64_t sent;
+
+	assert_int_equal(vhx_argo_driver_set_ring_len(&nodes.driver[B], 1 << 20), 0);
+	cats_connect(&a, &b);
+	sent = vhx_argo_stream_send(a.stream, bytes, sizeof(bytes));
+	assert_true(sent > (int64_t)sizeof(bytes) / 2);
+	close(b.cfg.out);
+	b.cfg.out = memfd_create("out", MFD_CLOEXEC);
+	b.cfg.quit_ms = 0;
+	cat_eof(&b);
+	cat_start(&b);
+	cat_end(&b, 0);
+	assert_true(b.counts.received > 0 && b.counts.received < (uint64_t)sent);
+	vhx_argo_stream_close(a.stream);
+	close(a.cfg.in);
+	close(a.cfg.out);
+	close(a.in);
+	close(a.out);
+}
+
 static void test_a_peer_that_breaks_off_is_a_failure(void **state)
 {
 	struct cat a, b;
@@ -382,6 +407,7 @@ int main(void)
 		CASE(test_with_shut_each_direction_ends_for_itself),
 		CASE(test_without_shut_the_peers_end_is_the_end),
 		CASE(test_quit_does_not_wait_for_the_peer),
+		CASE(test_quit_ends_while_the_peer_goes_on),
 		CASE(test_a_peer_that_breaks_off_is_a_failure),
 		CASE(test_an_output_that_is_gone_is_a_failure),
 		CASE(test_slow_readers_lose_nothing),
