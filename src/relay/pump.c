@@ -88,11 +88,6 @@ void vhx_pump_quit(struct vhx_pump *p)
 	p->quits_from = now_ms();
 }
 
-bool vhx_pump_empty(const struct vhx_pump *p)
-{
-	return !p->tx_len && !p->rx_len;
-}
-
 /* For poll(). */
 static int time_left(const struct vhx_pump *p)
 {

@@ -30,8 +30,6 @@ int vhx_pump_read(struct vhx_pump *p);
 int vhx_pump_write(struct vhx_pump *p);
 /* All that was there to be sent, and to be said, was: from now on quit_ms counts. */
 void vhx_pump_quit(struct vhx_pump *p);
-/* Nothing is left in it that waits for either side. */
-bool vhx_pump_empty(const struct vhx_pump *p);
 
 /*
  * After each turn: which descriptors are ready that something can be done with? With @idle, sleeps until one is, @fd too;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * A relay of a stream. Each direction is carried as far as it goes; when neither goes on, it sleeps. Bytes that were read
- * are sent before the end that was read behind them.
+ * are sent before the end that was read behind them. Where the peer went meanwhile, what it said before is still taken to
+ * its place, up to its end or to the error that stands there.
  */
 #include "relay/pump.h"
 
@@ -15,6 +16,7 @@ struct relay {
 	bool ends; /* our direction is to be ended when all is sent */
 	bool ended; /* it was */
 	bool peer_ended;
+	int error; /* of sending: nothing more is sent */
 };
 
 static int fail(struct relay *r, enum vhx_relay_side side, int err)
@@ -31,8 +33,10 @@ static int send_step(struct relay *r)
 
 	if (n == -EAGAIN)
 		return 0;
-	if (n < 0)
-		return fail(r, VHX_RELAY_PEER, (int)n);
+	if (n < 0) {
+		r->error = (int)n;
+		return 1;
+	}
 	r->counts->sent += (uint64_t)n;
 	p->tx_off += (size_t)n;
 	if (p->tx_off == p->tx_len)
@@ -46,9 +50,7 @@ static int end_step(struct relay *r)
 
 	if (err == -EAGAIN)
 		return 0;
-	/* Of a peer that said all and went, nothing was lost. */
-	if (err && !r->peer_ended)
-		return fail(r, VHX_RELAY_PEER, err);
+	r->error = err;
 	r->ended = true;
 	vhx_pump_quit(&r->pump);
 	return 1;
@@ -60,10 +62,10 @@ static int forth(struct relay *r)
 	struct vhx_pump *p = &r->pump;
 	int ret;
 
+	if (r->ended || r->error)
+		return 0;
 	if (p->tx_len)
 		return send_step(r);
-	if (r->ended)
-		return 0;
 	if (r->ends)
 		return end_step(r);
 	ret = vhx_pump_read(p);
@@ -102,7 +104,13 @@ static int back(struct relay *r)
 
 static bool is_over(const struct relay *r)
 {
-	return r->ended && r->peer_ended && vhx_pump_empty(&r->pump);
+	return (r->ended || r->error) && r->peer_ended && !r->pump.rx_len;
+}
+
+/* Of a peer that said all and went, nothing was lost unless there was more for it. */
+static int relay_result(struct relay *r)
+{
+	return r->pump.tx_len ? fail(r, VHX_RELAY_PEER, r->error) : 0;
 }
 
 static int relay_run(struct relay *r)
@@ -123,7 +131,7 @@ static int relay_run(struct relay *r)
 		if (err)
 			return fail(r, VHX_RELAY_PEER, err);
 	}
-	return 0;
+	return relay_result(r);
 }
 
 int vhx_relay_stream(const struct vhx_relay_config *cfg, struct vhx_argo_stream *stream,

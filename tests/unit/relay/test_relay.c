@@ -232,6 +232,40 @@ static void test_a_peer_that_breaks_off_is_a_failure(void **state)
 	close(a.out);
 }
 
+/* It ends, and is closed, while most of what it said is in our ring. */
+static void test_what_the_peer_said_before_it_went_is_taken(void **state)
+{
+	static uint8_t bytes[100000], got[sizeof(bytes)];
+
+	for (int more = 0; more < 2; more++) {
+		size_t len = 0;
+		struct cat a, b;
+
+		cats_connect(&a, &b);
+		assert_int_equal(vhx_argo_stream_send(a.stream, bytes, sizeof(bytes)),
+				 sizeof(bytes));
+		assert_int_equal(vhx_argo_stream_shutdown(a.stream), 0);
+		vhx_argo_stream_close(a.stream);
+		b.cfg.shut = true;
+		if (more)
+			write_text(&b, "for nobody");
+		cat_eof(&b);
+		cat_start(&b);
+		while (len < sizeof(got)) {
+			ssize_t n = read(b.out, got + len, sizeof(got) - len);
+
+			assert_true(n > 0);
+			len += (size_t)n;
+		}
+		read_end(&b);
+		cat_end(&b, more ? -ECONNRESET : 0);
+		close(a.cfg.in);
+		close(a.cfg.out);
+		close(a.in);
+		close(a.out);
+	}
+}
+
 /* Bytes that nobody takes are not said to have been. */
 static void test_an_output_that_is_gone_is_a_failure(void **state)
 {
@@ -409,6 +443,7 @@ int main(void)
 		CASE(test_quit_does_not_wait_for_the_peer),
 		CASE(test_quit_ends_while_the_peer_goes_on),
 		CASE(test_a_peer_that_breaks_off_is_a_failure),
+		CASE(test_what_the_peer_said_before_it_went_is_taken),
 		CASE(test_an_output_that_is_gone_is_a_failure),
 		CASE(test_slow_readers_lose_nothing),
 		CASE(test_files_are_copied_as_they_are),
