@@ -13,7 +13,14 @@ struct relay {
 	const struct vhx_relay_datagrams *d;
 	struct vhx_argo_address to;
 	struct vhx_relay_counts *counts;
+	bool waits; /* a call in this turn said -EAGAIN */
 };
+
+static int wait(struct relay *r)
+{
+	r->waits = true;
+	return 0;
+}
 
 static int fail(struct relay *r, enum vhx_relay_side side, int err)
 {
@@ -31,7 +38,7 @@ static int send_step(struct relay *r)
 		return 0;
 	err = vhx_argo_dgram_send(r->d->dgram, &r->to, p->tx, p->tx_len);
 	if (err == -EAGAIN)
-		return 0;
+		return wait(r);
 	if (err)
 		return fail(r, VHX_RELAY_PEER, err);
 	r->counts->sent++;
@@ -71,7 +78,7 @@ static int back(struct relay *r)
 		return 0;
 	n = vhx_argo_dgram_recv(r->d->dgram, &from, p->rx, r->d->len_max);
 	if (n == -EAGAIN)
-		return 0;
+		return wait(r);
 	if (n < 0)
 		return fail(r, VHX_RELAY_PEER, (int)n);
 	if (n > r->d->len_max)
@@ -95,13 +102,15 @@ static int relay_run(struct relay *r)
 	int there, here, err;
 
 	while (!is_over(r)) {
+		r->waits = false;
 		there = forth(r);
 		if (there < 0)
 			return there;
 		here = back(r);
 		if (here < 0)
 			return here;
-		err = vhx_pump_wait(&r->pump, vhx_argo_dgram_fileno(r->d->dgram), !there && !here);
+		err = vhx_pump_wait(&r->pump, r->waits ? vhx_argo_dgram_fileno(r->d->dgram) : -1,
+				    !there && !here);
 		if (err == -ETIME)
 			return r->pump.rx_len ? fail(r, VHX_RELAY_OUT, -ETIMEDOUT) : 0;
 		if (err)

@@ -33,7 +33,8 @@ void vhx_pump_quit(struct vhx_pump *p);
 
 /*
  * After each turn: which descriptors are ready that something can be done with? With @idle, sleeps until one is, @fd too;
- * a peer that never lets us sleep keeps us from none of them. 0; -ETIME: after quit_ms.
+ * a peer that never lets us sleep keeps us from none of them. @fd: the endpoint's if a call in this turn said -EAGAIN, or
+ * -1: it means nothing then, and may be readable for ever. 0; -ETIME: after quit_ms.
  */
 int vhx_pump_wait(struct vhx_pump *p, int fd, bool idle);
 

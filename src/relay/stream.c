@@ -17,7 +17,14 @@ struct relay {
 	bool ended; /* it was */
 	bool peer_ended;
 	int error; /* of sending: nothing more is sent */
+	bool waits; /* a call in this turn said -EAGAIN */
 };
+
+static int wait(struct relay *r)
+{
+	r->waits = true;
+	return 0;
+}
 
 static int fail(struct relay *r, enum vhx_relay_side side, int err)
 {
@@ -32,7 +39,7 @@ static int send_step(struct relay *r)
 	int64_t n = vhx_argo_stream_send(r->stream, p->tx + p->tx_off, p->tx_len - p->tx_off);
 
 	if (n == -EAGAIN)
-		return 0;
+		return wait(r);
 	if (n < 0) {
 		r->error = (int)n;
 		return 1;
@@ -49,7 +56,7 @@ static int end_step(struct relay *r)
 	int err = vhx_argo_stream_shutdown(r->stream);
 
 	if (err == -EAGAIN)
-		return 0;
+		return wait(r);
 	r->error = err;
 	r->ended = true;
 	vhx_pump_quit(&r->pump);
@@ -89,15 +96,16 @@ static int back(struct relay *r)
 		return 0;
 	n = vhx_argo_stream_recv(r->stream, p->rx, BUFFER_LEN);
 	if (n == -EAGAIN)
-		return 0;
+		return wait(r);
 	if (n < 0)
 		return fail(r, VHX_RELAY_PEER, (int)n);
 	r->counts->received += (uint64_t)n;
 	p->rx_len = (size_t)n;
 	if (!n) {
 		r->peer_ended = true;
-		/* Without --shut that is the end of all. */
+		/* Without --shut that is the end of all, also of what nobody has read of in. */
 		r->ends |= !p->cfg->shut;
+		p->in_ended |= r->ends;
 	}
 	return 1;
 }
@@ -118,13 +126,15 @@ static int relay_run(struct relay *r)
 	int there, here, err;
 
 	while (!is_over(r)) {
+		r->waits = false;
 		there = forth(r);
 		if (there < 0)
 			return there;
 		here = back(r);
 		if (here < 0)
 			return here;
-		err = vhx_pump_wait(&r->pump, vhx_argo_stream_fileno(r->stream), !there && !here);
+		err = vhx_pump_wait(&r->pump, r->waits ? vhx_argo_stream_fileno(r->stream) : -1,
+				    !there && !here);
 		/* What was asked for, as long as nothing that was received is lost by it. */
 		if (err == -ETIME)
 			return r->pump.rx_len ? fail(r, VHX_RELAY_OUT, -ETIMEDOUT) : 0;

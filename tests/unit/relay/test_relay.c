@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* What vhx-argo-cat does with its descriptors, on both ends of a model host, each in a thread. */
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -18,6 +21,38 @@
 #define PORT 0x1234u
 
 static struct nodes nodes;
+
+/* In place of the C library's: how often anybody asked. */
+static atomic_uint polls;
+
+int poll(struct pollfd *fds, nfds_t cnt, int timeout_ms)
+{
+	struct timespec timeout = {
+		.tv_sec = timeout_ms / 1000,
+		.tv_nsec = timeout_ms % 1000 * 1000000L,
+	};
+
+	polls++;
+	return ppoll(fds, cnt, timeout_ms < 0 ? NULL : &timeout, NULL);
+}
+
+static void pause_ms(unsigned int ms)
+{
+	const struct timespec pause = { .tv_nsec = ms * 1000000L };
+
+	nanosleep(&pause, NULL);
+}
+
+/* All there is to do has been done; who goes on asking does so thousands of times. */
+static void expect_sleep(void)
+{
+	unsigned int before;
+
+	pause_ms(50);
+	before = polls;
+	pause_ms(200);
+	assert_in_range(polls - before, 0, 100);
+}
 
 /* One vhx-argo-cat. The test has the other ends of its input and output. */
 struct cat {
@@ -266,6 +301,81 @@ static void test_what_the_peer_said_before_it_went_is_taken(void **state)
 	}
 }
 
+/* It is gone, as it may, while our input goes on. */
+static void test_a_peer_that_ended_keeps_nobody_awake(void **state)
+{
+	struct cat a, b;
+
+	cats_connect(&a, &b);
+	b.cfg.shut = true;
+	cat_start(&b);
+	assert_int_equal(vhx_argo_stream_send(a.stream, "last", 4), 4);
+	read_text(&b, "last");
+	/* It waits for more, before it hears of the end. */
+	pause_ms(50);
+	assert_int_equal(vhx_argo_stream_shutdown(a.stream), 0);
+	pause_ms(50);
+	vhx_argo_stream_close(a.stream);
+	expect_sleep();
+	cat_eof(&b);
+	cat_end(&b, 0);
+	close(a.cfg.in);
+	close(a.cfg.out);
+	close(a.in);
+	close(a.out);
+}
+
+static void test_an_output_that_is_full_keeps_nobody_awake(void **state)
+{
+	static uint8_t bytes[256 << 10];
+	struct cat a, b;
+
+	cats_connect(&a, &b);
+	cat_start(&b);
+	/* As much as a pipe, and the relay, and some of the ring. */
+	for (int64_t n, sent = 0; sent < 150000; sent += n < 0 ? 0 : n) {
+		n = vhx_argo_stream_send(a.stream, bytes, 1000);
+		assert_true(n > 0 || n == -EAGAIN);
+		pause_ms(1);
+	}
+	expect_sleep();
+	vhx_argo_stream_close(a.stream);
+	while (read(b.out, bytes, sizeof(bytes)) > 0)
+		;
+	cat_end(&b, -ECONNRESET);
+	close(a.cfg.in);
+	close(a.cfg.out);
+	close(a.in);
+	close(a.out);
+}
+
+/* The peer has ended, and has no room for our end. */
+static void test_input_that_nobody_reads_keeps_nobody_awake(void **state)
+{
+	struct vhx_argo_address at;
+	struct cat a, b;
+	char byte;
+
+	cats_connect(&a, &b);
+	assert_int_equal(vhx_argo_stream_connected(a.stream), 1);
+	vhx_argo_stream_peer(b.stream, &at);
+	while (raw_send(&nodes, B, 1, A, at.port, 1, "", 0) == 0)
+		;
+	assert_int_equal(vhx_argo_stream_shutdown(a.stream), 0);
+	cat_start(&b);
+	pause_ms(50);
+	write_text(&b, "for nobody");
+	expect_sleep();
+	while (vhx_argo_stream_recv(a.stream, &byte, 1) == -EAGAIN)
+		assert_int_equal(vhx_argo_stream_wait(a.stream, GUARD_MS), 0);
+	cat_end(&b, 0);
+	vhx_argo_stream_close(a.stream);
+	close(a.cfg.in);
+	close(a.cfg.out);
+	close(a.in);
+	close(a.out);
+}
+
 /* Bytes that nobody takes are not said to have been. */
 static void test_an_output_that_is_gone_is_a_failure(void **state)
 {
@@ -444,6 +554,9 @@ int main(void)
 		CASE(test_quit_ends_while_the_peer_goes_on),
 		CASE(test_a_peer_that_breaks_off_is_a_failure),
 		CASE(test_what_the_peer_said_before_it_went_is_taken),
+		CASE(test_a_peer_that_ended_keeps_nobody_awake),
+		CASE(test_an_output_that_is_full_keeps_nobody_awake),
+		CASE(test_input_that_nobody_reads_keeps_nobody_awake),
 		CASE(test_an_output_that_is_gone_is_a_failure),
 		CASE(test_slow_readers_lose_nothing),
 		CASE(test_files_are_copied_as_they_are),
