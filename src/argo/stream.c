@@ -246,13 +246,13 @@ static void message_take(struct vhx_argo_stream *s, const struct vhx_argo_messag
 		vhx_aep_consume(&s->ep);
 }
 
-/* Up to the first DATA. True: there may be more of other kinds. */
-static bool look(struct vhx_argo_stream *s)
+/* Up to the first DATA, past *@burst others, which are counted down. True: there may be more of these. */
+static bool look_on(struct vhx_argo_stream *s, unsigned int *burst)
 {
 	const struct vhx_argo_message *msg;
 	int ret;
 
-	for (unsigned int i = 0; i < VHX_AEP_BURST; i++) {
+	for (; *burst; *burst -= !s->begun) {
 		if (s->begun || s->deaf)
 			return false;
 		ret = vhx_aep_peek(&s->ep, &msg);
@@ -265,6 +265,13 @@ static bool look(struct vhx_argo_stream *s)
 		message_take(s, msg);
 	}
 	return true;
+}
+
+static bool look(struct vhx_argo_stream *s)
+{
+	unsigned int burst = VHX_AEP_BURST;
+
+	return look_on(s, &burst);
 }
 
 /* Out of the DATA at the head. */
@@ -509,10 +516,11 @@ int vhx_argo_stream_shutdown(struct vhx_argo_stream *stream)
 /* All that is there, as far as it has a place. */
 static size_t bytes_read(struct vhx_argo_stream *s, uint8_t *buf, size_t len, bool *more)
 {
+	unsigned int burst = VHX_AEP_BURST;
 	size_t done = 0;
 
 	do {
-		*more = look(s);
+		*more = look_on(s, &burst);
 		if (!s->begun)
 			break;
 		done += data_read(s, buf + done, len - done);

@@ -720,6 +720,28 @@ static void test_strangers_are_not_heard(void **state)
 	raw_close(&r);
 }
 
+/* However they lie between what is heard, a call looks at so many of them. */
+static void test_strangers_between_bytes_are_passed_in_bursts(void **state)
+{
+	struct raw r = raw_open();
+	struct packet p = packet(VHX_ARGO_DATA, r.key), stray = packet(VHX_ARGO_DATA, ~r.key);
+	char buf[20];
+	int64_t got = 0, n;
+
+	for (unsigned int i = 0; i < sizeof(buf); i++) {
+		for (unsigned int k = 0; k < 50; k++)
+			say(&r, &stray, 17);
+		say(&r, &p, 17);
+	}
+	n = vhx_argo_stream_recv(r.s, buf, sizeof(buf));
+	assert_true(n > 0);
+	assert_true(stats_of(r.s).strays <= 64);
+	for (got = n; got < (int64_t)sizeof(buf); got += n)
+		n = next(r.s);
+	assert_int_equal(stats_of(r.s).strays, 50 * sizeof(buf));
+	raw_close(&r);
+}
+
 /* Others in the peer's domain do not stand for it. */
 static void test_strangers_do_not_hide_that_the_peer_is_gone(void **state)
 {
@@ -972,6 +994,7 @@ int main(void)
 		CASE(test_a_breach_ends_the_stream),
 		CASE(test_a_frame_above_what_was_agreed_ends_the_stream),
 		CASE(test_strangers_are_not_heard),
+		CASE(test_strangers_between_bytes_are_passed_in_bursts),
 		CASE(test_strangers_do_not_hide_that_the_peer_is_gone),
 		CASE(test_what_is_no_syn_is_passed_over),
 		CASE(test_a_version_that_is_not_spoken_is_answered),
