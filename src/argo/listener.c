@@ -90,6 +90,12 @@ static int listener_await(struct vhx_argo_listener *l, bool more)
 	return err ? err : -EAGAIN;
 }
 
+/* Who knocked and went costs no ring. One that may not be asked for is found out by the answer. */
+static bool is_there(struct vhx_argo_listener *l, const struct argo_addr *from)
+{
+	return l->ep.dev->ops->query(l->ep.dev, from) != 0;
+}
+
 /* Of what an accepted SYN may come to, what is about us, and not about who sent it. */
 static bool is_ours(int err)
 {
@@ -111,7 +117,9 @@ int vhx_argo_listener_accept(struct vhx_argo_listener *listener, struct vhx_argo
 			return ret;
 		if (!ret)
 			break;
-		ret = vhx_astream_accept(driver, &from, &f.greeting, stream);
+		ret = -ECONNREFUSED;
+		if (is_there(listener, &from))
+			ret = vhx_astream_accept(driver, &from, &f.greeting, stream);
 		if (is_ours(ret))
 			return ret;
 		vhx_aep_consume(&listener->ep);

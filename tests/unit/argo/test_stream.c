@@ -794,6 +794,25 @@ static void test_what_is_no_syn_is_passed_over(void **state)
 	vhx_argo_listener_close(l);
 }
 
+/* It is passed over where there is no ring to be had, as anywhere else. */
+static void test_who_knocked_and_went_costs_no_ring(void **state)
+{
+	static struct vhx_argo_dgram *others[ARGO_RINGS_MAX];
+	struct vhx_argo_listener *l = listen_at(B, A);
+	struct vhx_argo_stream *s;
+	struct packet p = syn();
+	unsigned int n = 0;
+
+	assert_int_equal(vhx_argo_driver_set_ring_len(&nodes.driver[B], 4096), 0);
+	while (!vhx_argo_dgram_open(&nodes.driver[B], 0, A, &others[n]))
+		n++;
+	assert_int_equal(knock(&p, 40), 40);
+	assert_int_equal(vhx_argo_listener_accept(l, &nodes.driver[B], &s), -EAGAIN);
+	while (n)
+		vhx_argo_dgram_close(others[--n]);
+	vhx_argo_listener_close(l);
+}
+
 static void test_a_version_that_is_not_spoken_is_answered(void **state)
 {
 	struct raw r = raw_open();
@@ -997,6 +1016,7 @@ int main(void)
 		CASE(test_strangers_between_bytes_are_passed_in_bursts),
 		CASE(test_strangers_do_not_hide_that_the_peer_is_gone),
 		CASE(test_what_is_no_syn_is_passed_over),
+		CASE(test_who_knocked_and_went_costs_no_ring),
 		CASE(test_a_version_that_is_not_spoken_is_answered),
 		CASE(test_an_answer_that_is_not_repeated_is_not_waited_for),
 		CASE(test_the_peers_limit_is_kept_and_its_full_ring_waited_for),
