@@ -4,7 +4,7 @@
  * ioctls, and nothing of rings' contents or requests.
  *
  * Calls that change the status go through to the device, and wait for it: hardware answers at once, a VDUSE device
- * when its process does, within the kernel's patience with that.
+ * when its process does, within the kernel's patience with that. Meanwhile any other call on the file waits as well.
  */
 #ifndef VHX_DEVICE_VHOST_VDPA_H
 #define VHX_DEVICE_VHOST_VDPA_H

@@ -21,6 +21,6 @@ boot qemu --kernel 6.12 --mem 768M --private --smp 2 --fio --add "$vhx_lab/guest
 	--add "$vhx_lab/guest/vdpa.sh" \
 	--script "$vhx_lab/guest/vduse.sh" "${programs[@]}"
 guest_ok
-for said in VDUSE-{DISKS,TREE,GROWN,'KILLED [1-9]',AGAIN,NET,ENDS} VDPA-{ROUND,KILLED,GROWN,QSD}; do
+for said in VDUSE-{DISKS,TREE,GROWN,'KILLED [1-9]',AGAIN,NET,ENDS} VDPA-{ROUND,KILLED,GROWN,QSD,HANG}; do
 	guest_said "^$said" || fail "the guest did not say $said"
 done

@@ -24,12 +24,17 @@ through() {
 	cmp -n 4194304 /tmp/more "$1" || fail "$1 differs"
 }
 
-# present: the bridged disk, as /dev/vda.
-present() {
+# offer: the bridged disk, to any driver.
+offer() {
 	vhx-frontend --connect unix:/tmp/bridge.sock --vduse round,id=v0 --control /tmp/round.ctl >>/tmp/round.log 2>&1 &
 	round=$!
 	await "the bridge's device" grep -q 'round: VDUSE device is there' /tmp/round.log
 	bind round
+}
+
+# present: the bridged disk, as /dev/vda.
+present() {
+	offer
 	by_kernel round
 	await vda [ -b /dev/vda ]
 }
@@ -109,6 +114,21 @@ bridge /dev/vhost-vdpa-0
 present
 through /tmp/qsd.img
 unpresent
+echo VDPA-QSD
+
+# It hangs while the bridge starts its device. The backend answers all others.
+: >/tmp/bridge.log
+bridge /dev/vhost-vdpa-0
+await "the bridge's device" grep -q 'v0: /dev/vhost-vdpa-0: blk' /tmp/bridge.log
+kill -STOP $qsd
+offer
+by_kernel round &
+await "the hang" grep -q 'v0: /dev/vhost-vdpa-0 does not answer: it is to start' /tmp/bridge.log
+timeout 2 vhxctl stats /tmp/bridge.ctl >/dev/null || fail "the backend waits for its device"
+kill -CONT $qsd
+await vda [ -b /dev/vda ]
+through /tmp/qsd.img
+unpresent
 unbind qsd
 kill $qsd
-echo VDPA-QSD
+echo VDPA-HANG
