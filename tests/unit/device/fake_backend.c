@@ -237,6 +237,8 @@ void vhx_queue_quiesced(struct vhx_queue *queue)
 {
 	queue->quiesced++;
 	queue->room_wanted = 0;
+	if (fake.restarts)
+		fake.restarts->ops->restarted(fake.restarts);
 }
 
 void vhx_device_config_changed(struct vhx_device *dev)

@@ -44,6 +44,7 @@ struct fake {
 	unsigned int in_flight; /* taken and neither completed nor dropped */
 	unsigned int group_open; /* completions that wait for the next one of their queue */
 	bool submitting;
+	struct vhx_device *restarts; /* of which a queue that ends is the last one */
 };
 
 extern struct fake fake;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The bridge to a vDPA device, between a driver that is the fake backend's and a device that hangs. What all tests end
- * with: the loop's thread made no call of a device that was shown.
+ * The bridge to a vDPA device, between a driver that is the fake backend's and a device that fails, lies and hangs. What
+ * all tests but those of starts end with: the loop's thread made no call of a device that was shown.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,10 +22,19 @@
 
 #include "device/vdpa.h"
 
+#define NET 1
 #define BLK 2
+#define RNG 4
+#define GPU 16
 #define TURNS 4000
 #define WRITEBACK 32u
+#define F_SIZE_MAX (1ull << 1)
+#define F_SEG_MAX (1ull << 2)
 #define F_FLUSH (1ull << 9)
+#define F_MQ (1ull << 12)
+#define F_VERSION_1 (1ull << 32)
+#define F_PACKED (1ull << 34)
+#define S_NEEDS_RESET 0x40u
 
 /* A device of the loop, its driver's queues, and what is behind it. */
 struct end {
@@ -217,7 +226,77 @@ static void read_is_served(struct end *e)
 	ended_with(r, 0);
 }
 
-/* Its config */
+/* A driver that leaves, as the backend shows it: its one queue ended. */
+static void driver_leaves(struct end *e)
+{
+	unsigned int before = e->queues[0].quiesced;
+
+	fake.restarts = e->dev;
+	e->dev->ops->reset(e->dev, &e->queues[0]);
+	turn_until(e->queues[0].quiesced != before);
+	fake.restarts = NULL;
+}
+
+static void driver_begins(struct end *e)
+{
+	driver_leaves(e);
+	assert_int_equal(e->dev->ops->set_features(e->dev, e->dev->features), 0);
+}
+
+/* What the device is told */
+
+static void test_features_are_masked(void **state)
+{
+	const uint64_t platform = F_VERSION_1 | 1ull << 33 | 1ull << 36;
+	const uint64_t rings = 1ull << 28 | 1ull << 29;
+
+	/* Nothing of the rings crosses, nor what this bridge does not know. */
+	a.peer.features = ~(F_PACKED | F_SIZE_MAX | F_SEG_MAX);
+	end_open(&a, false);
+	assert_true(a.dev->features & F_SIZE_MAX && a.dev->features & F_SEG_MAX);
+	assert_int_equal(a.dev->features >> 24, 0);
+	assert_int_equal(a.dev->features & (1ull << 15 | 1ull << 0), 0);
+	assert_int_equal(a.dev->ops->set_features(a.dev, F_VERSION_1), -EINVAL);
+	assert_int_equal(a.dev->ops->set_features(a.dev, 1ull << 15), -EINVAL);
+	/* The limits are ours; the rest is what the driver chose, and what rings want. */
+	assert_int_equal(a.dev->ops->set_features(a.dev, F_FLUSH | F_SIZE_MAX | F_SEG_MAX), 0);
+	read_is_served(&a);
+	assert_true(a.peer.driver_features == (F_FLUSH | rings | platform));
+}
+
+static void test_packed_ring_is_the_operators_choice(void **state)
+{
+	end_open(&a, true);
+	end_open(&b, false);
+	read_is_served(&a);
+	read_is_served(&b);
+	assert_false(a.peer.driver_features & F_PACKED);
+	assert_true(b.peer.driver_features & F_PACKED);
+}
+
+static void test_config_is_the_devices_within_our_limits(void **state)
+{
+	end_open(&a, false);
+	assert_int_equal(a.dev->config_len, FAKE_VDPA_CONFIG);
+	assert_memory_equal(a.dev->config, a.peer.config, 8);
+	assert_int_equal(a.dev->config[12], 254);
+	/* While it runs, and while it does not. */
+	fake.config_changes = 0;
+	read_is_served(&a);
+	fake_vdpa_set(&a.peer, config[0], 7);
+	fake_vdpa_config_call(&a.peer);
+	turn_until(fake.config_changes);
+	assert_int_equal(a.dev->config[0], 7);
+	driver_leaves(&a);
+	fake_vdpa_set(&a.peer, config[0], 9);
+	assert_int_equal(a.dev->ops->set_features(a.dev, a.dev->features), 0);
+	turn_until(fake.config_changes == 2);
+	assert_int_equal(a.dev->config[0], 9);
+	/* What says nothing new is not told. */
+	fake_vdpa_config_call(&a.peer);
+	turns();
+	assert_int_equal(fake.config_changes, 2);
+}
 
 static void test_config_write_reaches_the_device(void **state)
 {
@@ -252,6 +331,396 @@ static void test_config_write_that_the_device_does_not_take(void **state)
 	assert_int_equal(a.dev->config[WRITEBACK], 0);
 	assert_string_equal(lines,
 			    "a: /dev/null refused a write of its config: Input/output error\n");
+}
+
+static bool within(const struct fake_vdpa *p, uint64_t addr)
+{
+	return addr >= p->iova && addr < p->iova + p->len;
+}
+
+static void test_rings_are_in_the_bridges_own_memory(void **state)
+{
+	const struct fake_vdpa_ring *r = &a.peer.rings[0];
+	struct fake_request *req;
+	struct taken t;
+	uint8_t *base;
+
+	a.peer.iova_first = 0x7654321000;
+	a.peer.ring_size_max = 100;
+	end_open(&a, true);
+	req = blk_read(&a, 4096);
+	take_one(&a, 0, &t);
+	/* One mapping, where the device can reach it, and no address of ours. */
+	assert_int_equal(a.peer.maps, 1);
+	assert_true(a.peer.iova == a.peer.iova_first && a.peer.iova != a.peer.uaddr);
+	assert_true(a.peer.len < 4u << 20);
+	assert_int_equal(r->size, 64);
+	assert_int_equal(r->base, 0);
+	assert_true(within(&a.peer, r->addr.desc_user_addr));
+	assert_true(within(&a.peer, r->addr.avail_user_addr));
+	assert_true(within(&a.peer, r->addr.used_user_addr));
+	base = (uint8_t *)(uintptr_t)a.peer.uaddr;
+	assert_true((uint8_t *)t.in[0].iov_base >= base);
+	assert_true((uint8_t *)t.in[0].iov_base + 4096 <= base + a.peer.len);
+	finish(&a, 0, &t, 0);
+	turn_until(over(req));
+	ended_with(req, 0);
+}
+
+static void test_queues_are_as_many_as_the_config_says(void **state)
+{
+	const struct vhx_vdpa_config cfg = { .queues = 3 };
+
+	a.peer.queues = 4;
+	a.peer.config[34] = 2;
+	end_open(&a, false);
+	assert_int_equal(a.dev->num_queues, 2);
+	assert_int_equal(a.dev->config[34], 2);
+	end_close(&a);
+	closed_at_last(&a);
+	a.peer.features &= ~F_MQ;
+	end_open(&a, false);
+	assert_int_equal(a.dev->num_queues, 1);
+	end_close(&a);
+	closed_at_last(&a);
+	assert_int_equal(end_try(&a, &cfg), 0);
+	a.peer.calls_by_loop = 0;
+	assert_int_equal(a.dev->num_queues, 3);
+}
+
+/* Requests */
+
+static void requests_are_passed_and_answered(bool split)
+{
+	struct fake_request *w, *r;
+	struct taken tw, tr;
+
+	end_open(&a, split);
+	w = blk_send(&a, 1, 8192, 0, 0x5a);
+	r = blk_read(&a, 70000);
+	take_one(&a, 0, &tw);
+	take_one(&a, 0, &tr);
+	assert_int_equal(tw.chain.out_len, 16 + 8192);
+	assert_int_equal(((uint8_t *)tw.out[0].iov_base)[0], 1);
+	assert_int_equal(((uint8_t *)tw.out[1].iov_base)[8191], 0x5a);
+	assert_int_equal(tr.in[0].iov_len, 70000);
+	assert_false(over(w) || over(r));
+	finish(&a, 0, &tw, 0);
+	memset(tr.in[0].iov_base, 0x77, 70000);
+	finish(&a, 0, &tr, 0);
+	turn_until(over(r));
+	assert_true(over(w) && w->order < r->order);
+	ended_with(w, 0);
+	assert_int_equal(r->used_len, 70001);
+	assert_int_equal(r->answer[0], 0x77);
+	assert_int_equal(r->answer[69999], 0x77);
+	ended_with(r, 0);
+}
+
+static void test_requests_by_a_split_ring(void **state)
+{
+	requests_are_passed_and_answered(true);
+}
+
+static void test_requests_by_a_packed_ring(void **state)
+{
+	requests_are_passed_and_answered(false);
+}
+
+/* What it cannot answer in order, it answers as it can: the driver hears that order. */
+static void test_answers_keep_the_devices_order(void **state)
+{
+	struct fake_request *r[3];
+	struct taken t[3];
+	int i;
+
+	end_open(&a, false);
+	for (i = 0; i < 3; i++)
+		r[i] = blk_read(&a, 512);
+	for (i = 0; i < 3; i++)
+		take_one(&a, 0, &t[i]);
+	for (i = 2; i >= 0; i--)
+		finish(&a, 0, &t[i], i == 1);
+	turn_until(over(r[0]));
+	assert_true(r[2]->order < r[1]->order && r[1]->order < r[0]->order);
+	ended_with(r[0], 0);
+	ended_with(r[1], 1);
+	ended_with(r[2], 0);
+}
+
+static void test_calls_for_nothing(void **state)
+{
+	struct fake_request *r;
+	struct taken t;
+	int i;
+
+	end_open(&a, true);
+	r = blk_read(&a, 512);
+	take_one(&a, 0, &t);
+	for (i = 0; i < 100; i++) {
+		fake_vdpa_forge(&a.peer, 0, 0, 0, 0);
+		turn();
+	}
+	assert_false(over(r));
+	finish(&a, 0, &t, 0);
+	turn_until(over(r));
+	ended_with(r, 0);
+}
+
+/* A device that breaks its ring, or asks for a reset */
+
+/* It is reset, and gets the request once more; the other one never hears of it. */
+static void a_breach_ends_the_device_only(uint32_t id, uint32_t len, uint16_t cnt,
+					  const char *fault)
+{
+	struct fake_request *r, *other;
+	char text[128];
+	struct taken t;
+
+	end_open(&a, true);
+	end_open(&b, true);
+	r = blk_read(&a, 512);
+	take_one(&a, 0, &t);
+	other = blk_read(&b, 512);
+	take_one(&b, 0, &t);
+	fake_vdpa_forge(&a.peer, 0, id, len, cnt);
+	turn_until(fake_vdpa_get(&a.peer, starts) == 2);
+	assert_int_equal(a.peer.resets, 2);
+	assert_int_equal(b.peer.resets, 1);
+	assert_false(over(r) || over(other));
+	finish(&b, 0, &t, 0);
+	turn_until(over(other));
+	ended_with(other, 0);
+	serve_until(&a, r);
+	ended_with(r, 0);
+	snprintf(text, sizeof(text), "a: queue 0: the device broke the ring: %s\n", fault);
+	assert_string_equal(lines, text);
+	read_is_served(&a);
+}
+
+static void test_used_id_out_of_range(void **state)
+{
+	a_breach_ends_the_device_only(65535, 1, 1, vhx_ring_fault_name(VHX_RING_USED_ID));
+}
+
+static void test_used_id_that_it_has_not(void **state)
+{
+	a_breach_ends_the_device_only(77, 1, 1, vhx_ring_fault_name(VHX_RING_USED_ID));
+}
+
+static void test_used_length_over_the_room(void **state)
+{
+	a_breach_ends_the_device_only(0, 514, 1, vhx_ring_fault_name(VHX_RING_USED_LEN));
+}
+
+static void test_used_index_overrun(void **state)
+{
+	a_breach_ends_the_device_only(0, 1, 2, vhx_ring_fault_name(VHX_RING_USED_OVERRUN));
+}
+
+static void test_request_that_breaks_the_device_each_time(void **state)
+{
+	struct fake_request *r;
+	struct taken t;
+	int i;
+
+	end_open(&a, true);
+	r = blk_read(&a, 512);
+	for (i = 0; i < 3; i++) {
+		take_one(&a, 0, &t);
+		fake_vdpa_forge(&a.peer, 0, 65535, 0, 1);
+	}
+	turn_until(over(r));
+	ended_with(r, 1);
+	read_is_served(&a);
+}
+
+static void test_device_that_needs_a_reset(void **state)
+{
+	struct fake_request *r;
+	struct taken t;
+
+	end_open(&a, false);
+	r = blk_read(&a, 512);
+	take_one(&a, 0, &t);
+	fake_vdpa_set(&a.peer, status, a.peer.status | S_NEEDS_RESET);
+	fake_vdpa_config_call(&a.peer);
+	turn_until(fake_vdpa_get(&a.peer, starts) == 2);
+	assert_string_equal(lines, "a: /dev/null needs a reset\n");
+	serve_until(&a, r);
+	ended_with(r, 0);
+}
+
+/* A device that is gone */
+
+static void gone_at(unsigned long request, int err)
+{
+	struct fake_request *r;
+	char text[64];
+
+	lines[0] = '\0';
+	a.peer.fails = request;
+	fake_vdpa_set(&a.peer, fails_errno, err);
+	r = blk_read(&a, 512);
+	turn_until(over(r));
+	ended_with(r, 1);
+	/* No second try, and no second line, before another driver. */
+	r = blk_read(&a, 512);
+	assert_true(over(r));
+	ended_with(r, 1);
+	snprintf(text, sizeof(text), "a: failed: /dev/null: %s\n", strerror(err));
+	assert_string_equal(lines, text);
+	fake_vdpa_set(&a.peer, fails_errno, 0);
+	driver_begins(&a);
+	read_is_served(&a);
+	driver_begins(&a);
+}
+
+static void test_device_that_is_gone_at_its_start(void **state)
+{
+	static const unsigned long calls[] = {
+		VHOST_VDPA_SET_STATUS,	    VHOST_VDPA_GET_STATUS, VHOST_SET_FEATURES,
+		VHOST_SET_VRING_NUM,	    VHOST_SET_VRING_BASE,  VHOST_SET_VRING_ADDR,
+		VHOST_SET_VRING_KICK,	    VHOST_SET_VRING_CALL,  VHOST_VDPA_SET_VRING_ENABLE,
+		VHOST_VDPA_SET_CONFIG_CALL,
+	};
+	size_t i;
+
+	end_open(&a, false);
+	end_open(&b, false);
+	for (i = 0; i < VHX_ARRAY_SIZE(calls); i++) {
+		gone_at(calls[i], ENODEV);
+		gone_at(calls[i], EIO);
+		read_is_served(&b);
+	}
+}
+
+static void test_device_that_does_not_come_up(void **state)
+{
+	struct fake_request *r;
+
+	end_open(&a, false);
+	a.peer.status_never = 4;
+	r = blk_read(&a, 512);
+	turn_until(over(r));
+	ended_with(r, 1);
+	assert_string_equal(lines, "a: failed: /dev/null: Input/output error\n");
+	/* And it is left in the state of a device that nobody drives. */
+	assert_int_equal(fake_vdpa_get(&a.peer, status), 0);
+}
+
+/* It can still be at work: on the bridge's memory, and no request of it is with anybody. */
+static void test_device_that_cannot_be_reset(void **state)
+{
+	struct fake_request *r;
+	struct taken t;
+
+	end_open(&a, false);
+	end_open(&b, false);
+	r = blk_send(&a, 1, 512, 0, 3);
+	take_one(&a, 0, &t);
+	a.peer.fails = VHOST_VDPA_SET_STATUS;
+	fake_vdpa_set(&a.peer, fails_errno, EIO);
+	a.dev->ops->reset(a.dev, &a.queues[0]);
+	turn_until(a.queues[0].quiesced == 1);
+	assert_true(r->dropped);
+	fake_request_free(r);
+	assert_string_equal(lines, "a: failed: /dev/null: Input/output error\n");
+	read_is_served(&b);
+}
+
+/* Resets */
+
+static void test_reset_of_a_queue_is_answered_when_the_device_let_go(void **state)
+{
+	struct fake_request *r;
+	struct taken t;
+
+	end_open(&a, false);
+	r = blk_read(&a, 512);
+	take_one(&a, 0, &t);
+	a.dev->ops->reset(a.dev, &a.queues[0]);
+	turn_until(a.queues[0].quiesced == 1);
+	assert_int_equal(fake_vdpa_get(&a.peer, status), 0);
+	assert_int_equal(a.peer.resets, 2);
+	assert_true(r->dropped);
+	fake_request_free(r);
+	a.dev->ops->restarted(a.dev);
+	read_is_served(&a);
+	assert_int_equal(a.queues[0].quiesced, 1);
+}
+
+static void open_net(void)
+{
+	a.peer.device_id = NET;
+	a.peer.queues = 2;
+	a.peer.config_len = 12;
+	end_open(&a, false);
+}
+
+static struct fake_request *post(struct end *e)
+{
+	struct fake_request *r = fake_request_new(e->dev, &e->queues[0], "", 0, 1500);
+
+	fake_submit(r);
+	return r;
+}
+
+static struct fake_request *packet(struct end *e)
+{
+	static const uint8_t bytes[64];
+	struct fake_request *r = fake_request_new(e->dev, &e->queues[1], bytes, sizeof(bytes), 0);
+
+	fake_submit(r);
+	return r;
+}
+
+/* A whole device is reset for one queue of it: what it owes to others comes back before, and they go on. */
+static void test_reset_of_one_queue_loses_nothing_of_others(void **state)
+{
+	struct fake_request *buffer, *sent, *later;
+	struct taken t;
+
+	open_net();
+	buffer = post(&a);
+	sent = packet(&a);
+	take_one(&a, 1, &t);
+	a.dev->ops->reset(a.dev, &a.queues[0]);
+	later = packet(&a);
+	turns();
+	assert_int_equal(a.queues[0].quiesced, 0);
+	assert_int_equal(a.peer.resets, 1);
+	fake_vdpa_push(&a.peer, 1, t.chain.id, 0);
+	turn_until(a.queues[0].quiesced == 1);
+	assert_true(sent->completed && buffer->dropped && !over(later));
+	take_one(&a, 1, &t);
+	assert_int_equal(a.peer.starts, 2);
+	fake_vdpa_push(&a.peer, 1, t.chain.id, 0);
+	turn_until(over(later));
+	fake_request_free(buffer);
+	fake_request_free(sent);
+	fake_request_free(later);
+}
+
+/* One that never answers holds up the others' reset for a time, and what it was given ends. */
+static void test_reset_does_not_wait_for_ever_for_what_others_are_owed(void **state)
+{
+	struct fake_request *buffer, *sent;
+	struct taken t;
+
+	open_net();
+	buffer = post(&a);
+	sent = packet(&a);
+	take_one(&a, 1, &t);
+	a.dev->ops->reset(a.dev, &a.queues[0]);
+	fake_vdpa_skip(4);
+	turns();
+	assert_int_equal(a.queues[0].quiesced, 0);
+	fake_vdpa_skip(2);
+	turn_until(a.queues[0].quiesced == 1);
+	assert_true(buffer->dropped && sent->completed);
+	fake_request_free(buffer);
+	fake_request_free(sent);
 }
 
 /* A device that hangs */
@@ -336,6 +805,67 @@ static void test_queue_is_reset_while_the_reset_hangs(void **state)
 	fake_request_free(waiting);
 	a.dev->ops->restarted(a.dev);
 	read_is_served(&a);
+}
+
+/* Of a ring that is broken each time, until the pause is a second. */
+static void breaches(unsigned int cnt)
+{
+	struct fake_request *r = NULL;
+	struct taken t;
+
+	while (cnt--) {
+		if (!r)
+			r = blk_read(&a, 512);
+		take_one(&a, 0, &t);
+		fake_vdpa_forge(&a.peer, 0, 65535, 0, 1);
+		turn_until(fake_vdpa_get(&a.peer, status) == 0);
+		turns();
+		fake_vdpa_skip(2);
+		if (!over(r))
+			continue;
+		fake_request_free(r);
+		r = NULL;
+	}
+	assert_null(r);
+}
+
+/* The long pauses after breaches were the last driver's, also where it leaves because of one. */
+static void test_driver_that_begins_does_not_wait_for_a_pause(void **state)
+{
+	uint64_t before;
+	struct fake_request *r;
+	struct taken t;
+
+	end_open(&a, true);
+	breaches(9);
+	r = blk_read(&a, 512);
+	take_one(&a, 0, &t);
+	fake_vdpa_forge(&a.peer, 0, 65535, 0, 1);
+	turn_until(fake_vdpa_get(&a.peer, status) == 0);
+	turns();
+	before = vhx_loop_clock();
+	driver_begins(&a);
+	assert_true(r->dropped);
+	fake_request_free(r);
+	read_is_served(&a);
+	assert_true(vhx_loop_clock() - before < 800000000ull);
+	driver_begins(&a);
+	breaches(9);
+	r = blk_read(&a, 512);
+	take_one(&a, 0, &t);
+	fake_vdpa_set(&a.peer, hangs, true);
+	fake_vdpa_forge(&a.peer, 0, 65535, 0, 1);
+	hangs(&a);
+	fake.restarts = a.dev;
+	a.dev->ops->reset(a.dev, &a.queues[0]);
+	assert_false(over(r));
+	fake_vdpa_set(&a.peer, hangs, false);
+	turn_until(over(r));
+	fake.restarts = NULL;
+	fake_request_free(r);
+	before = vhx_loop_clock();
+	read_is_served(&a);
+	assert_true(vhx_loop_clock() - before < 800000000ull);
 }
 
 /* Until it is reset, the device goes on: what it has answered by then is not given to it again. */
@@ -489,22 +1019,113 @@ static void test_device_that_is_well_is_closed_when_close_returns(void **state)
 	assert_true(closed >= 10);
 }
 
+/* Starts */
+
+static void refused(const struct vhx_vdpa_config *cfg, int ret, const char *text)
+{
+	assert_int_equal(end_try(&a, cfg), ret);
+	assert_string_equal(error.text, text);
+	assert_null(strchr(text, '\n'));
+	assert_int_equal(a.peer.fd, -1);
+}
+
+static void test_every_refusal_has_its_line(void **state)
+{
+	static const struct vhx_vdpa_config plain, two = { .queues = 2 }, many = { .queues = 65 };
+
+	a.peer.fails = VHOST_SET_OWNER;
+	a.peer.fails_errno = EBUSY;
+	refused(&plain, -EBUSY, "a: /dev/null: Device or resource busy");
+	a.peer.fails_errno = ENOTTY;
+	refused(&plain, -ENOTTY, "a: /dev/null: this is no vDPA device");
+	a.peer.fails_errno = 0;
+	a.peer.device_id = GPU;
+	refused(&plain, -EOPNOTSUPP,
+		"a: /dev/null: a gpu cannot be bridged: its requests carry guest addresses, which "
+		"never cross to a backend");
+	a.peer.device_id = BLK;
+	a.peer.features &= ~F_VERSION_1;
+	refused(&plain, -EOPNOTSUPP, "a: /dev/null: the device knows nothing of VirtIO 1");
+	a.peer.features |= F_VERSION_1;
+	a.peer.config_len = 8;
+	refused(&plain, -EPROTO, "a: /dev/null: its config space is too small for one of its type");
+	a.peer.config_len = FAKE_VDPA_CONFIG;
+	refused(&two, -ERANGE,
+		"a: /dev/null: queues=2: the device has 1, and one of its type from 1 to 1");
+	a.peer.queues = 200;
+	refused(&many, -ERANGE,
+		"a: /dev/null: queues=65: the device has 200, and one of its type from 1 to 64");
+	a.peer.device_id = NET;
+	a.peer.queues = 1;
+	refused(&plain, -ERANGE,
+		"a: /dev/null: queues=2: the device has 1, and one of its type from 2 to 2");
+	a.peer.device_id = BLK;
+	a.peer.iova_last = 0x1000;
+	refused(&plain, -ERANGE, "a: /dev/null: Numerical result out of range");
+	assert_string_equal(lines, "");
+}
+
+/* The kernel refuses to read a config of no length. */
+static void test_type_without_a_config(void **state)
+{
+	static const uint8_t none[1];
+	struct fake_request *r;
+	struct taken t;
+
+	a.peer.device_id = RNG;
+	a.peer.config_len = 0;
+	end_open(&a, false);
+	r = fake_request_new(a.dev, &a.queues[0], none, 0, 16);
+	fake_submit(r);
+	take_one(&a, 0, &t);
+	memset(t.in[0].iov_base, 0x42, 16);
+	fake_vdpa_push(&a.peer, 0, t.chain.id, 16);
+	turn_until(over(r));
+	assert_int_equal(r->used_len, 16);
+	assert_int_equal(r->answer[15], 0x42);
+	fake_request_free(r);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, test_setup, test_teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		T(test_features_are_masked),
+		T(test_packed_ring_is_the_operators_choice),
+		T(test_config_is_the_devices_within_our_limits),
 		T(test_config_write_reaches_the_device),
 		T(test_config_write_that_the_device_does_not_take),
+		T(test_rings_are_in_the_bridges_own_memory),
+		T(test_queues_are_as_many_as_the_config_says),
+		T(test_requests_by_a_split_ring),
+		T(test_requests_by_a_packed_ring),
+		T(test_answers_keep_the_devices_order),
+		T(test_calls_for_nothing),
+		T(test_used_id_out_of_range),
+		T(test_used_id_that_it_has_not),
+		T(test_used_length_over_the_room),
+		T(test_used_index_overrun),
+		T(test_request_that_breaks_the_device_each_time),
+		T(test_device_that_needs_a_reset),
+		T(test_device_that_is_gone_at_its_start),
+		T(test_device_that_does_not_come_up),
+		T(test_device_that_cannot_be_reset),
+		T(test_reset_of_a_queue_is_answered_when_the_device_let_go),
+		T(test_reset_of_one_queue_loses_nothing_of_others),
+		T(test_reset_does_not_wait_for_ever_for_what_others_are_owed),
 		T(test_start_that_hangs_holds_up_no_other_device),
 		T(test_reset_that_hangs_holds_up_no_other_device),
 		T(test_queue_is_reset_while_the_reset_hangs),
+		T(test_driver_that_begins_does_not_wait_for_a_pause),
 		T(test_answer_that_comes_while_the_reset_hangs),
 		T(test_driver_leaves_while_the_start_hangs),
 		T(test_config_is_written_while_the_start_hangs),
 		T(test_device_is_closed_while_the_start_hangs),
 		T(test_device_that_hangs_is_closed),
 		T(test_device_that_is_well_is_closed_when_close_returns),
+		T(test_every_refusal_has_its_line),
+		T(test_type_without_a_config),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
