@@ -922,12 +922,15 @@ static int rings_make(struct vdpa *v)
 }
 
 /* Nobody has been shown another one. */
-static void config_read(struct vdpa *v)
+static int config_read(struct vdpa *v)
 {
 	uint8_t bytes[VHX_DEVICE_CONFIG_MAX] = { 0 };
+	int ret = v->dev.config_len ? vhx_vhost_vdpa_config_get(v->peer, bytes, v->dev.config_len)
+				    : 0;
 
-	if (!vhx_vhost_vdpa_config_get(v->peer, bytes, v->dev.config_len))
+	if (!ret)
 		config_take(v, bytes);
+	return ret;
 }
 
 static int vdpa_make(struct vdpa *v, struct vhx_error *err)
@@ -949,12 +952,11 @@ static int vdpa_make(struct vdpa *v, struct vhx_error *err)
 		ret = event_new(v, &v->config_call);
 	if (!ret)
 		ret = vhx_loop_fd_add(v->dev.loop, &v->answer);
-	if (ret) {
+	if (!ret)
+		ret = config_read(v);
+	if (ret)
 		vhx_error_set(err, "%s: %s", v->path, strerror(-ret));
-		return ret;
-	}
-	config_read(v);
-	return 0;
+	return ret;
 }
 
 int vhx_vdpa_new(struct vhx_loop *loop, const struct vhx_vdpa_config *config,

@@ -1038,6 +1038,9 @@ static void test_every_refusal_has_its_line(void **state)
 	refused(&plain, -EBUSY, "a: /dev/null: Device or resource busy");
 	a.peer.fails_errno = ENOTTY;
 	refused(&plain, -ENOTTY, "a: /dev/null: this is no vDPA device");
+	a.peer.fails = VHOST_VDPA_GET_CONFIG;
+	a.peer.fails_errno = EIO;
+	refused(&plain, -EIO, "a: /dev/null: Input/output error");
 	a.peer.fails_errno = 0;
 	a.peer.device_id = GPU;
 	refused(&plain, -EOPNOTSUPP,
