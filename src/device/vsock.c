@@ -491,9 +491,15 @@ static void requested_step(struct vsock *v, struct vhx_vsock_conn *c)
 		conn_abort(v, c);
 }
 
+/*
+ * A quarter at a time, or what there is once the guest believes that it has less than that left. It may have begun a
+ * message that needs it all, of which nothing reaches the host before its end; Linux waits, and never asks.
+ */
 static void credit_owe(struct vhx_vsock_conn *c)
 {
-	if (c->fwd_cnt - c->fwd_told >= c->buf_alloc / 4)
+	uint32_t untold = c->fwd_cnt - c->fwd_told, quarter = c->buf_alloc / 4;
+
+	if (untold >= quarter || (untold && c->rx_cnt - c->fwd_told > c->buf_alloc - quarter))
 		c->owe |= VHX_VSOCK_OWE(CREDIT_UPDATE);
 }
 
