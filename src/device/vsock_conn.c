@@ -314,7 +314,8 @@ static int read_result(struct vhx_vsock_conn *c, ssize_t n)
 {
 	if (n > 0)
 		return (int)n;
-	if (n < 0 && errno == EINTR)
+	/* A host that left bytes unread: said once, and of messages before those that it sent. */
+	if (n < 0 && (errno == EINTR || errno == ECONNRESET))
 		return 0;
 	c->readable = false;
 	return n < 0 && errno == EAGAIN ? 0 : -EPIPE;
@@ -330,6 +331,8 @@ static int message_fetch(struct vhx_vsock_conn *c)
 {
 	uint8_t first;
 	int len = read_result(c, recv(c->watch.fd, &first, 1, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC));
+	ssize_t n;
+	int ret;
 
 	if (len <= 0)
 		return len;
@@ -340,11 +343,13 @@ static int message_fetch(struct vhx_vsock_conn *c)
 		return -ENOMEM;
 	c->message_len = (uint32_t)len;
 	c->message_off = 0;
-	if (recv(c->watch.fd, c->message, (size_t)len, MSG_DONTWAIT) == len)
+	n = recv(c->watch.fd, c->message, (size_t)len, MSG_DONTWAIT);
+	if (n == len)
 		return 1;
+	ret = n < 0 ? read_result(c, n) : -EPIPE;
 	free(c->message);
 	c->message = NULL;
-	return -EPIPE;
+	return ret;
 }
 
 static int message_read(struct vhx_vsock_conn *c, void *buf, uint32_t max, uint32_t *flags)

@@ -1053,6 +1053,27 @@ static void test_large_message_behind_a_small_one_is_not_stuck(void **state)
 	close_device();
 }
 
+/* Its socket says ECONNRESET, once, in front of the messages that are still there. */
+static void test_last_message_of_a_host_that_left_bytes_unread(void **state)
+{
+	struct heard h;
+	int peer;
+
+	guest_type = VIRTIO_VSOCK_TYPE_SEQPACKET;
+	open_device(SEQPACKET);
+	post(8, RX_LEN);
+	peer = guest_connects();
+	says(OP(RW), VIRTIO_VSOCK_SEQ_EOM, "unread", 6);
+	assert_int_equal(write(peer, "last", 4), 4);
+	close(peer);
+	hears(OP(RW), &h);
+	assert_int_equal(h.len, 4);
+	assert_memory_equal(h.bytes, "last", 4);
+	hears(OP(SHUTDOWN), &h);
+	assert_int_equal(h.flags, BOTH);
+	close_device();
+}
+
 static void test_message_that_never_fits_ends_the_connection(void **state)
 {
 	uint8_t bytes[200] = { 0 };
@@ -1402,6 +1423,7 @@ int main(void)
 		TEST(test_messages_keep_their_bounds),
 		TEST(test_messages_that_are_kept),
 		TEST(test_large_message_behind_a_small_one_is_not_stuck),
+		TEST(test_last_message_of_a_host_that_left_bytes_unread),
 		TEST(test_message_that_never_fits_ends_the_connection),
 		TEST(test_host_connects_for_messages),
 		TEST(test_messages_that_were_not_negotiated),
