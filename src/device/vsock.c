@@ -683,6 +683,15 @@ static void conn_packet(struct vsock *v, struct vhx_vsock_conn *c, const struct 
 	turn_update(v, c);
 }
 
+/* One that it had closed before is not cut off by that: its patience ended before it took our RST. */
+static void guest_reset(struct vsock *v, struct vhx_vsock_conn *c)
+{
+	if (c->state == VHX_VSOCK_ENDING)
+		conn_over(v, c);
+	else
+		conn_free(v, c);
+}
+
 static bool packet_decode(const struct vhx_request *req, struct vhx_vsock_packet *p)
 {
 	struct virtio_vsock_hdr hdr;
@@ -728,7 +737,7 @@ static void packet_take(struct vsock *v, const struct vhx_request *req)
 	if (c && c->seqpacket != (p.type == VIRTIO_VSOCK_TYPE_SEQPACKET))
 		c = NULL;
 	if (c && p.op == VIRTIO_VSOCK_OP_RST)
-		conn_free(v, c);
+		guest_reset(v, c);
 	else if (c)
 		conn_packet(v, c, &p, req);
 	else if (p.op == VIRTIO_VSOCK_OP_REQUEST && is_ours(v, &p) &&

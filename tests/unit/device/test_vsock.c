@@ -868,6 +868,25 @@ static void test_closed_guest_still_owes_the_reader_its_bytes(void **state)
 	close_device();
 }
 
+/* The guest's patience for our RST ended first, since it gave no buffer for it. */
+static void test_guest_that_leaves_by_itself_still_owes_the_reader_its_bytes(void **state)
+{
+	uint32_t sent;
+	int peer;
+
+	open_device(0);
+	post(8, RX_LEN);
+	peer = guest_connects();
+	sent = fill_socket(peer);
+	queues_reset();
+	says(OP(SHUTDOWN), BOTH, NULL, 0);
+	says(OP(RST), 0, NULL, 0);
+	assert_int_equal(host_reads(peer, UINT32_MAX, 0), sent);
+	assert_true(host_at_end(peer));
+	close(peer);
+	close_device();
+}
+
 static void test_reader_that_never_comes_loses_its_bytes(void **state)
 {
 	struct heard h;
@@ -1416,6 +1435,7 @@ int main(void)
 		TEST(test_guest_shuts_its_halves),
 		TEST(test_bytes_after_the_end_of_them_do_not_belong),
 		TEST(test_closed_guest_still_owes_the_reader_its_bytes),
+		TEST(test_guest_that_leaves_by_itself_still_owes_the_reader_its_bytes),
 		TEST(test_reader_that_never_comes_loses_its_bytes),
 		TEST(test_guest_that_does_not_confirm_gets_an_rst),
 		TEST(test_both_sides_close_at_once),
