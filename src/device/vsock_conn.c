@@ -97,18 +97,18 @@ static void mark_set(struct vhx_vsock_conn *c, uint32_t at, bool end)
 		*mark_of(c, at) &= (uint8_t)~bit;
 }
 
-/* The first message's length; 0: none is whole. */
-static uint32_t message_find(const struct vhx_vsock_conn *c)
+/* The first message's length; 0: none is whole. Its bytes are looked at once, however often it is tried to send it. */
+static uint32_t message_find(struct vhx_vsock_conn *c)
 {
-	const struct vhx_vsock_buffer *b = &c->buffer;
+	struct vhx_vsock_buffer *b = &c->buffer;
 	uint32_t i, at;
 
-	for (i = 0; i < b->len - b->open; i++) {
+	for (i = 0; !b->first && i < b->len - b->open; i++) {
 		at = (b->head + i) % c->buf_alloc;
 		if (*mark_of(c, at) >> at % 8 & 1)
-			return i + 1;
+			b->first = i + 1;
 	}
-	return 0;
+	return b->first;
 }
 
 static int buffer_iov(const struct vhx_vsock_conn *c, uint32_t len, struct iovec iov[2])
@@ -125,6 +125,7 @@ static void buffer_drop(struct vhx_vsock_conn *c, uint32_t len)
 {
 	c->buffer.head = (c->buffer.head + len) % c->buf_alloc;
 	c->buffer.len -= len;
+	c->buffer.first = 0;
 	c->fwd_cnt += len;
 }
 
@@ -169,7 +170,7 @@ static void reader_end(struct vhx_vsock_conn *c)
 }
 
 /* What can go out now: of a stream all, else the first message. */
-static uint32_t flush_len(const struct vhx_vsock_conn *c)
+static uint32_t flush_len(struct vhx_vsock_conn *c)
 {
 	return c->seqpacket ? message_find(c) : c->buffer.len;
 }

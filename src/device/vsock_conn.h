@@ -41,6 +41,7 @@ struct vhx_vsock_buffer {
 	uint8_t *bytes; /* NULL: nothing was ever kept */
 	uint32_t head, len;
 	uint32_t open; /* of @len: of a message that is not all here */
+	uint32_t first; /* the length of the first message; 0: not looked for yet */
 };
 
 struct vhx_vsock_conn {

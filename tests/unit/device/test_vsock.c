@@ -311,7 +311,7 @@ static int guest_connects(void)
 	assert_int_equal(ask.seqpacket, guest_type == VIRTIO_VSOCK_TYPE_SEQPACKET);
 	peer = answers(&ask, 0);
 	hears(OP(RESPONSE), &h);
-	assert_int_equal(h.buf_alloc, BUFFER);
+	assert_int_equal(h.buf_alloc, cfg.buffer);
 	assert_int_equal(h.fwd_cnt, 0);
 	assert_int_equal(h.guest_port, GUEST_PORT);
 	assert_int_equal(h.host_port, HOST_PORT);
@@ -1093,6 +1093,55 @@ static void test_last_message_of_a_host_that_left_bytes_unread(void **state)
 	close_device();
 }
 
+static uint64_t cpu_ns(void)
+{
+	struct timespec ts;
+
+	assert_int_equal(__real_clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts), 0);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* A packet of one byte behind a large message that waits costs no look at all of that message. */
+static void test_small_messages_behind_a_large_one_are_cheap(void **state)
+{
+	const uint32_t large = 120u * 1024, small = 7u * 1024;
+	uint8_t *bytes = calloc(1, large);
+	struct heard h;
+	uint64_t begin;
+	uint32_t i;
+	int peer;
+
+	cfg.buffer = VHX_VSOCK_MESSAGE_MAX;
+	guest_type = VIRTIO_VSOCK_TYPE_SEQPACKET;
+	open_device(SEQPACKET);
+	post(8, RX_LEN);
+	peer = guest_connects();
+	/* The third one is more than the socket takes. */
+	for (i = 0; i < 3; i++) {
+		says(OP(RW), 0, bytes, large / 2);
+		says(OP(RW), VIRTIO_VSOCK_SEQ_EOM, bytes + large / 2, large / 2);
+		if (i < 2)
+			hears(OP(CREDIT_UPDATE), &h);
+	}
+	assert_int_equal(h.fwd_cnt, 2 * large);
+	begin = cpu_ns();
+	for (i = 0; i < small; i++)
+		says(OP(RW), VIRTIO_VSOCK_SEQ_EOM, bytes, 1);
+	assert_in_range((cpu_ns() - begin) / 1000000u, 0, 500);
+	for (i = 0; i < 3; i++) {
+		assert_int_equal(read(peer, bytes, large), large);
+		settle();
+	}
+	for (i = 0; i < small; i++) {
+		if (i % 50 == 0)
+			settle();
+		assert_int_equal(read(peer, bytes, large), 1);
+	}
+	free(bytes);
+	close(peer);
+	close_device();
+}
+
 static void test_message_that_never_fits_ends_the_connection(void **state)
 {
 	uint8_t bytes[200] = { 0 };
@@ -1444,6 +1493,7 @@ int main(void)
 		TEST(test_messages_that_are_kept),
 		TEST(test_large_message_behind_a_small_one_is_not_stuck),
 		TEST(test_last_message_of_a_host_that_left_bytes_unread),
+		TEST(test_small_messages_behind_a_large_one_are_cheap),
 		TEST(test_message_that_never_fits_ends_the_connection),
 		TEST(test_host_connects_for_messages),
 		TEST(test_messages_that_were_not_negotiated),
