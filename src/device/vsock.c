@@ -442,15 +442,12 @@ static bool vsock_run(struct vhx_loop_hook *h)
 
 /* The socket of a connection */
 
-static void watch_begin(struct vhx_vsock_conn *c, int fd)
+/* Negative: nothing would be heard of it. The descriptor is the connection's all the same. */
+static int watch_begin(struct vhx_vsock_conn *c, int fd)
 {
 	c->watch.fd = fd;
 	c->watch.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-	/* Without a watch nothing more is heard of it: as good as gone. */
-	if (vhx_loop_fd_add(c->dev->loop, &c->watch)) {
-		c->readable = true;
-		c->hung_up = true;
-	}
+	return vhx_loop_fd_add(c->dev->loop, &c->watch);
 }
 
 static uint32_t port_new(struct vsock *v, uint32_t guest_port)
@@ -770,7 +767,8 @@ static void host_accepted(struct vhx_vsock_host *h, int fd, bool seqpacket)
 		return;
 	}
 	conn_timer(c, GREETING_NS);
-	watch_begin(c, fd);
+	if (watch_begin(c, fd))
+		conn_free(v, c);
 }
 
 static void host_answered(struct vhx_vsock_host *h, uint64_t tag, int fd)
@@ -781,12 +779,11 @@ static void host_answered(struct vhx_vsock_host *h, uint64_t tag, int fd)
 	if (!c || c->state != VHX_VSOCK_ASKED || tag_of(v, c) != tag) {
 		if (fd >= 0)
 			close(fd);
-	} else if (fd < 0) {
+	} else if (fd < 0 || watch_begin(c, fd)) {
 		conn_abort(v, c);
 	} else {
 		c->state = VHX_VSOCK_OPEN;
 		c->owe = VHX_VSOCK_OWE(RESPONSE);
-		watch_begin(c, fd);
 		turn_update(v, c);
 	}
 	asking_go_on(v);

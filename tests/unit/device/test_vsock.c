@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -50,6 +51,7 @@ static uint32_t guest_buf_alloc, guest_fwd_cnt;
 static uint16_t guest_type;
 static uint64_t guest_src, guest_dst;
 static uint64_t skipped_ns;
+static bool unwatched; /* no descriptor can be watched any more */
 
 int __real_clock_gettime(clockid_t id, struct timespec *ts);
 int __wrap_clock_gettime(clockid_t id, struct timespec *ts);
@@ -61,6 +63,18 @@ int __wrap_clock_gettime(clockid_t id, struct timespec *ts)
 
 	ts->tv_sec += (time_t)(skipped_ns / 1000000000u);
 	return ret;
+}
+
+int __real_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event);
+int __wrap_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event);
+
+/* As where the user's watches are used up. */
+int __wrap_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
+{
+	if (!unwatched || op != EPOLL_CTL_ADD)
+		return __real_epoll_ctl(epoll, op, fd, event);
+	errno = ENOSPC;
+	return -1;
 }
 
 static int setup(void **state)
@@ -90,6 +104,7 @@ static int setup(void **state)
 	guest_src = CID;
 	guest_dst = VIRTIO_VSOCK_CID_HOST;
 	skipped_ns = 0;
+	unwatched = false;
 	assert_int_equal(vhx_loop_new(0, &loop), 0);
 	return 0;
 }
@@ -1188,6 +1203,24 @@ static void test_messages_that_were_not_negotiated(void **state)
 	close_device();
 }
 
+/* What cannot be watched would never be heard of again. */
+static void test_socket_that_cannot_be_watched_is_nobody(void **state)
+{
+	struct vhx_vsock_ask ask;
+	struct heard h;
+
+	open_device(0);
+	post(8, RX_LEN);
+	says(OP(REQUEST), 0, NULL, 0);
+	asked_for(&ask);
+	unwatched = true;
+	close(answers(&ask, 0));
+	unwatched = false;
+	hears(OP(RST), &h);
+	close(guest_connects());
+	close_device();
+}
+
 /* What does not belong */
 
 static void test_packets_of_no_connection_get_an_rst(void **state)
@@ -1497,6 +1530,7 @@ int main(void)
 		TEST(test_message_that_never_fits_ends_the_connection),
 		TEST(test_host_connects_for_messages),
 		TEST(test_messages_that_were_not_negotiated),
+		TEST(test_socket_that_cannot_be_watched_is_nobody),
 		TEST(test_packets_of_no_connection_get_an_rst),
 		TEST(test_operations_out_of_place_end_the_connection),
 		TEST(test_lengths_that_lie),
