@@ -412,6 +412,8 @@ static bool turn_take(struct vsock *v)
 	vhx_list_del(&c->turn);
 	if (op == VIRTIO_VSOCK_OP_RW)
 		sent = data_send(v, c);
+	else if (op == VIRTIO_VSOCK_OP_REQUEST && c->seqpacket && !v->seqpacket)
+		conn_free(v, c); /* what the guest did not agree to; it is not asked */
 	else
 		control_send(v, c, op);
 	turn_update(v, c);

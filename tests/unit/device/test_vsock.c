@@ -1203,6 +1203,21 @@ static void test_messages_that_were_not_negotiated(void **state)
 	close_device();
 }
 
+/* 5.10.6: a guest hears of no type that it did not agree to. */
+static void test_host_connects_for_messages_that_were_not_negotiated(void **state)
+{
+	int fd;
+
+	open_device(0);
+	post(8, RX_LEN);
+	fd = host_socket(".seq", SOCK_SEQPACKET);
+	assert_int_equal(write(fd, "CONNECT 7000\n", 13), 13);
+	hears_nothing();
+	assert_true(host_at_end(fd));
+	close(fd);
+	close_device();
+}
+
 /* What cannot be watched would never be heard of again. */
 static void test_socket_that_cannot_be_watched_is_nobody(void **state)
 {
@@ -1530,6 +1545,7 @@ int main(void)
 		TEST(test_message_that_never_fits_ends_the_connection),
 		TEST(test_host_connects_for_messages),
 		TEST(test_messages_that_were_not_negotiated),
+		TEST(test_host_connects_for_messages_that_were_not_negotiated),
 		TEST(test_socket_that_cannot_be_watched_is_nobody),
 		TEST(test_packets_of_no_connection_get_an_rst),
 		TEST(test_operations_out_of_place_end_the_connection),
