@@ -28,6 +28,7 @@ struct vhx_vduse_vq {
 	uint64_t desc, driver, device; /* addresses of the three areas */
 	uint16_t avail_idx, used_idx; /* where it was when it stopped */
 	bool irq_owed;
+	bool lost; /* its memory went under it: over, until the driver resets the device */
 };
 
 struct vhx_vduse_device {

@@ -2,7 +2,8 @@
 /*
  * Virtqueues of a VDUSE device.
  *
- *   idle --the driver made it ready--> started --reset of the device, or its memory is gone--> idle
+ *   idle --the driver made it ready--> started --reset of the device--> idle
+ *                                         '-----its memory is gone----> lost --reset of the device--> idle
  *
  * The kernel does not say when a queue becomes ready: all that are, when DRIVER_OK is set, start then; one that comes
  * later (vhost_vdpa allows it) starts with its first kick. That is why the kick descriptors are with the kernel
@@ -10,6 +11,8 @@
  *
  * idle: nobody touches the ring. Its position at the end stays, for the kernel to ask for.
  * started: pub.ring is live, the owner pops and pushes.
+ * lost: as idle, but no kick starts it. Where it was is known here alone; the kernel knows where it began, and from there
+ * all that is in the ring would be done once more.
  *
  * Notifications. The kernel takes them only while its own idea of the status has DRIVER_OK, which it gets a moment
  * after our answer: those that it refuses are owed, and tried again.
@@ -153,7 +156,7 @@ int vhx_vduse_vq_try_start(struct vhx_vduse_vq *vq)
 	struct vduse_vq_info info = { .index = vq->pub.index };
 	int ret;
 
-	if (vq->pub.started)
+	if (vq->pub.started || vq->lost)
 		return 0;
 	/* First the descriptor: a queue that becomes ready after the look at it will be kicked. */
 	if (ioctl(d->fd, VDUSE_VQ_SETUP_KICKFD, &kick) || ioctl(d->fd, VDUSE_VQ_GET_INFO, &info))
@@ -181,6 +184,7 @@ void vhx_vduse_vq_reset(struct vhx_vduse_vq *vq)
 	if (vq->pub.started)
 		position_keep(vq);
 	vq->pub.started = false;
+	vq->lost = false;
 	vq->irq_owed = false;
 }
 
@@ -192,6 +196,7 @@ int vhx_vduse_vq_remap(struct vhx_vduse_vq *vq)
 	if (ret) {
 		position_keep(vq);
 		vq->pub.started = false;
+		vq->lost = true;
 		return ret;
 	}
 	vq->pub.ring.cfg = cfg;

@@ -547,6 +547,40 @@ static int state_of(struct owner *o, uint32_t index, struct vduse_vq_state *stat
 	return ret;
 }
 
+/* What the kernel knows of its position is where it began: all that is in the ring would be done again. */
+static void test_queue_that_lost_its_memory_does_not_begin_again(void **state)
+{
+	const uint64_t one = 1;
+	struct owner *o = *state;
+	struct vduse_vq_state at;
+	struct vhx_chain chain;
+	struct iovec iov[8];
+	struct vhx_vduse_queue *q;
+
+	assert_int_equal(run(o), VDUSE_REQ_RESULT_OK);
+	q = o->started[0];
+	driver_add(0, IOVA + DATA_OFF, 5, 0);
+	assert_int_equal(pop(q, iov, &chain), 1);
+	vhx_vring_push(&q->ring, chain.id, 0);
+	vhx_vduse_queue_flush(q);
+	/* Taken away and given back, in two steps. */
+	kernel.regions[0].perm = 0;
+	assert_int_equal(update_iotlb(o), VDUSE_REQ_RESULT_OK);
+	assert_null(o->started[0]);
+	kernel.regions[0].perm = VDUSE_ACCESS_RW;
+	assert_int_equal(update_iotlb(o), VDUSE_REQ_RESULT_OK);
+	assert_int_equal(write(q->kick_fd, &one, sizeof(one)), sizeof(one));
+	assert_false(vhx_vduse_queue_kicked(q));
+	assert_null(o->started[0]);
+	assert_int_equal(state_of(o, 0, &at), VDUSE_REQ_RESULT_OK);
+	assert_int_equal(at.split.avail_index, 1);
+	/* A reset makes it a queue as any other. */
+	assert_int_equal(set_status(o, 0), VDUSE_REQ_RESULT_OK);
+	memset(area, 0, AREA_LEN);
+	assert_int_equal(run(o), VDUSE_REQ_RESULT_OK);
+	assert_non_null(o->started[0]);
+}
+
 static void test_state_of_a_split_ring(void **state)
 {
 	struct vduse_vq_state s;
@@ -715,6 +749,7 @@ int main(void)
 		DEVICE_TEST(test_reset_is_answered_when_the_backend_has),
 		DEVICE_TEST(test_memory_is_forgotten_at_a_reset),
 		DEVICE_TEST(test_new_memory_under_a_running_queue),
+		DEVICE_TEST(test_queue_that_lost_its_memory_does_not_begin_again),
 		DEVICE_TEST(test_state_of_a_split_ring),
 		DEVICE_TEST(test_state_of_a_packed_ring),
 		DEVICE_TEST(test_unknown_request_is_refused),
