@@ -78,6 +78,11 @@ void vhx_attendant_answer(int sock, const void *answer, size_t answer_len, int f
 		control.header.cmsg_len = CMSG_LEN(sizeof(int));
 		memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
 	}
+	if (sendmsg(sock, &msg, MSG_NOSIGNAL) >= 0 || fd < 0)
+		return;
+	/* Too many descriptors of this user are under way (ETOOMANYREFS): an answer without one says that. */
+	msg.msg_control = NULL;
+	msg.msg_controllen = 0;
 	(void)sendmsg(sock, &msg, MSG_NOSIGNAL);
 }
 

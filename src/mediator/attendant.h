@@ -28,7 +28,10 @@ int vhx_attendant_open(struct vhx_attendant *a, void (*run)(int sock, const void
  */
 int vhx_attendant_ask(const struct vhx_attendant *a, const void *request, size_t request_len,
 		      void *answer, size_t answer_len, int *fd);
-/* In the attendant: an answer, with @fd unless it is -1. Who does not take it is gone, which the next receive tells. */
+/*
+ * In the attendant: an answer, with @fd unless it is -1 or the system does not pass it. Who does not take it is gone,
+ * which the next receive tells.
+ */
 void vhx_attendant_answer(int sock, const void *answer, size_t answer_len, int fd);
 
 /* Ends it, and waits for that. May be repeated. */

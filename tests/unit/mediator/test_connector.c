@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "device/vsock_connect.h"
+#include "mediator/attendant.h"
 #include "util/unix_socket.h"
 
 static char dir[64], path[80];
@@ -150,6 +151,21 @@ static void test_nonsense_ends_it(void **state)
 	sock = -1;
 }
 
+/* As with too many of a user's descriptors under way: who asked would wait for ever. */
+static void test_descriptor_that_cannot_be_passed_is_an_answer_all_the_same(void **state)
+{
+	struct vhx_vsock_answer answer = { .tag = 5 };
+	int ends[2], unopened = 1 << 20;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends), 0);
+	vhx_attendant_answer(ends[0], &answer, sizeof(answer), unopened);
+	answer.tag = 0;
+	assert_int_equal(recv(ends[1], &answer, sizeof(answer), 0), sizeof(answer));
+	assert_int_equal(answer.tag, 5);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -159,6 +175,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_backlog_that_is_full_does_not_hold_it, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_nonsense_ends_it, setup, teardown),
+		cmocka_unit_test(test_descriptor_that_cannot_be_passed_is_an_answer_all_the_same),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
