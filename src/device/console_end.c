@@ -15,8 +15,9 @@
  * left is online until its last bytes were read; a client that only shut its sending half down stays.
  *
  * stdio. Descriptors 0 and 1 are opened anew through /proc, so that O_NONBLOCK is ours alone and not that of the
- * shell that shares them; sockets cannot be, and get it all the same. A terminal is set to raw mode, but keeps
- * its signals: Ctrl-C ends the program.
+ * shell that shares them; sockets cannot be, and get it all the same. Files are not, which never wait: what is written
+ * goes where the shell's next line would, and what is read comes from there. A terminal is set to raw mode, but keeps its
+ * signals: Ctrl-C ends the program.
  *
  * A file takes no watch. One that cannot be written (a full disk) is tried again once a second. A pipe whose reader
  * has gone is nobody: output stays with the port.
@@ -363,8 +364,11 @@ static bool stdio_taken;
 static int stdio_reopen(int fd, int flags)
 {
 	char path[32];
+	struct stat st;
 	int copy;
 
+	if (!fstat(fd, &st) && S_ISREG(st.st_mode))
+		return fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	copy = open(path, flags | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
 	if (copy >= 0)

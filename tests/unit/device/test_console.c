@@ -581,6 +581,44 @@ static void test_file_is_appended_to(void **state)
 	close(fd);
 }
 
+/* Files in the places of 0 and 1 while the device is made: with what is in them, at the places where they are. */
+static void open_on_files(const char *in, off_t in_off, const char *out)
+{
+	int saved[2] = { dup(0), dup(1) }, fds[2];
+
+	fds[0] = open(path[1], O_RDWR | O_CREAT, 0600);
+	fds[1] = open(path[2], O_RDWR | O_CREAT, 0600);
+	assert_int_equal(write(fds[0], in, strlen(in)), strlen(in));
+	assert_int_equal(write(fds[1], out, strlen(out)), strlen(out));
+	assert_int_equal(lseek(fds[0], in_off, SEEK_SET), in_off);
+	dup2(fds[0], 0);
+	dup2(fds[1], 1);
+	cfg.port_cnt = 1;
+	strcpy(ends[0], "stdio");
+	open_device(0);
+	dup2(saved[0], 0);
+	dup2(saved[1], 1);
+	close(saved[0]);
+	close(saved[1]);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* As behind ">>": what is there stays. */
+static void test_stdout_that_is_a_file_is_not_overwritten(void **state)
+{
+	char in[16];
+	int fd;
+
+	open_on_files("", 0, "before");
+	fake_request_free(output(0, "after", 5));
+	close_device();
+	fd = open(path[2], O_RDONLY);
+	assert_int_equal(read(fd, in, sizeof(in)), 11);
+	assert_memory_equal(in, "beforeafter", 11);
+	close(fd);
+}
+
 /* What a driver of more than the limit brings is incomplete; it ends, and the port goes on. */
 static void test_output_beyond_the_limit_ends(void **state)
 {
@@ -619,6 +657,7 @@ int main(void)
 		test(test_pty_carries_bytes_and_its_size),
 		test(test_link_of_a_killed_backend_is_replaced),
 		test(test_file_is_appended_to),
+		test(test_stdout_that_is_a_file_is_not_overwritten),
 		test(test_output_beyond_the_limit_ends),
 	};
 
