@@ -19,8 +19,9 @@
  * goes where the shell's next line would, and what is read comes from there. A terminal is set to raw mode, but keeps its
  * signals: Ctrl-C ends the program.
  *
- * A file takes no watch. One that cannot be written (a full disk) is tried again once a second. A pipe whose reader
- * has gone is nobody: output stays with the port.
+ * A file takes no watch. One that is read (stdio) is looked at every 10 ms while its bytes are wanted. One that cannot
+ * be written (a full disk) is tried again once a second. A pipe whose reader has gone is nobody: output stays with
+ * the port.
  *
  * Nothing here trusts what is read: it is bytes. Paths come from the operator.
  */
@@ -38,6 +39,7 @@
 
 #define SIZE_CHECK_NS (1000 * 1000000ull)
 #define RETRY_NS (1000 * 1000000ull)
+#define LOOK_NS (10 * 1000000ull)
 
 struct vhx_console_kind {
 	const char *name;
@@ -82,6 +84,8 @@ static void watches_update(struct vhx_console_end *e)
 	watch_set(e, &e->accept, &e->accept_set, e->in.fd < 0 ? EPOLLIN : 0);
 	if (e->want_out && e->out.fd >= 0 && !e->out_set && !e->hung_up && !e->retry.due_ns)
 		vhx_loop_timer_arm(e->loop, &e->retry, RETRY_NS);
+	if (e->want_in && !e->eof && e->in.fd >= 0 && !e->in_set && !e->look.due_ns)
+		vhx_loop_timer_arm(e->loop, &e->look, LOOK_NS);
 }
 
 static void retry_expired(struct vhx_loop_timer *t)
@@ -90,6 +94,14 @@ static void retry_expired(struct vhx_loop_timer *t)
 
 	if (e->want_out)
 		e->events->writable(e);
+}
+
+static void look_expired(struct vhx_loop_timer *t)
+{
+	struct vhx_console_end *e = vhx_container_of(t, struct vhx_console_end, look);
+
+	if (e->want_in)
+		e->events->readable(e);
 }
 
 void vhx_console_end_want_in(struct vhx_console_end *e, bool want)
@@ -531,8 +543,10 @@ int vhx_console_end_open(struct vhx_console_end *e, const char *text, struct vhx
 		.size_check = { .expired = size_check_expired },
 	};
 	e->retry.expired = retry_expired;
+	e->look.expired = look_expired;
 	vhx_list_init(&e->size_check.node);
 	vhx_list_init(&e->retry.node);
+	vhx_list_init(&e->look.node);
 	e->kind = kind_find(text, &path, err);
 	if (!e->kind)
 		return -EINVAL;
@@ -557,6 +571,7 @@ void vhx_console_end_close(struct vhx_console_end *e)
 		return;
 	vhx_loop_timer_cancel(e->loop, &e->size_check);
 	vhx_loop_timer_cancel(e->loop, &e->retry);
+	vhx_loop_timer_cancel(e->loop, &e->look);
 	e->kind->close(e);
 	fds_close(e);
 	e->kind = NULL;

@@ -50,7 +50,7 @@ struct vhx_console_end {
 	char path[VHX_CONSOLE_LINK_MAX]; /* pty: of the link */
 	struct vhx_unix_listener listener;
 	struct vhx_loop_fd accept, in, out;
-	struct vhx_loop_timer size_check, retry;
+	struct vhx_loop_timer size_check, retry, look;
 	bool accept_set, in_set, out_set; /* watched */
 	struct termios saved; /* stdio */
 	bool saved_set;

@@ -619,6 +619,26 @@ static void test_stdout_that_is_a_file_is_not_overwritten(void **state)
 	close(fd);
 }
 
+/* Nothing tells that a file can be read, and it always can, from where it is. */
+static void test_stdin_that_is_a_file_is_read(void **state)
+{
+	struct fake_request *r[2];
+	unsigned int i;
+
+	open_on_files("taken,left", 6, "");
+	r[0] = post(0, 3);
+	r[1] = post(0, 3);
+	for (i = 0; i < 20 && !r[1]->completed; i++)
+		assert_int_equal(vhx_loop_once(loop, 100), 0);
+	assert_true(r[1]->completed);
+	assert_memory_equal(r[0]->answer, "lef", 3);
+	assert_int_equal(r[1]->used_len, 1);
+	assert_memory_equal(r[1]->answer, "t", 1);
+	fake_request_free(r[0]);
+	fake_request_free(r[1]);
+	close_device();
+}
+
 /* What a driver of more than the limit brings is incomplete; it ends, and the port goes on. */
 static void test_output_beyond_the_limit_ends(void **state)
 {
@@ -658,6 +678,7 @@ int main(void)
 		test(test_link_of_a_killed_backend_is_replaced),
 		test(test_file_is_appended_to),
 		test(test_stdout_that_is_a_file_is_not_overwritten),
+		test(test_stdin_that_is_a_file_is_read),
 		test(test_output_beyond_the_limit_ends),
 	};
 
