@@ -153,10 +153,9 @@ static int vduse_queue_start(void *ctx, struct vhx_vduse_queue *vq)
 	return ret;
 }
 
+/* Also of one that had ended by itself, when its requests could not be walked again. */
 static void vduse_queue_kill(struct vduse_queue *q)
 {
-	if (!q->queue.live)
-		return;
 	vhx_guest_queue_kill(&q->queue);
 	early_watch(q, true);
 }
