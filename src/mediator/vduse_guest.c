@@ -195,10 +195,15 @@ static int vduse_set_features(void *ctx, uint64_t features)
 static int vduse_reset(void *ctx)
 {
 	struct vhx_vduse_guest *g = ctx;
+	int ret;
 
 	queues_kill(g);
 	vhx_loop_timer_cancel(g->cfg.loop, &g->owed);
-	return vhx_fdev_reset(g->fdev);
+	ret = vhx_fdev_reset(g->fdev);
+	/* What is asked meanwhile is not read: a loop that is shown it would not sleep. */
+	if (ret == -EINPROGRESS)
+		vhx_loop_fd_modify(g->cfg.loop, &g->conn, 0);
+	return ret;
 }
 
 static const struct vhx_vduse_ops vduse_ops = {
@@ -324,7 +329,10 @@ static void fdev_queue_stopped(void *ctx, uint16_t index)
 
 static void fdev_reset_done(void *ctx)
 {
-	vhx_vduse_device_finish(((struct vhx_vduse_guest *)ctx)->dev);
+	struct vhx_vduse_guest *g = ctx;
+
+	vhx_vduse_device_finish(g->dev);
+	vhx_loop_fd_modify(g->cfg.loop, &g->conn, EPOLLIN);
 }
 
 static void fdev_unusable(void *ctx, int reason)

@@ -27,6 +27,8 @@ static struct vhx_vduse_config device;
 static struct vhx_vduse_queue queues[QUEUES];
 static unsigned int kicks[QUEUES];
 static bool requests_broken;
+static int device_fd, reset_result;
+static unsigned int events, finished;
 
 int __wrap_vhx_fdev_new(struct vhx_frontend *fe, const char *name, const struct vhx_fdev_ops *ops,
 			void *ctx, struct vhx_fdev **out);
@@ -45,6 +47,8 @@ int __wrap_vhx_vduse_device_new(const struct vhx_vduse_config *cfg, int fd,
 void __wrap_vhx_vduse_device_free(struct vhx_vduse_device *d);
 struct vhx_vduse_queue *__wrap_vhx_vduse_device_queue(struct vhx_vduse_device *d, uint16_t index);
 bool __wrap_vhx_vduse_queue_kicked(struct vhx_vduse_queue *q);
+int __wrap_vhx_vduse_device_event(struct vhx_vduse_device *d, bool error);
+void __wrap_vhx_vduse_device_finish(struct vhx_vduse_device *d);
 
 int __wrap_vhx_fdev_new(struct vhx_frontend *fe, const char *name, const struct vhx_fdev_ops *ops,
 			void *ctx, struct vhx_fdev **out)
@@ -62,7 +66,7 @@ const struct vhx_driver_identity *__wrap_vhx_fdev_identity(const struct vhx_fdev
 
 int __wrap_vhx_fdev_reset(struct vhx_fdev *fdev)
 {
-	return 0;
+	return reset_result;
 }
 
 int __wrap_vhx_guest_queue_start(struct vhx_guest_queue *q,
@@ -97,8 +101,6 @@ int __wrap_vhx_vduse_keeper_destroy(const struct vhx_vduse_keeper *k, unsigned i
 {
 	return 0;
 }
-
-static int device_fd;
 
 int __wrap_vhx_vduse_device_new(const struct vhx_vduse_config *cfg, int fd,
 				struct vhx_vduse_device **dev)
@@ -141,6 +143,18 @@ bool __wrap_vhx_vduse_queue_kicked(struct vhx_vduse_queue *q)
 	return false;
 }
 
+/* Leaves the request where it is. */
+int __wrap_vhx_vduse_device_event(struct vhx_vduse_device *d, bool error)
+{
+	events++;
+	return 0;
+}
+
+void __wrap_vhx_vduse_device_finish(struct vhx_vduse_device *d)
+{
+	finished++;
+}
+
 static void log_emit(void *ctx, enum vhx_log_level level, const char *line)
 {
 }
@@ -155,6 +169,8 @@ static int setup(void **state)
 	cfg.loop = loop;
 	identity = (struct vhx_driver_identity){ .device_id = BLK, .num_queues = QUEUES };
 	requests_broken = false;
+	reset_result = 0;
+	events = finished = 0;
 	assert_int_equal(vhx_vduse_guest_new(&cfg, &guest), 0);
 	fdev_ops->known(fdev_ctx);
 	return 0;
@@ -197,6 +213,24 @@ static void test_queue_whose_requests_broke_is_heard_after_a_reset(void **state)
 	assert_int_equal(kick(0), 1);
 }
 
+/* Who asked for the reset was killed, and its successor asks already: it is heard when the reset is over. */
+static void test_requests_during_a_reset_do_not_turn_the_loop(void **state)
+{
+	const uint64_t one = 1;
+	unsigned int i;
+
+	reset_result = -EINPROGRESS;
+	assert_int_equal(device.ops->reset(device.ctx), -EINPROGRESS);
+	assert_int_equal(write(device_fd, &one, sizeof(one)), sizeof(one));
+	for (i = 0; i < 3; i++)
+		assert_int_equal(vhx_loop_once(loop, 0), 0);
+	assert_int_equal(events, 0);
+	fdev_ops->reset_done(fdev_ctx);
+	assert_int_equal(finished, 1);
+	assert_int_equal(vhx_loop_once(loop, 0), 0);
+	assert_int_equal(events, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -204,6 +238,8 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(
 			test_queue_whose_requests_broke_is_heard_after_a_reset, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_requests_during_a_reset_do_not_turn_the_loop,
+						setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("vduse_guest", tests, NULL, NULL);
