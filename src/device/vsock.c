@@ -48,7 +48,7 @@ enum { QUEUE_RX, QUEUE_TX, QUEUE_EVENT, QUEUE_CNT };
 #define RESPONSE_NS (10 * NS_PER_S)
 /* For the guest to confirm a SHUTDOWN: as long as Linux waits for that. */
 #define CLOSE_NS (8 * NS_PER_S)
-/* For a host program to take the last bytes of a guest that has left. */
+/* For a host program to take the last bytes of a guest that has left. Then another may have their place. */
 #define LINGER_NS (30 * NS_PER_S)
 #define STRAYS_MAX 64u
 /* Packets to the guest per pass: the loop has others. */
@@ -73,6 +73,7 @@ struct vsock {
 	struct vhx_list *chains; /* by hash of the ports */
 	uint32_t conn_cnt, chain_cnt;
 	struct vhx_list free;
+	struct vhx_list overdue; /* lingering for long: as good as free when there is no other */
 	struct vhx_list turns; /* connections with something for the guest */
 	struct vhx_list asking; /* those that wait for the connector's turn */
 	uint32_t next_port;
@@ -124,11 +125,15 @@ static void conn_enter(struct vsock *v, struct vhx_vsock_conn *c, uint32_t guest
 	vhx_list_add_tail(chain_of(v, guest_port, host_port), &c->node);
 }
 
+static void conn_free(struct vsock *v, struct vhx_vsock_conn *c);
+
 /* NULL: there are too many. */
 static struct vhx_vsock_conn *conn_new(struct vsock *v, enum vhx_vsock_state state, bool seqpacket)
 {
 	struct vhx_vsock_conn *c;
 
+	if (vhx_list_empty(&v->free) && !vhx_list_empty(&v->overdue))
+		conn_free(v, vhx_list_first_entry(&v->overdue, struct vhx_vsock_conn, node));
 	if (vhx_list_empty(&v->free)) {
 		complain(v, WARNING, "%s: more than %u connections: refused", v->dev.id,
 			 v->conn_cnt);
@@ -276,8 +281,10 @@ static void conn_expired(struct vhx_loop_timer *t)
 	struct vhx_vsock_conn *c = vhx_container_of(t, struct vhx_vsock_conn, timer);
 	struct vsock *v = vsock_of(c->dev);
 
-	if (c->state == VHX_VSOCK_GREETING || c->state == VHX_VSOCK_LINGERING)
+	if (c->state == VHX_VSOCK_GREETING)
 		conn_free(v, c);
+	else if (c->state == VHX_VSOCK_LINGERING)
+		vhx_list_add_tail(&v->overdue, &c->node);
 	else
 		conn_abort(v, c);
 }
@@ -962,6 +969,7 @@ static const struct vhx_device_ops vsock_ops = {
 static void lists_init(struct vsock *v)
 {
 	vhx_list_init(&v->free);
+	vhx_list_init(&v->overdue);
 	vhx_list_init(&v->turns);
 	vhx_list_init(&v->asking);
 	vhx_list_init(&v->posted);

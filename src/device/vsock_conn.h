@@ -45,7 +45,7 @@ struct vhx_vsock_buffer {
 };
 
 struct vhx_vsock_conn {
-	struct vhx_list node; /* the device's: of a chain of its table, or of those that are free */
+	struct vhx_list node; /* the device's: of a chain of its table, or of those that are free or overdue */
 	struct vhx_list
 		turn; /* the device's: of those with something for the guest, or to be asked for */
 	struct vhx_device *dev;

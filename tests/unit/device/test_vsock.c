@@ -902,6 +902,26 @@ static void test_guest_that_leaves_by_itself_still_owes_the_reader_its_bytes(voi
 	close_device();
 }
 
+/* As long as nobody else needs the place. */
+static void test_late_reader_of_a_guest_that_left_gets_its_bytes(void **state)
+{
+	uint32_t sent;
+	struct heard h;
+	int peer;
+
+	open_device(0);
+	post(8, RX_LEN);
+	peer = guest_connects();
+	sent = fill_socket(peer);
+	says(OP(SHUTDOWN), BOTH, NULL, 0);
+	hears(OP(RST), &h);
+	time_passes(3600);
+	assert_int_equal(host_reads(peer, UINT32_MAX, 0), sent);
+	assert_true(host_at_end(peer));
+	close(peer);
+	close_device();
+}
+
 static void test_reader_that_never_comes_loses_its_bytes(void **state)
 {
 	struct heard h;
@@ -1533,6 +1553,7 @@ int main(void)
 		TEST(test_bytes_after_the_end_of_them_do_not_belong),
 		TEST(test_closed_guest_still_owes_the_reader_its_bytes),
 		TEST(test_guest_that_leaves_by_itself_still_owes_the_reader_its_bytes),
+		TEST(test_late_reader_of_a_guest_that_left_gets_its_bytes),
 		TEST(test_reader_that_never_comes_loses_its_bytes),
 		TEST(test_guest_that_does_not_confirm_gets_an_rst),
 		TEST(test_both_sides_close_at_once),
