@@ -474,7 +474,7 @@ static uint32_t port_new(struct vsock *v, uint32_t guest_port)
 static void greeting_step(struct vsock *v, struct vhx_vsock_conn *c)
 {
 	uint32_t port;
-	int ret = vhx_vsock_greeting_read(c->watch.fd, &port);
+	int ret = vhx_vsock_greeting_read(c->watch.fd, c->seqpacket, &port);
 
 	if (ret < 0) {
 		conn_free(v, c);

@@ -84,7 +84,7 @@ static bool port_parse(const char *p, uint32_t *port)
 	return *p == '\n';
 }
 
-int vhx_vsock_greeting_read(int fd, uint32_t *port)
+int vhx_vsock_greeting_read(int fd, bool seqpacket, uint32_t *port)
 {
 	char text[GREETING_MAX + 1] = "";
 	ssize_t n = recv(fd, text, GREETING_MAX, MSG_PEEK | MSG_DONTWAIT);
@@ -98,6 +98,9 @@ int vhx_vsock_greeting_read(int fd, uint32_t *port)
 	if (!end)
 		return n < (ssize_t)GREETING_MAX ? 0 : -EPROTO;
 	if (memcmp(text, greeting, strlen(greeting)) || !port_parse(text + strlen(greeting), port))
+		return -EPROTO;
+	/* What is behind it in its message could not be left there. */
+	if (seqpacket && end - text + 1 < n)
 		return -EPROTO;
 	n = end - text + 1;
 	return recv(fd, text, (size_t)n, MSG_DONTWAIT) == n ? 1 : -EPIPE;

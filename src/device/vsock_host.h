@@ -49,10 +49,10 @@ void vhx_vsock_host_close(struct vhx_vsock_host *h);
 int vhx_vsock_host_ask(struct vhx_vsock_host *h, uint64_t tag, uint32_t port, bool seqpacket);
 
 /*
- * How a client of the listening socket begins: "CONNECT P\n", and not a byte more is taken. 1: *@port; 0: not all of
- * it is there; -EPROTO, or -EPIPE: it left.
+ * How a client of the listening socket begins: "CONNECT P\n", and not a byte more is taken; @seqpacket: a message of just
+ * that. 1: *@port; 0: not all of it is there; -EPROTO, or -EPIPE: it left.
  */
-int vhx_vsock_greeting_read(int fd, uint32_t *port);
+int vhx_vsock_greeting_read(int fd, bool seqpacket, uint32_t *port);
 /* "OK N\n". 0 or -EPIPE. */
 int vhx_vsock_greeting_answer(int fd, uint32_t port);
 

@@ -1223,6 +1223,21 @@ static void test_messages_that_were_not_negotiated(void **state)
 	close_device();
 }
 
+/* The rest of a message that is read in part is lost: so there must be none. */
+static void test_greeting_is_a_message_of_its_own(void **state)
+{
+	int fd;
+
+	open_device(SEQPACKET);
+	post(8, RX_LEN);
+	fd = host_socket(".seq", SOCK_SEQPACKET);
+	assert_int_equal(write(fd, "CONNECT 7000\nlost", 17), 17);
+	hears_nothing();
+	assert_true(read(fd, text, sizeof(text)) <= 0 && errno != EAGAIN);
+	close(fd);
+	close_device();
+}
+
 /* 5.10.6: a guest hears of no type that it did not agree to. */
 static void test_host_connects_for_messages_that_were_not_negotiated(void **state)
 {
@@ -1566,6 +1581,7 @@ int main(void)
 		TEST(test_message_that_never_fits_ends_the_connection),
 		TEST(test_host_connects_for_messages),
 		TEST(test_messages_that_were_not_negotiated),
+		TEST(test_greeting_is_a_message_of_its_own),
 		TEST(test_host_connects_for_messages_that_were_not_negotiated),
 		TEST(test_socket_that_cannot_be_watched_is_nobody),
 		TEST(test_packets_of_no_connection_get_an_rst),
