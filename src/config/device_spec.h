@@ -119,6 +119,7 @@ struct vhx_vsock_spec {
 struct vhx_bridge_spec {
 	char type[VHX_SPEC_TYPE_NAME_MAX]; /* a name or a number of VirtIO 5 */
 	char socket[VHX_UNIX_PATH_MAX];
+	bool server; /* the back-end connects to it */
 	uint32_t queues; /* 0: as the back-end says */
 	uint32_t queue_size;
 	bool packed; /* default true */

@@ -26,6 +26,8 @@ static const struct vhx_key bridge_keys[] = {
 	{ "socket", VHX_KEY_TEXT, VHX_SPEC_FIELD(bridge.socket), .text_max = VHX_UNIX_PATH_MAX,
 	  .required = true, .check = socket_check, .metavar = "PATH",
 	  .help = "where the back-end listens" },
+	{ "server", VHX_KEY_FLAG, VHX_SPEC_FIELD(bridge.server),
+	  .help = "listen there, the back-end connects" },
 	{ "queues", VHX_KEY_NUMBER, VHX_SPEC_FIELD(bridge.queues),
 	  .bounds = { 1, VHX_SPEC_QUEUES_MAX }, .metavar = "N",
 	  .help = "virtqueues, pairs for net (default: as the back-end or type has)" },
@@ -80,6 +82,11 @@ static int bridge_check(const struct vhx_device_spec *spec, struct vhx_error *er
 	return -EINVAL;
 }
 
+static const char *bridge_path(const struct vhx_device_spec *spec, unsigned int i)
+{
+	return i || !spec->bridge.server ? NULL : spec->bridge.socket;
+}
+
 const struct vhx_device_type vhx_bridge_type = {
 	.name = "vhost-user",
 	.help = "what a vhost-user back-end serves, on memory of the bridge's own",
@@ -87,4 +94,5 @@ const struct vhx_device_type vhx_bridge_type = {
 	.keys_cnt = VHX_ARRAY_SIZE(bridge_keys),
 	.defaults = bridge_defaults,
 	.check = bridge_check,
+	.path = bridge_path,
 };

@@ -16,7 +16,7 @@
 
 /* How the device comes to a connection: again and again, since back-ends end. */
 struct vhx_bridge_connector {
-	/* A connected, non-blocking stream socket; or negative, with a text. Must not wait. */
+	/* A connected, non-blocking stream socket; or negative, with a text. Must not wait, but for the first time. */
 	int (*connect)(void *ctx, struct vhx_error *err);
 	void (*release)(void *ctx); /* the device is over. NULL: nothing is to be done */
 	void *ctx;

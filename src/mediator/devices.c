@@ -15,6 +15,7 @@
 #include "device/vhost_user.h"
 #include "device/vsock.h"
 #include "mediator/connector.h"
+#include "mediator/awaiter.h"
 #include "mediator/dialer.h"
 
 static int blk_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
@@ -160,6 +161,30 @@ static uint32_t type_number(const char *text)
 
 _Static_assert(VHX_SPEC_TAG_MAX == VHX_BRIDGE_TAG_LEN + 1, "a tag fits");
 
+/* Who brings the connections: we go to the back-end, or it comes to us. */
+static int bridge_connector(const struct vhx_device_env *env, const struct vhx_bridge_spec *s,
+			    struct vhx_bridge_connector *connector, struct vhx_error *err)
+{
+	struct vhx_awaiter *awaiter;
+	struct vhx_dialer *dialer;
+	int ret;
+
+	if (s->server) {
+		ret = vhx_awaiter_new(s->socket, VHX_BRIDGE_START_MS, &awaiter, err);
+		if (!ret)
+			*connector = (struct vhx_bridge_connector){ vhx_awaiter_connect,
+								    vhx_awaiter_free, awaiter };
+		return ret;
+	}
+	ret = vhx_dialer_new(s->socket, env->sandbox, &dialer);
+	if (ret)
+		vhx_error_set(err, "%s", strerror(-ret));
+	else
+		*connector = (struct vhx_bridge_connector){ vhx_dialer_connect, vhx_dialer_free,
+							    dialer };
+	return ret;
+}
+
 static int bridge_new(const struct vhx_device_env *env, const struct vhx_device_spec *spec,
 		      struct vhx_device **dev, struct vhx_error *err)
 {
@@ -168,14 +193,12 @@ static int bridge_new(const struct vhx_device_env *env, const struct vhx_device_
 		.id = spec->id,
 		.device_id = type_number(s->type),
 		.name = s->socket,
-		.connector = { .connect = vhx_dialer_connect, .release = vhx_dialer_free },
 		.queues = (uint16_t)s->queues,
 		.queue_size = (uint16_t)s->queue_size,
 		.split = !s->packed,
 		.host_cache = !strcmp(s->cache, "host"),
 		.mtu = (uint16_t)s->mtu,
 	};
-	struct vhx_dialer *dialer;
 	int ret;
 
 	if (!cfg.device_id) {
@@ -185,12 +208,11 @@ static int bridge_new(const struct vhx_device_env *env, const struct vhx_device_
 	memcpy(cfg.tag, s->tag, sizeof(cfg.tag));
 	if (s->mac[0])
 		vhx_mac_parse(s->mac, cfg.mac);
-	ret = vhx_dialer_new(s->socket, env->sandbox, &dialer);
+	ret = bridge_connector(env, s, &cfg.connector, err);
 	if (ret) {
-		vhx_error_set(err, "%s: %s", spec->id, strerror(-ret));
+		vhx_error_prefix(err, "%s", spec->id);
 		return ret;
 	}
-	cfg.connector.ctx = dialer;
 	return vhx_bridge_new(env->loop, &cfg, env->log, dev, err);
 }
 

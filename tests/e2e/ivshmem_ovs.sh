@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# A port of Open vSwitch, which DPDK's vhost serves in it, for a guest that neither can read: two pairs of queues, of which
-# the guest's driver takes one or both, pings without loss and iperf3 both ways; and again when the switch was killed
-# and started anew.
+# A port of Open vSwitch, which DPDK's vhost serves in it, and which connects to the backend, for a guest that neither
+# can read: two pairs of queues, of which the guest's driver takes one or both, pings without loss and iperf3 both ways;
+# and again when the switch was killed and started anew.
 # shellcheck source=../lab/lib.sh
 . "$(dirname "$0")/../lab/lib.sh"
 need_programs
@@ -30,12 +30,10 @@ wait_listening ovsdb "$tmp/db.sock"
 vsctl init -- set Open_vSwitch . other_config:dpdk-init=true other_config:pmd-maxsleep=50 other_config:per-port-memory=true \
 	other_config:dpdk-extra="--no-huge --legacy-mem --no-pci --no-telemetry -m 256 --iova-mode=va"
 vsctl add-br br0 -- set bridge br0 datapath_type=netdev -- add-port br0 vm0 -- \
-	set Interface vm0 type=dpdkvhostuser
+	set Interface vm0 type=dpdkvhostuserclient options:vhost-server-path="$tmp/vm0.sock"
 
 switch() {
-	rm -f "$tmp/vm0"
 	start switch $ovs "unix:$tmp/db.sock" --unixctl="$tmp/vs.ctl"
-	wait_listening switch "$tmp/vm0"
 	wait_for "the switch's own port" "$vhx_patience" ip link set br0 up
 	ip addr replace 10.9.0.1/24 dev br0
 }
@@ -80,7 +78,7 @@ print("iperf3 %s: %.0f Mbit/s" % (sys.argv[2], e["sum_received"]["bits_per_secon
 }
 
 switch
-start_backend --device "vhost-user,type=net,id=n0,socket=$tmp/vm0,mac=52:54:00:12:34:56,queues=2"
+start_backend --device "vhost-user,type=net,id=n0,socket=$tmp/vm0.sock,server,mac=52:54:00:12:34:56,queues=2"
 start_ivshmem
 boot_driver --private --smp 2 --ivshmem "$tmp/iv.sock" --script "$tmp/run.sh" \
 	--program "$(command -v iperf3)" --program "$(command -v ethtool)" \

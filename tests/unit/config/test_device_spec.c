@@ -88,6 +88,13 @@ static void test_bridge_keys(void **state)
 	assert_string_equal(spec.bridge.tag, "src");
 	assert_int_equal(spec.bridge.queues, 3);
 	assert_false(spec.bridge.packed);
+	assert_null(vhx_device_spec_path(&spec, 0));
+	assert_int_equal(vhx_device_spec_parse("vhost-user,type=net,socket=/run/ovs.sock,server",
+					       &spec, &error),
+			 0);
+	assert_true(spec.bridge.server);
+	assert_string_equal(vhx_device_spec_path(&spec, 0), "/run/ovs.sock");
+	assert_null(vhx_device_spec_path(&spec, 1));
 	assert_int_equal(vhx_device_spec_parse("vhost-user,type=blk,socket=/x,cache=host", &spec,
 					       &error),
 			 0);
