@@ -184,5 +184,6 @@ echo VDUSE-ENDS
 kill $backend
 wait $backend || fail "the backend did not end well"
 . /vdpa.sh
+[ ! -e /vdpa_sim.ko ] || . /vdpa-sim.sh
 grep -E 'Sanitizer|runtime error|Assertion|broke' /tmp/*.log && fail "a program complains"
 exit 0
