@@ -14,7 +14,8 @@
  * ones: so that it takes few descriptors, and payload begins at a page, as O_DIRECT wants it. Requests are
  * given in order; one that finds no room waits for others to come back, and those behind it wait too. Since the
  * arena is as large as the largest request, it always gets its turn. The pages of a request whose answer waits for
- * room towards the driver stay taken until then.
+ * room towards the driver stay taken until then. Where a disk says how long a descriptor may be, a run is cut into
+ * several.
  *
  * Requests that are about other queues' (core/devtype.h: about_others) are given behind what those have waiting, and
  * answered behind what those have to answer, when they are the next ones: the device is another program, and sees all
@@ -51,6 +52,9 @@
 /* 5.1.6: where a packet's header has num_buffers, and how long it is. */
 #define NET_HDR_LEN 12u
 #define NET_NUM_BUFFERS 10u
+
+/* Descriptors of a request, each way. */
+#define CUT_MAX (VHX_BRIDGE_HEADS_MAX + VHX_BRIDGE_PIECES_MAX)
 
 _Static_assert(2 * VHX_BRIDGE_HEAD_MAX <= CELL_HALF, "heads fit a cell");
 
@@ -525,33 +529,47 @@ static bool in_place(struct vhx_bridge_queue *q, struct vhx_bridge_flight *f)
 	return true;
 }
 
-static void segs_add(const struct vhx_bridge_queue *q, struct vhx_vdriver_seg *segs,
-		     const struct vhx_bridge_part *parts, unsigned int cnt)
+/* A part, in pieces that the device takes. Their number. */
+static unsigned int part_cut(const struct vhx_bridge_queue *q, struct vhx_vdriver_seg *segs,
+			     const struct vhx_bridge_part *part)
 {
-	unsigned int i;
+	uint64_t addr = q->addr + (uint64_t)(part->bytes - q->base);
+	unsigned int cnt = 0;
+	uint32_t off, len;
+
+	for (off = 0; off < part->len; off += len) {
+		len = min_u32(part->len - off, q->cfg.payload.piece);
+		segs[cnt++] = (struct vhx_vdriver_seg){ .addr = addr + off, .len = len };
+	}
+	return cnt;
+}
+
+static unsigned int segs_add(const struct vhx_bridge_queue *q, struct vhx_vdriver_seg *segs,
+			     const struct vhx_bridge_part *parts, unsigned int cnt)
+{
+	unsigned int i, segs_cnt = 0;
 
 	for (i = 0; i < cnt; i++)
-		segs[i] = (struct vhx_vdriver_seg){
-			.addr = q->addr + (uint64_t)(parts[i].bytes - q->base),
-			.len = parts[i].len,
-		};
+		segs_cnt += part_cut(q, segs + segs_cnt, &parts[i]);
+	assert(segs_cnt <= CUT_MAX);
+	return segs_cnt;
 }
 
 /* False: there is no room for it now. */
 static bool request_place(struct vhx_bridge_queue *q, struct vhx_bridge_flight *f)
 {
-	struct vhx_vdriver_seg segs[VHX_BRIDGE_SEGS_MAX];
+	struct vhx_vdriver_seg segs[2 * CUT_MAX];
 	struct vhx_bridge_part out[3];
-	unsigned int out_cnt;
+	unsigned int out_cnt, out_segs, in_segs;
 	bool ok;
 	int id;
 
 	out_cnt = out_place(q, f, out, &ok);
 	if (!ok || !in_place(q, f))
 		return false;
-	segs_add(q, segs, out, out_cnt);
-	segs_add(q, segs + out_cnt, f->in, f->in_cnt);
-	id = vhx_vdriver_add(&q->ring, segs, out_cnt, f->in_cnt);
+	out_segs = segs_add(q, segs, out, out_cnt);
+	in_segs = segs_add(q, segs + out_segs, f->in, f->in_cnt);
+	id = vhx_vdriver_add(&q->ring, segs, out_segs, in_segs);
 	if (id < 0)
 		return false;
 	out_copy(f->req, out, out_cnt);
@@ -577,6 +595,17 @@ static bool request_give(struct vhx_bridge_queue *q, struct vhx_request *req)
 	return false;
 }
 
+/* Does the device take its payload? What it takes its driver was told, and need not have heeded. */
+static bool takes(const struct vhx_bridge_queue *q, const struct vhx_request *req)
+{
+	const struct vhx_bridge_framing *framing = q->cfg.framing;
+	uint32_t out_heads = framing->out_heads[0] + framing->out_heads[1];
+	uint32_t in_heads = framing->in_head + framing->in_tail;
+	uint64_t max = (uint64_t)q->cfg.payload.piece * q->cfg.payload.pieces;
+
+	return req->out_len <= out_heads + max && req->in_len <= in_heads + max;
+}
+
 void vhx_bridge_queue_submit(struct vhx_bridge_queue *q, struct vhx_request *req)
 {
 	uint8_t peek[VHX_DEVTYPE_PEEK];
@@ -585,7 +614,7 @@ void vhx_bridge_queue_submit(struct vhx_bridge_queue *q, struct vhx_request *req
 	req->priv[PRIV_KIND] = q->cfg.type->kind(q->cfg.index, peek, len);
 	vhx_list_init(&req->node);
 	/* Nothing to say and nothing to hear, or what no device here can take. */
-	if (req->too_big || (!req->out_len && !req->in_len))
+	if (req->too_big || !takes(q, req) || (!req->out_len && !req->in_len))
 		request_fail(q, req);
 	else
 		vhx_list_add_tail(&q->waiting, &req->node);

@@ -14,7 +14,10 @@
 
 /* Entries of a ring: enough to keep a device busy, and few enough for any. */
 #define VHX_BRIDGE_RING_SIZE 256u
-/* Parts of a request that have a descriptor of their own, each way: three out, three in. */
+/*
+ * Parts of a request that have a descriptor of their own, each way: three out, three in. What is cut into more, since its
+ * device takes pieces only, does without an indirect table.
+ */
 #define VHX_BRIDGE_SEGS_MAX 8u
 /* A request that was in flight in so many deaths of a back-end is ended with an error. */
 #define VHX_BRIDGE_DEATHS_MAX 3u
@@ -32,6 +35,7 @@ struct vhx_bridge_queue_config {
 		max_bytes; /* most that requests in flight take; at least the largest one, both ways */
 	const struct vhx_devtype *type;
 	const struct vhx_bridge_framing *framing;
+	struct vhx_bridge_payload payload;
 	struct vhx_bridge_writes *writes; /* of all queues of the device */
 	struct vhx_bridge_queue **beside; /* all queues of the device, by index */
 	uint16_t index, queues;

@@ -92,14 +92,55 @@ const struct vhx_bridge_type *vhx_bridge_type_find(uint32_t device_id)
 	return &other;
 }
 
-void vhx_bridge_blk_config_fit(const struct vhx_device *dev, uint8_t *bytes)
+/* As many as fit a ring twice, each time with their heads. */
+static uint64_t pieces_max(uint16_t ring_size)
 {
+	const unsigned int heads = 2 * VHX_BRIDGE_HEADS_MAX;
+
+	return ring_size > heads ? vhx_min_u64((ring_size - heads) / 2, VHX_BRIDGE_PIECES_MAX) : 1;
+}
+
+/* 0 says nothing, and lengths that no disk can work with are not believed. */
+struct vhx_bridge_payload vhx_bridge_blk_payload(uint64_t features, const uint8_t *bytes,
+						 uint16_t ring_size)
+{
+	struct vhx_bridge_payload p = VHX_BRIDGE_PAYLOAD_WHOLE;
+	uint64_t pieces = pieces_max(ring_size);
+	struct virtio_blk_config config;
+	uint32_t piece, segs;
+
+	memcpy(&config, bytes, sizeof(config));
+	piece = features & BIT(VIRTIO_BLK_F_SIZE_MAX) ? vhx_le32_get(config.size_max) : 0;
+	segs = features & BIT(VIRTIO_BLK_F_SEG_MAX) ? vhx_le32_get(config.seg_max) : 0;
+	if (piece && piece < VHX_BRIDGE_REQUEST_MAX)
+		p.piece = (uint32_t)vhx_max_u64(piece, VIRTIO_BLK_SECTOR);
+	p.pieces = (uint16_t)vhx_max_u64(vhx_min_u64(pieces, segs ? segs : pieces), 1);
+	return p;
+}
+
+bool vhx_bridge_payload_suits(const struct vhx_bridge_payload *first,
+			      const struct vhx_bridge_payload *next)
+{
+	uint64_t used = vhx_min_u64(first->pieces,
+				    vhx_div_round_up_u64(VHX_BRIDGE_REQUEST_MAX, first->piece));
+
+	return next->piece >= first->piece && next->pieces >= used;
+}
+
+void vhx_bridge_blk_config_fit(const struct vhx_device *dev,
+			       const struct vhx_bridge_payload *payload, uint8_t *bytes)
+{
+	uint32_t max = (uint32_t)vhx_min_u64(VHX_BRIDGE_REQUEST_MAX,
+					     (uint64_t)payload->piece * payload->pieces);
 	struct virtio_blk_config config = { 0 };
-	uint32_t segs = (uint32_t)vhx_min_u64(dev->queue_size_max - 2, BLK_SEGS);
+	uint32_t segs;
 
 	memcpy(&config, bytes, dev->config_len);
+	/* Drivers want a page in a segment, so there are fewer of them where the device takes little. */
+	segs = (uint32_t)vhx_min_u64(dev->queue_size_max - 2, BLK_SEGS);
+	segs = (uint32_t)vhx_max_u64(vhx_min_u64(segs, max / VHX_PAGE), 1);
 	config.seg_max = vhx_le32_of(segs);
-	config.size_max = vhx_le32_of(VHX_BRIDGE_REQUEST_MAX / segs / VHX_PAGE * VHX_PAGE);
+	config.size_max = vhx_le32_of(max < VHX_PAGE ? max : max / segs / VHX_PAGE * VHX_PAGE);
 	config.num_queues = vhx_le16_of(dev->num_queues);
 	memcpy(bytes, &config, dev->config_len);
 }

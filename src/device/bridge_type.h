@@ -38,8 +38,33 @@ struct vhx_bridge_type {
 /* What goes before and behind it: headers of every type fit a page. */
 #define VHX_BRIDGE_REQUEST_HEADERS VHX_PAGE
 
+/* Pieces of payload, each way, that a request is cut into for a disk at most; and what is not payload. */
+#define VHX_BRIDGE_PIECES_MAX 32u
+#define VHX_BRIDGE_HEADS_MAX 2u
+
+/* What a device takes for the payload of one request, each way: so many descriptors, each of so many bytes. */
+struct vhx_bridge_payload {
+	uint32_t piece;
+	uint16_t pieces;
+};
+
+/* That of most: no limit, and so it is one piece. */
+#define VHX_BRIDGE_PAYLOAD_WHOLE ((struct vhx_bridge_payload){ UINT32_MAX, VHX_BRIDGE_PIECES_MAX })
+
+/*
+ * That of a disk, by the features that it offers and its own config space (VHX_DEVICE_CONFIG_MAX bytes); both ways
+ * together fit the ring.
+ */
+struct vhx_bridge_payload vhx_bridge_blk_payload(uint64_t features, const uint8_t *bytes,
+						 uint16_t ring_size);
+
+/* Does a device that takes @next take what is cut for @first? */
+bool vhx_bridge_payload_suits(const struct vhx_bridge_payload *first,
+			      const struct vhx_bridge_payload *next);
+
 /* The config space of a disk, in @bytes: what it says of requests is about those that our driver builds. */
-void vhx_bridge_blk_config_fit(const struct vhx_device *dev, uint8_t *bytes);
+void vhx_bridge_blk_config_fit(const struct vhx_device *dev,
+			       const struct vhx_bridge_payload *payload, uint8_t *bytes);
 
 /* Never NULL. */
 const struct vhx_bridge_type *vhx_bridge_type_find(uint32_t device_id);

@@ -122,6 +122,7 @@ struct vdpa {
 	char path[256];
 	const struct vhx_devtype *type;
 	const struct vhx_bridge_type *traits;
+	struct vhx_bridge_payload payload; /* as it was at first */
 	struct vhx_bridge_writes writes;
 	struct vhx_loop_fd config_call;
 	struct vhx_loop_timer drain, retry, patience;
@@ -156,7 +157,7 @@ static struct vdpa *vdpa_of(struct vhx_device *dev)
 static void config_take(struct vdpa *v, uint8_t *bytes)
 {
 	if (v->type->device_id == VIRTIO_ID_BLOCK)
-		vhx_bridge_blk_config_fit(&v->dev, bytes);
+		vhx_bridge_blk_config_fit(&v->dev, &v->payload, bytes);
 	if (!memcmp(v->dev.config, bytes, v->dev.config_len))
 		return;
 	memcpy(v->dev.config, bytes, v->dev.config_len);
@@ -839,6 +840,7 @@ static void device_fill(struct vdpa *v)
 	if (v->cfg.split)
 		v->ring_bits &= ~F_RING_PACKED;
 	v->crossing = v->peer->features & v->traits->features;
+	v->payload = VHX_BRIDGE_PAYLOAD_WHOLE;
 	v->dev.features = v->crossing;
 	if (v->type->device_id == VIRTIO_ID_BLOCK)
 		v->dev.features |= 1ull << VIRTIO_BLK_F_SIZE_MAX | 1ull << VIRTIO_BLK_F_SEG_MAX;
@@ -908,6 +910,7 @@ static int rings_make(struct vdpa *v)
 		.max_bytes = v->dev.max_out + v->dev.max_in,
 		.type = v->type,
 		.framing = &v->traits->framing,
+		.payload = v->payload,
 		.writes = &v->writes,
 		.beside = v->queues,
 		.queues = v->dev.num_queues,
@@ -928,9 +931,12 @@ static int config_read(struct vdpa *v)
 	int ret = v->dev.config_len ? vhx_vhost_vdpa_config_get(v->peer, bytes, v->dev.config_len)
 				    : 0;
 
-	if (!ret)
-		config_take(v, bytes);
-	return ret;
+	if (ret)
+		return ret;
+	if (v->type->device_id == VIRTIO_ID_BLOCK)
+		v->payload = vhx_bridge_blk_payload(v->crossing, bytes, ring_size(v));
+	config_take(v, bytes);
+	return 0;
 }
 
 static int vdpa_make(struct vdpa *v, struct vhx_error *err)
@@ -947,13 +953,13 @@ static int vdpa_make(struct vdpa *v, struct vhx_error *err)
 		return ret;
 	}
 	device_fill(v);
-	ret = rings_make(v);
+	ret = config_read(v);
+	if (!ret)
+		ret = rings_make(v);
 	if (!ret)
 		ret = event_new(v, &v->config_call);
 	if (!ret)
 		ret = vhx_loop_fd_add(v->dev.loop, &v->answer);
-	if (!ret)
-		ret = config_read(v);
 	if (ret)
 		vhx_error_set(err, "%s: %s", v->path, strerror(-ret));
 	return ret;

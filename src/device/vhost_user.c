@@ -81,6 +81,7 @@ struct bridge {
 	const struct vhx_bridge_type *traits;
 	struct vhx_vu_client client;
 	struct vhx_bridge_memory memory;
+	struct vhx_bridge_payload payload; /* of the back-end that was met first */
 	struct vhx_bridge_writes writes;
 	struct vhx_bridge_net net;
 	struct vhx_loop_fd sock, backend;
@@ -147,7 +148,7 @@ static void config_update(struct bridge *b)
 	if (!b->traits->local_config)
 		memcpy(bytes, b->client.config, b->dev.config_len);
 	if (b->type->device_id == VIRTIO_ID_BLOCK)
-		vhx_bridge_blk_config_fit(&b->dev, bytes);
+		vhx_bridge_blk_config_fit(&b->dev, &b->payload, bytes);
 	else if (b->type->device_id == VIRTIO_ID_NET)
 		vhx_bridge_net_config_make(&b->net, online(b), bytes);
 	else if (b->type->device_id == VIRTIO_ID_FS)
@@ -341,6 +342,22 @@ static uint16_t queues_offered(const struct bridge *b)
 	return (uint16_t)vhx_min_u64(vhx_max_u64(num, b->traits->queues), most);
 }
 
+static struct vhx_bridge_payload payload_of(const struct bridge *b)
+{
+	return b->type->device_id == VIRTIO_ID_BLOCK
+		       ? vhx_bridge_blk_payload(b->client.features, b->client.config,
+						VHX_BRIDGE_RING_SIZE)
+		       : VHX_BRIDGE_PAYLOAD_WHOLE;
+}
+
+/* Is what is cut for the first one too much for this one? */
+static bool takes_less(const struct bridge *b)
+{
+	const struct vhx_bridge_payload p = payload_of(b);
+
+	return !vhx_bridge_payload_suits(&b->payload, &p);
+}
+
 /* Is it what is wanted? NULL, or why not. The protocol does not say of which type a back-end is. */
 static const char *unlikeness(const struct bridge *b)
 {
@@ -362,6 +379,8 @@ static const char *unlikeness(const struct bridge *b)
 		return "the back-end lacks features of rings that the one before it had";
 	if (queues_offered(b) < b->ring_cnt)
 		return "the back-end has fewer queues than the one before it";
+	if (takes_less(b))
+		return "the back-end takes shorter requests than the one before it";
 	return NULL;
 }
 
@@ -880,6 +899,7 @@ static void device_fill(struct bridge *b)
 		b->ring_bits &= ~VHX_VU_F_RING_PACKED;
 	b->dev.features = features_make(b);
 	b->crossing = crossing_make(b);
+	b->payload = payload_of(b);
 	b->dev.queue_size_max = b->cfg.queue_size ?: VHX_BRIDGE_QUEUE_SIZE_MAX;
 	b->dev.max_out = VHX_BRIDGE_REQUEST_MAX + VHX_BRIDGE_REQUEST_HEADERS;
 	b->dev.max_in = VHX_BRIDGE_REQUEST_MAX + VHX_BRIDGE_REQUEST_HEADERS;
@@ -916,6 +936,7 @@ static int rings_make(struct bridge *b)
 		.max_bytes = b->dev.max_out + b->dev.max_in,
 		.type = b->type,
 		.framing = &b->traits->framing,
+		.payload = b->payload,
 		.writes = &b->writes,
 		.beside = b->queues,
 		.queues = b->ring_cnt,

@@ -47,6 +47,8 @@ await eth0 [ -e /sys/class/net/eth0 ]
 # driver without a bridge.
 [ "$(cat /sys/block/vda/size)" = 262144 ] || fail "a disk of $(cat /sys/block/vda/size) sectors"
 [ "$(cat /sys/block/vda/serial)" = vdpa_blk_sim ] || fail "the disk's name is '$(cat /sys/block/vda/serial)'"
+[ "$(cat /sys/block/vda/queue/max_segments)x$(cat /sys/block/vda/queue/max_segment_size)" = 32x4096 ] ||
+	fail "requests of more than the device takes"
 mkfs.ext4 -q /dev/vda || fail "mkfs on the simulated disk"
 sh /tree.sh >/tmp/tree || fail "tree on the simulated disk"
 e2fsck -fn /dev/vda >/tmp/e2fsck.log || fail "fsck on the simulated disk"

@@ -622,6 +622,44 @@ static void test_unlike_back_end_is_not_used(void **state)
 	close_device();
 }
 
+static void limits_set(uint32_t size_max, uint32_t seg_max)
+{
+	const vhx_le32 limits[2] = { vhx_le32_of(size_max), vhx_le32_of(seg_max) };
+
+	memcpy(peer.config + 8, limits, sizeof(limits));
+}
+
+/* 5.2.4: of a segment, and of their number. A later one has to take as much. */
+static void test_segments_are_no_longer_than_the_back_end_says(void **state)
+{
+	const vhx_le32 said[2] = { vhx_le32_of(4096), vhx_le32_of(4) };
+	struct fake_request *r;
+	struct taken t;
+	unsigned int i;
+
+	fake_peer_init(&peer);
+	peer.features |= 1ull << 1 | 1ull << 2;
+	limits_set(4096, 4);
+	open_device(BLK, true, true);
+	assert_memory_equal(dev->config + 8, said, sizeof(said));
+	r = blk_read(4 * 4096);
+	take_one(0, &t);
+	assert_int_equal(t.chain.in_cnt, 5);
+	for (i = 0; i < t.chain.in_cnt; i++)
+		assert_true(t.in[i].iov_len <= 4096);
+	limits_set(4096, 3);
+	fake_peer_leave(&peer);
+	turn_until(peer.connections == 3);
+	assert_false(take(0, &t));
+	limits_set(2048, 32);
+	turn_until(peer.connections == 4);
+	assert_false(take(0, &t));
+	limits_set(MIB, 4);
+	serve_until(r);
+	ended_with(r, 0);
+	close_device();
+}
+
 /* Writes that no flush has covered may be lost with a back-end that has them itself. */
 static void test_unflushed_writes_fail_the_device(void **state)
 {
@@ -1232,6 +1270,7 @@ int main(void)
 		cmocka_unit_test(test_calls_for_nothing),
 		cmocka_unit_test(test_requests_wait_for_the_next_back_end),
 		cmocka_unit_test(test_unlike_back_end_is_not_used),
+		cmocka_unit_test(test_segments_are_no_longer_than_the_back_end_says),
 		cmocka_unit_test(test_unflushed_writes_fail_the_device),
 		cmocka_unit_test(test_flushed_writes_are_kept),
 		cmocka_unit_test(test_record_of_what_is_in_flight_is_given_back),

@@ -27,11 +27,14 @@
 #define RNG 4
 #define GPU 16
 #define TURNS 4000
+#define CHAIN_MAX 64u
+#define SIZE_MAX_AT 8u
 #define WRITEBACK 32u
 #define F_SIZE_MAX (1ull << 1)
 #define F_SEG_MAX (1ull << 2)
 #define F_FLUSH (1ull << 9)
 #define F_MQ (1ull << 12)
+#define F_INDIRECT (1ull << 28)
 #define F_VERSION_1 (1ull << 32)
 #define F_PACKED (1ull << 34)
 #define S_NEEDS_RESET 0x40u
@@ -157,12 +160,14 @@ static int test_teardown(void **state)
 /* A chain that the device has taken. */
 struct taken {
 	struct vhx_chain chain;
-	struct iovec out[16], in[16];
+	struct iovec out[CHAIN_MAX], in[CHAIN_MAX];
 };
 
 static bool take(struct end *e, uint16_t index, struct taken *t)
 {
-	t->chain = (struct vhx_chain){ .out = t->out, .in = t->in, .out_max = 16, .in_max = 16 };
+	t->chain = (struct vhx_chain){
+		.out = t->out, .in = t->in, .out_max = CHAIN_MAX, .in_max = CHAIN_MAX
+	};
 	return fake_vdpa_pop(&e->peer, index, &t->chain);
 }
 
@@ -428,6 +433,130 @@ static void test_requests_by_a_packed_ring(void **state)
 }
 
 /* What it cannot answer in order, it answers as it can: the driver hears that order. */
+/* 5.2.4: a disk says how long a segment may be, and how many a request may have. */
+static void limits_set(struct end *e, uint32_t size_max, uint32_t seg_max)
+{
+	const vhx_le32 limits[2] = { vhx_le32_of(size_max), vhx_le32_of(seg_max) };
+
+	memcpy(e->peer.config + SIZE_MAX_AT, limits, sizeof(limits));
+}
+
+static void config_says(const struct end *e, uint32_t size_max, uint32_t seg_max)
+{
+	vhx_le32 limits[2];
+
+	memcpy(limits, e->dev->config + SIZE_MAX_AT, sizeof(limits));
+	assert_int_equal(vhx_le32_get(limits[0]), size_max);
+	assert_int_equal(vhx_le32_get(limits[1]), seg_max);
+}
+
+static void segs_are_within(const struct iovec *iov, unsigned int cnt, uint32_t size_max)
+{
+	unsigned int i;
+
+	for (i = 0; i < cnt; i++)
+		assert_true(iov[i].iov_len <= size_max);
+}
+
+/* @len bytes each way, in @segs pieces. */
+static void cut_into(struct end *e, uint32_t len, unsigned int segs, uint32_t size_max)
+{
+	struct fake_request *w = blk_send(e, 1, len, 0, 0x5a), *r = blk_read(e, len);
+	struct taken tw, tr;
+	unsigned int i;
+
+	take_one(e, 0, &tw);
+	take_one(e, 0, &tr);
+	assert_int_equal(tw.chain.out_cnt, 1 + segs);
+	assert_int_equal(tr.chain.in_cnt, segs + 1);
+	segs_are_within(tw.out, tw.chain.out_cnt, size_max);
+	segs_are_within(tr.in, tr.chain.in_cnt, size_max);
+	assert_int_equal(tw.chain.out_len, 16 + len);
+	assert_int_equal(tr.chain.in_len, len + 1);
+	for (i = 1; i <= segs; i++)
+		assert_int_equal(((uint8_t *)tw.out[i].iov_base)[tw.out[i].iov_len - 1], 0x5a);
+	for (i = 0; i < segs; i++)
+		memset(tr.in[i].iov_base, (int)i + 1, tr.in[i].iov_len);
+	finish(e, 0, &tw, 0);
+	finish(e, 0, &tr, 0);
+	turn_until(over(w) && over(r));
+	for (i = 0; i < len; i++)
+		assert_int_equal(r->answer[i], i / size_max + 1);
+	ended_with(w, 0);
+	ended_with(r, 0);
+}
+
+static void test_segments_are_no_longer_than_the_device_says(void **state)
+{
+	/* As vdpa_sim_blk says it; with rings of either format, and without indirect descriptors. */
+	limits_set(&a, 4096, 32);
+	limits_set(&b, 4096, 32);
+	a.peer.features &= ~F_INDIRECT;
+	end_open(&a, true);
+	end_open(&b, false);
+	config_says(&a, 4096, 32);
+	cut_into(&a, 32 * 4096, 32, 4096);
+	cut_into(&a, 4097, 2, 4096);
+	cut_into(&b, 32 * 4096, 32, 4096);
+	cut_into(&b, 4 * 4096, 4, 4096);
+}
+
+static void test_requests_are_no_longer_than_the_device_says(void **state)
+{
+	struct fake_request *r, *w;
+	struct taken t;
+
+	limits_set(&a, 4096, 2);
+	end_open(&a, true);
+	config_says(&a, 4096, 2);
+	/* Its driver was told, and did not heed it. */
+	r = blk_read(&a, 2 * 4096 + 512);
+	w = blk_send(&a, 1, 3 * 4096, 0, 0x5a);
+	ended_with(r, 1);
+	ended_with(w, 1);
+	turns();
+	assert_false(take(&a, 0, &t));
+	cut_into(&a, 2 * 4096, 2, 4096);
+}
+
+/* What a device says of its limits, and what its driver is told. */
+static void test_limits_of_devices(void **state)
+{
+	static const struct {
+		uint32_t size_max, seg_max;
+		uint16_t ring;
+		uint32_t says_size_max, says_seg_max;
+	} rows[] = {
+		/* None. */
+		{ 0, 0, 256, 4096, 254 },
+		{ 0, 7, 256, 4096, 254 },
+		/* As many as a bridge cuts. */
+		{ 65536, 0, 256, 4096, 254 },
+		{ 4096, 0, 256, 4096, 32 },
+		{ 4096, UINT32_MAX, 256, 4096, 32 },
+		{ UINT32_MAX, UINT32_MAX, 256, 4096, 254 },
+		{ UINT32_MAX, 1, 256, 4096, 254 },
+		{ 65536, 2, 256, 4096, 32 },
+		/* As many as go into a ring. */
+		{ 4096, 32, 16, 4096, 6 },
+		{ 4096, 32, 4, 4096, 1 },
+		/* Not what any disk can work with. */
+		{ 1, 1, 256, 512, 1 },
+		{ 512, 4, 256, 2048, 1 },
+	};
+	size_t i;
+
+	for (i = 0; i < VHX_ARRAY_SIZE(rows); i++) {
+		limits_set(&a, rows[i].size_max, rows[i].seg_max);
+		a.peer.ring_size_max = rows[i].ring;
+		end_open(&a, true);
+		config_says(&a, rows[i].says_size_max, rows[i].says_seg_max);
+		read_is_served(&a);
+		end_close(&a);
+		closed_at_last(&a);
+	}
+}
+
 static void test_answers_keep_the_devices_order(void **state)
 {
 	struct fake_request *r[3];
@@ -1103,6 +1232,9 @@ int main(void)
 		T(test_queues_are_as_many_as_the_config_says),
 		T(test_requests_by_a_split_ring),
 		T(test_requests_by_a_packed_ring),
+		T(test_segments_are_no_longer_than_the_device_says),
+		T(test_requests_are_no_longer_than_the_device_says),
+		T(test_limits_of_devices),
 		T(test_answers_keep_the_devices_order),
 		T(test_calls_for_nothing),
 		T(test_used_id_out_of_range),
