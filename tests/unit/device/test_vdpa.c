@@ -804,6 +804,30 @@ static struct fake_request *packet(struct end *e)
 	return r;
 }
 
+/* One of three queues, all features: the third, and what is said on it, are nobody's. */
+static void test_control_queue_of_a_network_is_left_alone(void **state)
+{
+	const uint64_t control = 0x3full << 17 | 1ull << 23;
+	struct fake_request *r;
+	struct taken t;
+
+	a.peer.device_id = NET;
+	a.peer.queues = 3;
+	a.peer.config_len = 12;
+	end_open(&a, true);
+	assert_int_equal(a.dev->num_queues, 2);
+	assert_int_equal(a.dev->features & control, 0);
+	assert_int_equal(a.dev->ops->set_features(a.dev, 1ull << 17), -EINVAL);
+	r = packet(&a);
+	take_one(&a, 1, &t);
+	assert_int_equal(a.peer.driver_features & control, 0);
+	assert_true(a.peer.rings[1].enabled);
+	assert_false(a.peer.rings[2].enabled);
+	fake_vdpa_push(&a.peer, 1, t.chain.id, 0);
+	turn_until(over(r));
+	fake_request_free(r);
+}
+
 /* A whole device is reset for one queue of it: what it owes to others comes back before, and they go on. */
 static void test_reset_of_one_queue_loses_nothing_of_others(void **state)
 {
@@ -1247,6 +1271,7 @@ int main(void)
 		T(test_device_that_does_not_come_up),
 		T(test_device_that_cannot_be_reset),
 		T(test_reset_of_a_queue_is_answered_when_the_device_let_go),
+		T(test_control_queue_of_a_network_is_left_alone),
 		T(test_reset_of_one_queue_loses_nothing_of_others),
 		T(test_reset_does_not_wait_for_ever_for_what_others_are_owed),
 		T(test_start_that_hangs_holds_up_no_other_device),
