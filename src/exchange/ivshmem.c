@@ -40,7 +40,9 @@
 #include "exchange/lane_port.h"
 #include "exchange/offer.h"
 
+/* What the size of a window needs; and that it has no more, for whoever takes it after the present backend. */
 #define WINDOW_SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
+#define WINDOW_SEALS_MADE (WINDOW_SEALS | F_SEAL_SEAL)
 
 _Static_assert(VHX_WINDOW_SIZE_MAX / 4 <= VHX_SECTION_RING_MAX, "bounds");
 
@@ -92,7 +94,7 @@ static int window_lay_out(int window, uint32_t size)
 		return -errno;
 	vhx_section_header_init(h, vhx_ivshmem_ring_len(size));
 	munmap(h, len);
-	return fcntl(window, F_ADD_SEALS, WINDOW_SEALS) ? -errno : 0;
+	return fcntl(window, F_ADD_SEALS, WINDOW_SEALS_MADE) ? -errno : 0;
 }
 
 int vhx_ivshmem_window_create(uint32_t size)
@@ -109,6 +111,21 @@ int vhx_ivshmem_window_create(uint32_t size)
 		return window;
 	close(window);
 	return err;
+}
+
+/* Its pages are there now, paid for by its owner. */
+static bool window_allocated(int window, uint32_t size)
+{
+	struct stat st;
+
+	return !fstat(window, &st) && (uint64_t)st.st_blocks * 512 >= size;
+}
+
+int vhx_ivshmem_window_refill(int window, uint32_t size)
+{
+	if (window_allocated(window, size))
+		return 0;
+	return fallocate(window, 0, 0, size) ? -errno : 0;
 }
 
 int vhx_ivshmem_window_offer(int sock, int window, uint32_t size)
@@ -338,19 +355,12 @@ static int port_start(struct ivshmem_port *w, int window, uint32_t size, uint32_
 	return w->lp.status == -EAGAIN ? 0 : w->lp.status;
 }
 
-/* Its pages are there now, paid for by its owner. */
-static bool window_allocated(int window, uint32_t size)
-{
-	struct stat st;
-
-	return !fstat(window, &st) && (uint64_t)st.st_blocks * 512 >= size;
-}
-
 static int window_judge(int window, uint32_t size, uint32_t side)
 {
 	if (!vhx_ivshmem_size_valid(size) || side > VHX_WINDOW_GUEST)
 		return -EINVAL;
-	if (!vhx_offer_file_sealed(window, size, WINDOW_SEALS))
+	if (!vhx_offer_file_sealed(window, size, WINDOW_SEALS_MADE) &&
+	    !vhx_offer_file_sealed(window, size, WINDOW_SEALS))
 		return -EPROTO;
 	return window_allocated(window, size) ? 0 : -EPROTO;
 }

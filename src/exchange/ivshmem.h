@@ -16,10 +16,16 @@ bool vhx_ivshmem_size_valid(uint32_t size);
 uint32_t vhx_ivshmem_ring_len(uint32_t size);
 
 /*
- * A new window: a memfd of @size bytes, all of it allocated, sealed against a change of its size, with the
- * constant words of the host's header. The descriptor, or -EINVAL, -ENOMEM, -ENOSPC, -EMFILE, ...
+ * A new window: a memfd of @size bytes, all of it allocated, sealed against a change of its size and against
+ * more seals, with the constant words of the host's header. The descriptor, or -EINVAL, -ENOMEM, -ENOSPC, -EMFILE, ...
  */
 int vhx_ivshmem_window_create(uint32_t size);
+
+/*
+ * Allocates again what somebody who had the window has punched out of it: with a hole nobody takes it. 0, -ENOMEM,
+ * -ENOSPC, -EINTR, ...
+ */
+int vhx_ivshmem_window_refill(int window, uint32_t size);
 
 /* The first packet on a connection to a backend. 0, -EPIPE, -EAGAIN, ... @window stays the caller's. */
 int vhx_ivshmem_window_offer(int sock, int window, uint32_t size);

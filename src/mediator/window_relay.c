@@ -16,6 +16,9 @@
  * VMM, which can make it blocking, drain it or fill it; that would stop this relay, which serves nobody else,
  * and is why a backend never gets it.
  *
+ * A backend has the window's file. It can add no seals to it, and what it punches out of it is allocated again
+ * before the next one is offered it: what it does ends with it.
+ *
  * A backend can send packets without end, which costs VHX_WINDOW_RELAY_BATCH per event and rings its own
  * guest; one that leaves as soon as it came is connected once a second.
  */
@@ -132,7 +135,9 @@ static int backend_meet(struct vhx_window_relay *r)
 
 	if (sock < 0)
 		return sock;
-	ret = vhx_ivshmem_window_offer(sock, r->window, r->cfg.size);
+	ret = vhx_ivshmem_window_refill(r->window, r->cfg.size);
+	if (!ret)
+		ret = vhx_ivshmem_window_offer(sock, r->window, r->cfg.size);
 	if (!ret) {
 		r->backend.fd = sock;
 		ret = vhx_loop_fd_add(r->cfg.loop, &r->backend);

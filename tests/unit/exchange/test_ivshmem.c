@@ -703,6 +703,7 @@ static void test_window_is_sealed_and_laid_out(void **state)
 
 	world_open(&w);
 	assert_int_equal(fcntl(w.window, F_GET_SEALS) & SEALS, SEALS);
+	assert_int_equal(fcntl(w.window, F_ADD_SEALS, 0x10 /* FUTURE_WRITE */), -1);
 	assert_int_equal(ftruncate(w.window, SIZE / 2), -1);
 	assert_int_equal(w.header[HOST]->magic.v, htole32(VHX_SECTION_MAGIC));
 	assert_int_equal(w.header[HOST]->version.v, htole32(VHX_SECTION_VERSION));
@@ -759,9 +760,10 @@ static void test_offer_of_a_window(void **state)
 	static const int wrong[] = { 0,
 				     F_SEAL_SHRINK,
 				     F_SEAL_GROW,
-				     SEALS | F_SEAL_SEAL,
+				     F_SEAL_SHRINK | F_SEAL_SEAL,
 				     SEALS | F_SEAL_WRITE,
-				     SEALS | 0x10 /* FUTURE_WRITE */ };
+				     SEALS | 0x10 /* FUTURE_WRITE */,
+				     SEALS | F_SEAL_SEAL | 0x10 };
 	int fd = file_of(SIZE, SEALS);
 	int pipes[2];
 
@@ -773,6 +775,11 @@ static void test_offer_of_a_window(void **state)
 	/* A hole, which a fault would fill at our expense. */
 	assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096, 4096), 0);
 	assert_int_equal(accept_of(fd, SIZE), -EPROTO);
+	assert_int_equal(vhx_ivshmem_window_refill(fd, SIZE), 0);
+	assert_int_equal(accept_of(fd, SIZE), 0);
+	close(fd);
+	fd = file_of(SIZE, SEALS | F_SEAL_SEAL);
+	assert_int_equal(accept_of(fd, SIZE), 0);
 	close(fd);
 	fd = file_of(SIZE + 4096, SEALS);
 	assert_int_equal(accept_of(fd, SIZE), -EPROTO);

@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <endian.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,7 +25,12 @@
 #include <vhx/section.h>
 
 #include "exchange/ivshmem.h"
+#include "exchange/offer.h"
 #include "util/unix_socket.h"
+
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
 
 #define SIZE VHX_WINDOW_SIZE_MIN
 
@@ -502,6 +508,53 @@ static void test_lost_backend_is_told_and_connected_again(void **state)
 	world_close(&w);
 }
 
+/* What a backend has of its window is its file. It leaves it as nobody takes it: who comes after it is served. */
+
+static void window_seal(int window)
+{
+	(void)fcntl(window, F_ADD_SEALS, F_SEAL_FUTURE_WRITE);
+}
+
+static void window_punch(int window)
+{
+	assert_int_equal(fallocate(window, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, SIZE), 0);
+}
+
+static void next_backend_is_served(void (*spoil)(int window))
+{
+	struct vhx_port *port;
+	struct client c;
+	struct world w;
+	int sock, window;
+	uint32_t size;
+
+	world_open(&w, 1);
+	backend_listen(&w);
+	client_connect(&w, &c);
+	sock = vhx_unix_accept(w.backend.fd);
+	assert_int_equal(vhx_offer_receive(sock, VHX_OFFER_WINDOW, &size, &window), 0);
+	spoil(window);
+	close(window);
+	close(sock);
+	settle(&w);
+	wait_ns(&w, VHX_WINDOW_RELAY_RETRY_MAX_NS);
+	sock = backend_accept(&w, &port);
+	vhx_port_close(port);
+	close(sock);
+	client_close(&w, &c);
+	world_close(&w);
+}
+
+static void test_backend_that_seals_the_window_ends_with_itself(void **state)
+{
+	next_backend_is_served(window_seal);
+}
+
+static void test_backend_that_punches_holes_ends_with_itself(void **state)
+{
+	next_backend_is_served(window_punch);
+}
+
 static void test_backend_that_comes_late(void **state)
 {
 	struct vhx_port *port;
@@ -637,6 +690,8 @@ int main(void)
 		cmocka_unit_test(test_events_go_both_ways_and_merge),
 		cmocka_unit_test(test_full_ways_hang_nobody),
 		cmocka_unit_test(test_lost_backend_is_told_and_connected_again),
+		cmocka_unit_test(test_backend_that_seals_the_window_ends_with_itself),
+		cmocka_unit_test(test_backend_that_punches_holes_ends_with_itself),
 		cmocka_unit_test(test_backend_that_comes_late),
 		cmocka_unit_test(test_backend_that_always_leaves_is_retried_slowly),
 		cmocka_unit_test(test_flood_of_packets_is_taken_in_bounded_pieces),
