@@ -19,6 +19,9 @@
  * backend for a bounded time. A driver's probe can wait for I/O; that ends at the latest when the
  * device is failed, as the removal of a channel does if there is no backend.
  *
+ * Who removes or freezes a channel bars the scan under the lock, then waits for its end. One that
+ * begins later, asked for by who had not seen that yet, touches nothing: the table is another's.
+ *
  * References. A channel's device is the parent of its virtio devices. Their memory lives until the
  * last user lets go of it; the module waits for that when it is unloaded.
  *
@@ -368,6 +371,16 @@ static void device_refuse(struct hmx_device *dev, const char *why)
 	dev->refused = true;
 }
 
+static bool scan_barred(struct hmx_channel *ch)
+{
+	bool ret;
+
+	spin_lock_irq(&ch->port->lock);
+	ret = ch->removing || ch->frozen;
+	spin_unlock_irq(&ch->port->lock);
+	return ret;
+}
+
 static void device_settle(struct hmx_device *dev)
 {
 	const char *refusal;
@@ -386,10 +399,12 @@ void hmx_scan_work(struct work_struct *work)
 	struct hmx_channel *ch = container_of(to_delayed_work(work), struct hmx_channel, scan);
 	unsigned int i;
 
+	if (scan_barred(ch))
+		return;
 	devices_settle_gone(ch);
 	scan_list(ch);
 	for (i = 0; i < HMX_DEVICES_MAX; i++) {
-		if (READ_ONCE(ch->removing) || READ_ONCE(ch->frozen))
+		if (scan_barred(ch))
 			return;
 		if (ch->devices[i])
 			device_settle(ch->devices[i]);
