@@ -17,7 +17,8 @@
  * The scan is a work of its own, since binding and unbinding drivers waits for the channel's work.
  * Only it, and who has cancelled it, changes hmx_channel.devices. It waits for answers of the
  * backend for a bounded time. A driver's probe can wait for I/O; that ends at the latest when the
- * device is failed, as the removal of a channel does if there is no backend.
+ * device is failed, as the removal of a channel does if there is no backend, or one that lets the
+ * probe wait.
  *
  * Who removes or freezes a channel bars the scan under the lock, then waits for its end. One that
  * begins later, asked for by who had not seen that yet, touches nothing: the table is another's.
@@ -52,6 +53,12 @@
 #define LIST_PAUSE_MS 100u
 /* After a device could not be made for want of memory: time for others to give some back. */
 #define RETRY_MS 1000u
+
+/*
+ * So long may a driver's probe wait for requests of which none ends, when its channel is removed:
+ * as long as a driver that leaves (device.c).
+ */
+#define PROBE_MS 10000u
 
 /*
  * So long may requests wait without an answer for a freeze to begin all the same: as long as an
@@ -381,6 +388,41 @@ static bool scan_barred(struct hmx_channel *ch)
 	return ret;
 }
 
+/* With the look whether the scan is barred, so that who bars it sees the probe. */
+static bool probe_begin(struct hmx_channel *ch, struct hmx_device *dev)
+{
+	bool ret;
+
+	spin_lock_irq(&ch->port->lock);
+	ret = !ch->removing && !ch->frozen;
+	if (ret)
+		ch->probing = dev;
+	spin_unlock_irq(&ch->port->lock);
+	return ret;
+}
+
+static void probe_end(struct hmx_channel *ch)
+{
+	spin_lock_irq(&ch->port->lock);
+	ch->probing = NULL;
+	spin_unlock_irq(&ch->port->lock);
+	wake_up(&ch->idle_wait);
+}
+
+/* Its driver's probe is over on return, if it has one. */
+static void device_offer(struct hmx_device *dev)
+{
+	struct hmx_channel *ch = dev->ch;
+	int ret;
+
+	if (!probe_begin(ch, dev))
+		return;
+	ret = hmx_device_register(dev);
+	probe_end(ch);
+	if (ret)
+		hmx_device_remove(dev);
+}
+
 static void device_settle(struct hmx_device *dev)
 {
 	const char *refusal;
@@ -390,8 +432,8 @@ static void device_settle(struct hmx_device *dev)
 	refusal = hmx_type_refusal(dev->type);
 	if (refusal)
 		device_refuse(dev, refusal);
-	else if (hmx_device_register(dev))
-		hmx_device_remove(dev);
+	else
+		device_offer(dev);
 }
 
 void hmx_scan_work(struct work_struct *work)
@@ -409,6 +451,48 @@ void hmx_scan_work(struct work_struct *work)
 		if (ch->devices[i])
 			device_settle(ch->devices[i]);
 	}
+}
+
+/* Does a driver's probe wait for requests, of which none has ended since *@seen was set? */
+static bool probe_stuck(struct hmx_channel *ch, u64 *seen)
+{
+	struct hmx_device *dev;
+	bool stuck;
+	u64 now;
+
+	spin_lock_irq(&ch->port->lock);
+	dev = ch->probing;
+	now = dev ? hmx_device_progress(dev) : 0;
+	stuck = dev && !dev->failed && now == *seen && hmx_device_busy(dev);
+	*seen = now;
+	spin_unlock_irq(&ch->port->lock);
+	return stuck;
+}
+
+/* The scan is barred. 0: it has ended; -EBUSY: in @ms a probe that it waits for has not moved. */
+static int scan_end(struct hmx_channel *ch, unsigned int ms)
+{
+	u64 seen = 0;
+
+	probe_stuck(ch, &seen);
+	while (!wait_event_timeout(ch->idle_wait, !READ_ONCE(ch->probing), msecs_to_jiffies(ms))) {
+		if (probe_stuck(ch, &seen))
+			return -EBUSY;
+	}
+	cancel_delayed_work_sync(&ch->scan);
+	return 0;
+}
+
+/* The same, whatever the backend does. */
+static void scan_end_anyhow(struct hmx_channel *ch)
+{
+	if (!scan_end(ch, PROBE_MS))
+		return;
+	spin_lock_irq(&ch->port->lock);
+	if (ch->probing)
+		hmx_device_fail_locked(ch->probing, "its probe waits, and no request ends");
+	spin_unlock_irq(&ch->port->lock);
+	cancel_delayed_work_sync(&ch->scan);
 }
 
 /* Ports */
@@ -532,7 +616,7 @@ void hmx_port_unregister(struct hmx_port *port, bool present)
 	/* A backend that leaves from here on fails the devices as well: channel.c. */
 	if (!channel_detach(ch, present))
 		hmx_devices_fail(ch);
-	cancel_delayed_work_sync(&ch->scan);
+	scan_end_anyhow(ch);
 	for (i = 0; i < HMX_DEVICES_MAX; i++) {
 		if (ch->devices[i])
 			hmx_device_remove(ch->devices[i]);
@@ -659,8 +743,7 @@ int hmx_port_freeze(struct hmx_port *port)
 	int ret;
 
 	frozen_set(ch, true);
-	cancel_delayed_work_sync(&ch->scan);
-	ret = channel_drainable(ch) ?: devices_freeze(ch);
+	ret = scan_end(ch, FREEZE_MS) ?: channel_drainable(ch) ?: devices_freeze(ch);
 	if (ret) {
 		frozen_set(ch, false);
 		hmx_scan_kick(ch, true);

@@ -183,6 +183,7 @@ struct hmx_channel {
 	struct delayed_work scan;
 	unsigned long list_next; /* jiffies: not listed again before */
 	struct hmx_list *list; /* the scan's, while it runs */
+	struct hmx_device *probing; /* that the scan gives to its driver now. Under the lock */
 	bool frozen; /* nothing is added or removed */
 	bool list_due; /* ask the backend what there is */
 	bool forgotten; /* a device was removed in this life: messages for it may still come */
@@ -498,6 +499,7 @@ void hmx_device_remove(struct hmx_device *dev);
  * the log; NULL: it is removed, which is not a failure.
  */
 void hmx_device_fail(struct hmx_device *dev, const char *why);
+void hmx_device_fail_locked(struct hmx_device *dev, const char *why);
 /* The same, without a line, for all devices of a channel. Any context. */
 void hmx_devices_fail(struct hmx_channel *ch);
 /*

@@ -51,8 +51,7 @@ struct hmx_walk {
 	bool lost; /* a channel was, since it was last judged what that means */
 };
 
-/* All under the lock, and but for the first in the work. */
-void hmx_device_fail_locked(struct hmx_device *dev, const char *why);
+/* All under the lock; a step, in the work. */
 /* Is the outstanding request the driver's own write of the config? */
 bool hmx_walk_writing(const struct hmx_walk *w);
 /* Sends the next request, if one is due. */

@@ -339,6 +339,25 @@ static void freeze_while_listing(void)
 	said("a freeze ends a listing");
 }
 
+/* A driver that asks in its probe, and a backend that is well but for this answer, which never comes. */
+static void freeze_while_a_driver_probes(void)
+{
+	char name[NAME_MAX_];
+
+	running_wait(8);
+	devices[BIG] = device_add(BIG, 1, 64, 64);
+	devices[BIG]->dev.config[1] = 1;
+	held_wait(devices[BIG]);
+	if (seat_do(HMX_TEST_FREEZE) != EBUSY)
+		die("a freeze while a driver waits for its device");
+	probe_do(8, "ask", "2 64 16 2");
+	expect("after a freeze that failed", 8, "completed used=16 in=1111");
+	vhx_backend_remove_device(backend, "d99");
+	while (probe_find(BIG, name))
+		loop_step();
+	said("a freeze does not wait for a probe that waits for ever");
+}
+
 /* Devices that are busy for a while, each asked for again at its own times. */
 static void busy_devices(void)
 {
@@ -628,6 +647,7 @@ static const struct {
 	{ "greedy", greedy_device },
 	{ "endless", endless_list },
 	{ "listing", freeze_while_listing },
+	{ "probing", freeze_while_a_driver_probes },
 	{ "busy", busy_devices },
 	{ "memory", device_without_memory },
 	{ "durable", durable_or_not },

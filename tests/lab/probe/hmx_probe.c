@@ -15,8 +15,9 @@
  *   result  read: "completed|recycled used=N in=HEX": of the last ask, its first and last 16 in bytes
  *   posts   read: how often posted buffers came back
  *
- * Beside the devices, the file release: write anything. The config's first byte is the number of queues. One user at a
- * time asks.
+ * Beside the devices, the file release: write anything. The config's first byte is the number of queues; where the second
+ * one is not 0 the driver asks in its probe, as disks do for their partitions, and waits for the answer. One user at a time
+ * asks.
  */
 #include <linux/completion.h>
 #include <linux/debugfs.h>
@@ -466,6 +467,22 @@ static void queues_end(struct probe *p)
 	p->vdev->config->del_vqs(p->vdev);
 }
 
+/* A request of which the first out byte is 0. No memory for it, no request. */
+static void probe_begin_busy(struct probe *p)
+{
+	struct buffer *b = buffer_new(64, 16, 1);
+	int ret;
+
+	if (!b)
+		return;
+	spin_lock_irq(&p->lock);
+	ret = buffer_add(p->vqs[0], b);
+	spin_unlock_irq(&p->lock);
+	if (!ret)
+		wait_for_completion(&b->done);
+	buffer_free(b);
+}
+
 static int probe_start(struct virtio_device *vdev)
 {
 	struct probe *p = kzalloc(sizeof(*p), GFP_KERNEL);
@@ -485,6 +502,8 @@ static int probe_start(struct virtio_device *vdev)
 	}
 	virtio_device_ready(vdev);
 	files_make(p);
+	if (virtio_cread8(vdev, 1))
+		probe_begin_busy(p);
 	return 0;
 }
 
