@@ -77,14 +77,17 @@ void vhx_lane_port_join(struct vhx_lane_port *lp)
 	lp->port.rx_ring_len = lp->theirs.ring_len - VHX_SLOT;
 }
 
-/* Never blocks and never fails the caller: a death is told by event(). */
+/*
+ * Never blocks and never fails the caller: a death is told by event(). A full queue is the peer's to read. A wake that got
+ * lost otherwise, for want of memory, would leave both ends asleep: then the port ends.
+ */
 void vhx_lane_port_raise(struct vhx_lane_port *lp)
 {
 	static const char wake;
 
 	if (send(lp->port.fd, &wake, sizeof(wake), MSG_DONTWAIT | MSG_NOSIGNAL) == sizeof(wake))
 		lp->port.stats.wakes_sent += lp->joined;
-	else if (errno == EPIPE || errno == ECONNRESET)
+	else if (errno != EAGAIN && errno != EINTR)
 		vhx_lane_port_fail(lp, -EPIPE);
 }
 

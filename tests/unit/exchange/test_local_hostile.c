@@ -31,6 +31,20 @@
 #define HANG_GUARD_S 60
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE)
 
+/* What send(2) fails with; 0: it does what it does. */
+static int send_errno;
+
+ssize_t __real_send(int fd, const void *buf, size_t len, int flags);
+ssize_t __wrap_send(int fd, const void *buf, size_t len, int flags);
+
+ssize_t __wrap_send(int fd, const void *buf, size_t len, int flags)
+{
+	if (!send_errno)
+		return __real_send(fd, buf, len, flags);
+	errno = send_errno;
+	return -1;
+}
+
 /* The offer, written down a second time: the layout is part of what is tested. */
 struct raw_offer {
 	uint32_t magic, version, ring_len, reserved[5];
@@ -704,6 +718,27 @@ static void test_wakes_never_hang_on_a_peer_that_does_not_read(void **state)
 	raw_close(&r);
 }
 
+/* The peer sleeps, and would for ever: nobody knows that it was to be woken. */
+static void test_wake_lost_for_want_of_memory_ends_the_port(void **state)
+{
+	static const struct {
+		int error, ready;
+	} cases[] = { { EAGAIN, 0 }, { ENOBUFS, -EPIPE }, { ENOMEM, -EPIPE } };
+	struct raw_peer r;
+	struct vhx_msg msg;
+
+	for (size_t i = 0; i < VHX_ARRAY_SIZE(cases); i++) {
+		raw_meet(&r);
+		r.header->data_word.v = 1;
+		send_errno = cases[i].error;
+		assert_int_equal(vhx_port_send(r.port, 1, NULL, 0), 0);
+		send_errno = 0;
+		assert_int_equal(vhx_port_peek(r.port, &msg), cases[i].ready);
+		assert_int_equal(vhx_port_prepare_wait(r.port), cases[i].ready != 0);
+		raw_close(&r);
+	}
+}
+
 static void test_event_never_hangs_with_nonblock_taken_away(void **state)
 {
 	struct raw_peer r;
@@ -983,6 +1018,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_message_changed_after_it_was_described),
 	cmocka_unit_test(test_random_sections),
 	cmocka_unit_test(test_wakes_never_hang_on_a_peer_that_does_not_read),
+	cmocka_unit_test(test_wake_lost_for_want_of_memory_ends_the_port),
 	cmocka_unit_test(test_event_never_hangs_with_nonblock_taken_away),
 	cmocka_unit_test(test_wake_flood_is_taken_in_bounded_pieces),
 	cmocka_unit_test(test_descriptors_attached_to_wakes_leak_none),
