@@ -188,7 +188,8 @@ static void device_report(struct hmx_device *dev)
 
 	if (!why)
 		return;
-	dev_err(&dev->ch->dev, "%s: failed: %s\n", dev->name, why);
+	if (hmx_line_due(dev->ch))
+		dev_err(&dev->ch->dev, "%s: failed: %s\n", dev->name, why);
 	WRITE_ONCE(dev->failed_why, NULL);
 }
 
@@ -799,15 +800,17 @@ int hmx_device_register(struct hmx_device *dev)
 	vdev->dev.parent = &dev->ch->dev;
 	vdev->dev.release = device_release;
 	dev->handles = hmx_map_setup(&dev->ch->dev, vdev);
-	dev_info(&dev->ch->dev, "%s: %s device, %u queue(s)\n", dev->name, dev->type->name,
-		 dev->id.num_queues);
+	if (hmx_line_due(dev->ch))
+		dev_info(&dev->ch->dev, "%s: %s device, %u queue(s)\n", dev->name, dev->type->name,
+			 dev->id.num_queues);
 	/* From here on the memory is the device core's; this is the scan's own reference. */
 	ret = register_virtio_device(vdev);
 	get_device(&vdev->dev);
 	if (!ret)
 		device_bus_watch(&vdev->dev);
 	if (ret) {
-		dev_err(&dev->ch->dev, "%s: cannot be registered: %d\n", dev->name, ret);
+		if (hmx_line_due(dev->ch))
+			dev_err(&dev->ch->dev, "%s: cannot be registered: %d\n", dev->name, ret);
 		put_device(&vdev->dev);
 	}
 	spin_lock_irq(lock_of(dev));

@@ -55,6 +55,13 @@
 #define RETRY_MS 1000u
 
 /*
+ * Lines about devices: what a backend with as many as there may be has to say when all of them come
+ * and go, and then no more for a while.
+ */
+#define LINES_MS 10000u
+#define LINES_MAX (2 * HMX_DEVICES_MAX)
+
+/*
  * So long may a driver's probe wait for requests of which none ends, when its channel is removed:
  * as long as a driver that leaves (device.c).
  */
@@ -312,8 +319,9 @@ static void devices_settle_gone(struct hmx_channel *ch)
 	for (i = 0; i < HMX_DEVICES_MAX; i++) {
 		if (!ch->devices[i] || !READ_ONCE(ch->devices[i]->gone))
 			continue;
-		dev_info(&ch->dev, "%s: removed: the backend has it no more\n",
-			 ch->devices[i]->name);
+		if (hmx_line_due(ch))
+			dev_info(&ch->dev, "%s: removed: the backend has it no more\n",
+				 ch->devices[i]->name);
 		hmx_device_remove(ch->devices[i]);
 	}
 }
@@ -374,7 +382,9 @@ static void scan_list(struct hmx_channel *ch)
 
 static void device_refuse(struct hmx_device *dev, const char *why)
 {
-	dev_warn(&dev->ch->dev, "%s: %s device: not taken: %s\n", dev->name, dev->type->name, why);
+	if (hmx_line_due(dev->ch))
+		dev_warn(&dev->ch->dev, "%s: %s device: not taken: %s\n", dev->name,
+			 dev->type->name, why);
 	dev->refused = true;
 }
 
@@ -540,6 +550,7 @@ static struct hmx_channel *channel_new(struct hmx_port *port)
 	ch->dev.release = channel_release;
 	dev_set_drvdata(&ch->dev, ch);
 	ch->list_next = jiffies;
+	ratelimit_state_init(&ch->lines, msecs_to_jiffies(LINES_MS), LINES_MAX);
 	return ch;
 
 free_list:

@@ -41,6 +41,7 @@
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
+#include <linux/ratelimit.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
@@ -186,6 +187,7 @@ struct hmx_channel {
 	struct hmx_device *probing; /* that the scan gives to its driver now. Under the lock */
 	bool frozen; /* nothing is added or removed */
 	bool list_due; /* ask the backend what there is */
+	struct ratelimit_state lines; /* about devices, see hmx_line_due() */
 	bool forgotten; /* a device was removed in this life: messages for it may still come */
 	wait_queue_head_t idle_wait; /* after each pass, for who waits for requests to end */
 	wait_queue_head_t ask_wait;
@@ -548,6 +550,15 @@ bool hmx_device_attached(const struct hmx_device *dev);
 const char *hmx_device_state(const struct hmx_device *dev);
 
 /* main.c */
+
+/*
+ * May there be a line in the log about a device that comes, goes or fails? A backend can bring that
+ * about without end. Process context, without the lock.
+ */
+static inline bool hmx_line_due(struct hmx_channel *ch)
+{
+	return __ratelimit(&ch->lines);
+}
 
 /* Any context: runs the discovery; with @list it asks the backend first. */
 void hmx_scan_kick(struct hmx_channel *ch, bool list);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "faults.h"
@@ -358,6 +359,53 @@ static void freeze_while_a_driver_probes(void)
 	said("a freeze does not wait for a probe that waits for ever");
 }
 
+/* Of types that nobody drives: all of a backend's devices come and go, and the log is not only about them. */
+#define NOBODYS 200u
+#define NOBODYS_CNT 50u
+#define NOBODYS_ROUNDS 12u
+/* Under its names in the driver: lines in a time. */
+#define LINES_MAX 128u
+#define LINES_S 10
+
+static bool nobodys_there(bool all)
+{
+	unsigned int i, cnt = 0;
+
+	for (i = 0; i < NOBODYS_CNT; i++)
+		cnt += state_is(NOBODYS + i, "attached");
+	return all ? cnt == NOBODYS_CNT : cnt;
+}
+
+static unsigned long nobodys_lines(void)
+{
+	return logged("unknown device, 1 queue(s)") + logged("the backend has it no more");
+}
+
+static void devices_that_come_and_go(void)
+{
+	unsigned long before = nobodys_lines(), lines;
+	unsigned int i, round;
+	time_t began = time(NULL);
+	char name[16];
+
+	for (round = 0; round < NOBODYS_ROUNDS; round++) {
+		for (i = 0; i < NOBODYS_CNT; i++)
+			device_add(NOBODYS + i, 1, 16, 64);
+		while (!nobodys_there(true))
+			loop_step();
+		for (i = 0; i < NOBODYS_CNT; i++) {
+			snprintf(name, sizeof(name), "d%u", NOBODYS + i);
+			vhx_backend_remove_device(backend, name);
+		}
+		while (nobodys_there(false))
+			loop_step();
+	}
+	lines = nobodys_lines() - before;
+	if (lines > LINES_MAX * (unsigned long)((time(NULL) - began) / LINES_S + 2))
+		die("%lu lines about devices in %ld s", lines, (long)(time(NULL) - began));
+	said("devices that come and go do not fill the log");
+}
+
 /* Devices that are busy for a while, each asked for again at its own times. */
 static void busy_devices(void)
 {
@@ -656,6 +704,7 @@ static const struct {
 	{ "late", write_that_is_answered_late },
 	{ "broken", broken_ring },
 	{ "posted", posted_on_a_failed_device },
+	{ "flood", devices_that_come_and_go },
 	{ "held", held_device },
 };
 
