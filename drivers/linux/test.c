@@ -38,12 +38,13 @@ enum test_use {
 	TEST_UNUSED,
 	TEST_CHANNEL,
 	TEST_PORT,
+	TEST_LEFT, /* was a channel; the memory is there still */
 };
 
 struct hmx_test {
 	struct hmx_window window;
 	struct mutex lock; /* of ioctls */
-	enum test_use use; /* stored with release, once */
+	enum test_use use; /* stored with release */
 	struct hmx_test_port bare; /* of TEST_PORT */
 	atomic64_t rings; /* of the peer, not taken yet */
 	wait_queue_head_t wait; /* for rings */
@@ -196,6 +197,16 @@ static int channel_sleep(struct hmx_test *t, unsigned int cmd)
 	return hmx_port_restore(&t->window.port);
 }
 
+static int channel_leave(struct hmx_test *t)
+{
+	if (t->use != TEST_CHANNEL)
+		return -ENOTCONN;
+	hmx_port_unregister(&t->window.port, true);
+	/* As in test_attach(). */
+	smp_store_release(&t->use, TEST_LEFT);
+	return 0;
+}
+
 /* The file */
 
 static long test_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
@@ -211,6 +222,8 @@ static long test_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		ret = test_attach(t, TEST_PORT, uarg);
 	else if (cmd == HMX_TEST_FREEZE || cmd == HMX_TEST_RESTORE)
 		ret = channel_sleep(t, cmd);
+	else if (cmd == HMX_TEST_LEAVE)
+		ret = channel_leave(t);
 	else
 		ret = port_ioctl(t, cmd, uarg);
 	mutex_unlock(&t->lock);

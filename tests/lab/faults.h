@@ -83,7 +83,7 @@ void life_begin(enum listing listing);
 void life_end(void);
 /* Answers of this life to the discovery, given or lost. */
 unsigned int listed(void);
-/* HMX_TEST_FREEZE and HMX_TEST_RESTORE, with the backend there: 0 or an errno. */
+/* HMX_TEST_FREEZE, HMX_TEST_RESTORE and HMX_TEST_LEAVE, with the backend there: 0 or an errno. */
 int seat_do(unsigned long op);
 /* The same, at once: the backend is not needed, or there is none. */
 int seat_do_alone(unsigned long op);

@@ -341,14 +341,19 @@ static void freeze_while_listing(void)
 }
 
 /* A driver that asks in its probe, and a backend that is well but for this answer, which never comes. */
-static void freeze_while_a_driver_probes(void)
+static void probing_device(void)
 {
-	char name[NAME_MAX_];
-
 	running_wait(8);
 	devices[BIG] = device_add(BIG, 1, 64, 64);
 	devices[BIG]->dev.config[1] = 1;
 	held_wait(devices[BIG]);
+}
+
+static void freeze_while_a_driver_probes(void)
+{
+	char name[NAME_MAX_];
+
+	probing_device();
 	if (seat_do(HMX_TEST_FREEZE) != EBUSY)
 		die("a freeze while a driver waits for its device");
 	probe_do(8, "ask", "2 64 16 2");
@@ -357,6 +362,23 @@ static void freeze_while_a_driver_probes(void)
 	while (probe_find(BIG, name))
 		loop_step();
 	said("a freeze does not wait for a probe that waits for ever");
+}
+
+/* The same, and all of the exchange is removed. */
+static void removal_while_a_driver_probes(void)
+{
+	probing_device();
+	if (seat_do(HMX_TEST_LEAVE))
+		die("the exchange can't be removed");
+	life_end();
+	seat_leave();
+	vhx_backend_remove_device(backend, "d99");
+	seat_take();
+	life_begin(LIST_WELL);
+	running_wait(8);
+	probe_do(8, "ask", "2 64 16 2");
+	expect("with another exchange", 8, "completed used=16 in=1111");
+	said("a removal does not wait for a probe that waits for ever");
 }
 
 /* Of types that nobody drives: all of a backend's devices come and go, and the log is not only about them. */
@@ -705,6 +727,7 @@ static const struct {
 	{ "broken", broken_ring },
 	{ "posted", posted_on_a_failed_device },
 	{ "flood", devices_that_come_and_go },
+	{ "leaving", removal_while_a_driver_probes },
 	{ "held", held_device },
 };
 

@@ -72,6 +72,9 @@ struct hmx_test_op {
 /* Around a sleep of the system, which this is none of: its drivers. ENOTCONN: no window. */
 #define HMX_TEST_FREEZE _IO('H', 9)
 #define HMX_TEST_RESTORE _IO('H', 10)
+/* The channel is removed as with a device that is there still: its backend is not given up first. ENOTCONN. */
+#define HMX_TEST_LEAVE _IO('H', 11)
+
 /*
  * /dev/hmx_argo_test: a bare port of the provider `argo` (docs/wire.md, section 15). ARGO_PORT makes it, then the
  * port's operations are as above. The descriptor tells of the port's own events: read() of 8 bytes takes
