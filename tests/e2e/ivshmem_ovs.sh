@@ -8,10 +8,9 @@
 need_programs
 ovs=/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk
 need_file $ovs openvswitch-switch-dpdk
-need ping iputils-ping
-need iperf3 iperf3
+# shellcheck source=traffic.sh
+. "$(dirname "$0")/traffic.sh"
 need ethtool ethtool
-need python3 python3
 [ "$(id -u)" -eq 0 ] || skip "only root can run a switch with a port of its own"
 need_kernel 6.1
 in_netns "$@"
@@ -64,17 +63,9 @@ exit 0
 GUEST
 
 all() {
-	ping -q -f -c 500 10.9.0.2 >"$tmp/ping.log" || fail "ping: $(cat "$tmp/ping.log")"
-	assert_match "ping" "$(cat "$tmp/ping.log")" "500 received, 0% packet loss"
-	for way in '' -R; do
-		# shellcheck disable=SC2086 # an option or none
-		iperf3 -c 10.9.0.2 -P 4 -t "$seconds" -J $way >"$tmp/iperf3.json" || fail "iperf3: $(tail -n 3 "$tmp/iperf3.json")"
-		python3 -c 'import json, sys
-e = json.load(open(sys.argv[1]))["end"]
-assert all(s["receiver"]["bytes"] > 10000 for s in e["streams"]), e
-print("iperf3 %s: %.0f Mbit/s" % (sys.argv[2], e["sum_received"]["bits_per_second"] / 1e6))' "$tmp/iperf3.json" "$way" ||
-			fail "iperf3 $way moved nothing"
-	done
+	flood 500
+	load 10000 -P 4 -t "$seconds"
+	load 10000 -P 4 -t "$seconds" -R
 }
 
 switch

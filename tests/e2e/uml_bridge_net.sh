@@ -7,9 +7,8 @@
 . "$(dirname "$0")/bridge.sh"
 need_programs
 need_uml
-need ping iputils-ping
-need python3 python3
-need iperf3 iperf3
+# shellcheck source=traffic.sh
+. "$(dirname "$0")/traffic.sh"
 in_netns "$@"
 
 ip tuntap add vm0 mode tap || fail "no tap can be made"
@@ -19,20 +18,6 @@ ip link set vm0 up
 far() {
 	start far "$vhx_frontend" --connect "unix:$tmp/store.sock" --vhost-user "$tmp/far.sock,id=n0"
 	wait_listening far "$tmp/far.sock"
-}
-
-flood() {
-	ping -q -f -c 1000 "$@" 10.9.0.2 >"$tmp/ping.log" || fail "ping: $(cat "$tmp/ping.log")"
-	assert_match "ping" "$(cat "$tmp/ping.log")" "1000 received, 0% packet loss"
-}
-
-load() {
-	iperf3 -c 10.9.0.2 -t 1 -J "$@" >"$tmp/iperf3.json" || fail "iperf3 $*: $(tail -n 3 "$tmp/iperf3.json")"
-	python3 -c 'import json, sys
-e = json.load(open(sys.argv[1]))["end"]
-assert e["sum_received"]["bytes"] > 1000000, e
-print("iperf3 %s: %.0f Mbit/s" % (sys.argv[2], e["sum_received"]["bits_per_second"] / 1e6))' "$tmp/iperf3.json" "$*" ||
-		fail "iperf3 $* moved nothing"
 }
 
 cat >"$tmp/run.sh" <<'GUEST'
@@ -58,17 +43,17 @@ start_frontend --vhost-user "$tmp/vm.sock,id=n0"
 boot uml --device "net:$tmp/vm.sock" --script "$tmp/run.sh" --program "$(command -v iperf3)"
 wait_guest '^PING-OK'
 assert_match "address and MTU" "$(sed 's/\r//g' "$tmp/guest.log")" '^MAC 52:54:00:12:34:56 MTU 1400$'
-flood
-flood -s 1300
-load
-load -R
+flood 1000
+flood 1000 -s 1300
+load 1000000 -t 1
+load 1000000 -t 1 -R
 crash far
 wait_guest '^LINK-DOWN'
 far
 wait_guest '^LINK-UP'
 wait_for "the guest behind another back-end" "$vhx_patience" ping -q -c 1 -W 1 10.9.0.2
-flood
-load
+flood 1000
+load 1000000 -t 1
 say end
 guest_ok
 stop frontend

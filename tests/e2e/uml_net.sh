@@ -8,9 +8,8 @@
 . "$(dirname "$0")/../lab/lib.sh"
 need_programs
 need_uml
-need ping iputils-ping
-need python3 python3
-need iperf3 iperf3
+# shellcheck source=traffic.sh
+. "$(dirname "$0")/traffic.sh"
 need ethtool ethtool
 in_netns "$@"
 
@@ -23,11 +22,6 @@ ip link set vm0 up
 
 serve_net() {
 	start_backend --device "net,id=n0,end=tap:vm0,mac=52:54:00:12:34:56,mtu=1400"
-}
-
-flood() {
-	ping -q -f -c "$pings" "$@" 10.9.0.2 >"$tmp/ping.log" || fail "ping: $(cat "$tmp/ping.log")"
-	assert_match "ping" "$(cat "$tmp/ping.log")" "$pings received, 0% packet loss"
 }
 
 # pattern: the same bytes for whoever wants to compare.
@@ -61,15 +55,6 @@ guest() {
 	say "{ $*; } && : $asked"
 	wait_guest "^(DONE|FAILED) .*: $asked\$"
 	guest_said "^DONE .*: $asked\$" || fail "the guest failed: $*"
-}
-
-load() {
-	iperf3 -c 10.9.0.2 -t "$seconds" -J "$@" >"$tmp/iperf3.json" || fail "iperf3 $*: $(tail -n 3 "$tmp/iperf3.json")"
-	python3 -c 'import json, sys
-e = json.load(open(sys.argv[1]))["end"]
-assert e["sum_received"]["bytes"] > 1000000, e
-print("iperf3 %s: %.0f Mbit/s" % (sys.argv[2], e["sum_received"]["bits_per_second"] / 1e6))' "$tmp/iperf3.json" "$*" ||
-		fail "iperf3 $* moved nothing"
 }
 
 # A file each way over TCP, compared by its sum.
@@ -109,14 +94,14 @@ wait_guest '^PING-OK'
 assert_match "address and MTU" "$(sed 's/\r//g' "$tmp/guest.log")" '^MAC 52:54:00:12:34:56 MTU 1400$'
 guest_said '^FEATURE tx-checksumming on' || fail "the guest may not leave out checksums"
 guest_said '^FEATURE tcp-segmentation-offload on' || fail "the guest may not send unsegmented"
-flood
-flood -s 1300
-load
-load -R
+flood "$pings"
+flood "$pings" -s 1300
+load 1000000 -t "$seconds"
+load 1000000 -t "$seconds" -R
 transfer
 guest ethtool -K eth0 tso off tx off gro off
-load
-load -R
+load 1000000 -t "$seconds"
+load 1000000 -t "$seconds" -R
 transfer
 guest ethtool -K eth0 tso on tx on gro on
 guest ip link set eth0 address 52:54:00:12:34:99
@@ -127,8 +112,8 @@ serve_net
 wait_for "the guest behind another backend" "$vhx_patience" ping -q -c 1 -W 1 10.9.0.2
 filtered "behind another backend"
 guest grep -q 52:54:00:12:34:99 /sys/class/net/eth0/address
-flood
-load
+flood "$pings"
+load 1000000 -t "$seconds"
 transfer
 say end
 guest_ok
