@@ -150,6 +150,15 @@ static bool next_acknowledge(struct vhx_driver *d)
 	return true;
 }
 
+/* A driver of other features is another driver, and may not be one that could have written it. */
+static void kept_judge(struct vhx_driver *d)
+{
+	if (!d->config_kept.set || d->config_kept_features == d->features)
+		return;
+	d->config_kept.set = false;
+	d->config_stale = true;
+}
+
 static bool next_set_features(struct vhx_driver *d)
 {
 	struct virtio_msg_features *f;
@@ -157,6 +166,7 @@ static bool next_set_features(struct vhx_driver *d)
 
 	if (!d->active || d->features_set)
 		return false;
+	kept_judge(d);
 	f = request_begin(d, VIRTIO_MSG_SET_DRIVER_FEATURES, sizeof(*f) + 8);
 	f->num_blocks = vhx_le32_of(2);
 	words = (void *)(f + 1);
@@ -256,10 +266,14 @@ static bool config_writable(const struct vhx_driver *d)
 	return !d->active || (d->status & VHX_STATUS_FEATURES_OK);
 }
 
-/* What the driver last wrote, a cache that is off for example, goes to a replaced backend before any request. */
+/*
+ * What the driver last wrote, a cache that is off for example, goes to a replaced backend before any request; and to the
+ * same one after a reset, which a VMM also does to a guest that it only pauses. Not before the features: they end what
+ * was written, and without them it is refused.
+ */
 static bool next_config_keep(struct vhx_driver *d)
 {
-	if (!d->config_kept.set || d->config_kept_done || !config_writable(d))
+	if (!d->config_kept.set || d->config_kept_done || !d->active || !config_writable(d))
 		return false;
 	d->config_keeping = true;
 	config_write_request(d, &d->config_kept);
@@ -524,7 +538,8 @@ static int set_config_response(struct vhx_driver *d, const struct vhx_control *r
 	if (len && !w->orphan && vhx_devtype_find(d->id.device_id)->config_kept) {
 		d->config_kept = *w;
 		d->config_kept.set = true;
-		d->config_kept_done = true;
+		d->config_kept_features = d->features;
+		d->config_kept_done = d->status & VHX_STATUS_FEATURES_OK;
 	}
 	*event = VHX_DRIVER_CONFIG_WRITTEN;
 	return 0;

@@ -83,6 +83,7 @@ struct vhx_driver {
 	struct vhx_driver_write config_write; /* asked for, not answered yet */
 	struct vhx_driver_write
 		config_kept; /* the last one accepted: a replaced backend gets it, too */
+	uint64_t config_kept_features; /* of the driver that wrote it */
 	bool config_stale;
 	/* Applied */
 	bool attached, have_info, have_features, have_config;

@@ -44,15 +44,21 @@ static struct {
 	int events[VHX_DRIVER_CONFIG_WRITTEN + 1];
 	struct vhx_vdev_limits limits;
 	int config_ret, features_ret;
+	bool config_wants_features; /* byte 20 begins anew with the features, and is written after them only */
 } w;
 
 static int on_set_features(void *ctx, uint64_t features)
 {
+	if (w.config_wants_features)
+		w.config[20] = 0;
 	return w.features_ret;
 }
 
 static int on_set_config(void *ctx, uint32_t off, const void *buf, uint32_t len)
 {
+	if (w.config_wants_features &&
+	    (!(w.v.status & VHX_STATUS_FEATURES_OK) || !(w.v.driver_features & 1)))
+		return -EINVAL;
 	if (!w.config_ret)
 		memcpy(w.config + off, buf, len);
 	return w.config_ret;
@@ -685,6 +691,60 @@ static void test_config_write_goes_to_a_replaced_backend(void **state)
 	assert_int_equal(w.config[20], 0);
 }
 
+/* A VMM resets the device of a guest that it only pauses: the features end what was written, and come again. */
+static void test_config_write_is_told_again_behind_the_features(void **state)
+{
+	w.config_wants_features = true;
+	start();
+	settle();
+	config_write_want();
+	settle();
+	w.d.active = false;
+	settle();
+	w.d.active = true;
+	settle();
+	assert_int_equal(w.config[20], 0xee);
+	assert_running();
+}
+
+/* A backend that has no features yet would refuse it, and be taken for another device. */
+static void test_config_write_waits_for_the_features_of_a_replaced_backend(void **state)
+{
+	w.config_wants_features = true;
+	start();
+	settle();
+	config_write_want();
+	settle();
+	w.d.active = false;
+	settle();
+	channel_lost();
+	settle();
+	w.d.active = true;
+	settle();
+	assert_int_equal(w.config[20], 0xee);
+	assert_running();
+}
+
+/* Firmware, for example, that does without the feature by which the system before it wrote. */
+static void test_config_write_is_over_with_a_driver_of_other_features(void **state)
+{
+	w.config_wants_features = true;
+	start();
+	settle();
+	config_write_want();
+	settle();
+	w.d.active = false;
+	settle();
+	w.d.features &= ~1ull;
+	w.d.active = true;
+	settle();
+	assert_int_equal(w.config[20], 0);
+	assert_running();
+	channel_lost();
+	settle();
+	assert_running();
+}
+
 /* Asked for while the walk was at something else, by a driver that has gone since. */
 static void test_config_write_of_the_last_driver_is_not_sent(void **state)
 {
@@ -1005,6 +1065,9 @@ int main(void)
 		T(test_config_changes_in_the_middle_of_reading),
 		T(test_config_write),
 		T(test_config_write_goes_to_a_replaced_backend),
+		T(test_config_write_is_told_again_behind_the_features),
+		T(test_config_write_waits_for_the_features_of_a_replaced_backend),
+		T(test_config_write_is_over_with_a_driver_of_other_features),
 		T(test_config_write_of_the_last_driver_is_not_sent),
 		T(test_config_write_of_the_last_driver_is_not_kept),
 		T(test_config_write_of_the_last_driver_is_not_sent_again),
