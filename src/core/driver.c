@@ -32,6 +32,34 @@ static void queue_closed(struct vhx_driver_queue *q)
 	q->recycle = false;
 }
 
+/* Where none is under way, the oldest of those that wait is. */
+static void config_write_advance(struct vhx_driver *d)
+{
+	if (d->config_write.set || !d->config_waiting_cnt)
+		return;
+	d->config_write = d->config_waiting[0];
+	d->config_waiting_cnt--;
+	memmove(d->config_waiting, d->config_waiting + 1,
+		d->config_waiting_cnt * sizeof(d->config_waiting[0]));
+}
+
+int vhx_driver_write_config(struct vhx_driver *d, uint32_t off, const void *buf, uint32_t len)
+{
+	struct vhx_driver_write *w;
+
+	assert(len <= sizeof(w->bytes));
+	if (d->config_waiting_cnt == VHX_DRIVER_WRITES_MAX)
+		return -EBUSY;
+	w = &d->config_waiting[d->config_waiting_cnt++];
+	w->off = off;
+	w->len = len;
+	memcpy(w->bytes, buf, len);
+	w->orphan = false;
+	w->set = true;
+	config_write_advance(d);
+	return 0;
+}
+
 void vhx_driver_lost(struct vhx_driver *d)
 {
 	uint32_t i;
@@ -48,6 +76,7 @@ void vhx_driver_lost(struct vhx_driver *d)
 	d->config_kept_done = false;
 	/* Its answer will not come, and nobody wishes for it to be sent again. */
 	d->config_write.set &= !d->config_write.orphan;
+	config_write_advance(d);
 	d->status = 0;
 	d->features_set = false;
 	d->reset_done = false;
@@ -541,6 +570,7 @@ static int set_config_response(struct vhx_driver *d, const struct vhx_control *r
 		d->config_kept_features = d->features;
 		d->config_kept_done = d->status & VHX_STATUS_FEATURES_OK;
 	}
+	config_write_advance(d);
 	*event = VHX_DRIVER_CONFIG_WRITTEN;
 	return 0;
 }
@@ -590,6 +620,7 @@ void vhx_driver_forget_writes(struct vhx_driver *d)
 	d->config_write.orphan = d->waiting && !d->config_keeping &&
 				 d->request.msg_id == VIRTIO_MSG_SET_CONFIG;
 	d->config_write.set &= d->config_write.orphan;
+	d->config_waiting_cnt = 0;
 }
 
 void vhx_driver_config_event(struct vhx_driver *d)

@@ -22,6 +22,7 @@
 
 #define VHX_DRIVER_TOKEN_SHIFT 10 /* 64 devices, 1024 requests until a token comes again */
 #define VHX_DRIVER_CONFIG_MAX 256u /* largest config space of the device types known */
+#define VHX_DRIVER_WRITES_MAX 8u /* writes of the config that wait behind the one under way */
 
 struct vhx_driver_queue {
 	/* Wanted */
@@ -81,6 +82,8 @@ struct vhx_driver {
 	bool active;
 	uint64_t features; /* crossing bits only */
 	struct vhx_driver_write config_write; /* asked for, not answered yet */
+	struct vhx_driver_write config_waiting[VHX_DRIVER_WRITES_MAX]; /* behind it, in order */
+	uint32_t config_waiting_cnt;
 	struct vhx_driver_write
 		config_kept; /* the last one accepted: a replaced backend gets it, too */
 	uint64_t config_kept_features; /* of the driver that wrote it */
@@ -123,6 +126,9 @@ bool vhx_driver_next(struct vhx_driver *d, const struct vhx_control **req);
  */
 int vhx_driver_response(struct vhx_driver *d, const struct vhx_control *resp,
 			enum vhx_driver_event *event);
+
+/* Writes are sent in the order of the calls. -EBUSY: too many wait already. */
+int vhx_driver_write_config(struct vhx_driver *d, uint32_t off, const void *buf, uint32_t len);
 
 /* The VMM is gone: what its guest wrote into the config is nobody's wish any more. */
 void vhx_driver_forget_writes(struct vhx_driver *d);

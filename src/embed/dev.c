@@ -191,6 +191,8 @@ int vhx_dev_write_config(struct vhx_dev *dev, size_t off, const void *buf, size_
 		return -EDEADLK;
 	if (off > UINT32_MAX || len > UINT32_MAX)
 		return -EINVAL;
+	if (dev->writing_config)
+		return -EBUSY;
 	ret = vhx_fdev_write_config(dev->fdev, (uint32_t)off, buf, (uint32_t)len);
 	if (!ret)
 		dev->writing_config = true;

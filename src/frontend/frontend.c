@@ -703,14 +703,7 @@ int vhx_fdev_write_config(struct vhx_fdev *fdev, uint32_t off, const void *buf, 
 
 	if (!len || !vhx_range_within(off, len, d->id.config_len) || len > VHX_CONTROL_CONFIG_MAX)
 		return -EINVAL;
-	if (d->config_write.set)
-		return -EBUSY;
-	d->config_write.off = off;
-	d->config_write.len = len;
-	memcpy(d->config_write.bytes, buf, len);
-	d->config_write.orphan = false;
-	d->config_write.set = true;
-	return 0;
+	return vhx_driver_write_config(d, off, buf, len);
 }
 
 int vhx_fdev_reset(struct vhx_fdev *fdev)

@@ -104,7 +104,7 @@ const struct vhx_driver_identity *vhx_fdev_identity(const struct vhx_fdev *fdev)
 bool vhx_fdev_known(const struct vhx_fdev *fdev);
 /* Features for the next start: device bits; VERSION_1 and RING_RESET are added. -EINVAL: not offered. */
 int vhx_fdev_set_features(struct vhx_fdev *fdev, uint64_t features);
-/* Ends in config_written. -EBUSY: the last one has not ended; -EINVAL: outside of the config. */
+/* Ends in config_written, in the order of the calls. -EBUSY: too many have not ended; -EINVAL: outside of the config. */
 int vhx_fdev_write_config(struct vhx_fdev *fdev, uint32_t off, const void *buf, uint32_t len);
 /* Forgets all requests in flight and resets the device. 0: done; -EINPROGRESS: reset_done follows. */
 int vhx_fdev_reset(struct vhx_fdev *fdev);

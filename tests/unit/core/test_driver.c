@@ -790,6 +790,29 @@ static void test_config_write_of_the_last_driver_is_not_sent_again(void **state)
 	assert_int_equal(w.events[VHX_DRIVER_CONFIG_WRITTEN], 0);
 }
 
+/* Of a VMM that came while the write of the last one was under way; also if nothing answers that. */
+static void test_config_write_waits_behind_that_of_the_last_driver(void **state)
+{
+	for (int lost = 0; lost < 2; lost++) {
+		world_new(NULL);
+		start();
+		settle();
+		assert_int_equal(vhx_driver_write_config(&w.d, 20, "\xee", 1), 0);
+		assert_int_equal(vhx_driver_write_config(&w.d, 21, "\xee", 1), 0);
+		ask();
+		vhx_driver_forget_writes(&w.d);
+		assert_int_equal(vhx_driver_write_config(&w.d, 22, "\xdd", 1), 0);
+		if (lost)
+			channel_lost();
+		else
+			assert_int_equal(answer(), 0);
+		settle();
+		assert_int_not_equal(w.config[21], 0xee);
+		assert_int_equal(w.config[22], 0xdd);
+		assert_running();
+	}
+}
+
 static void test_config_write_waits_for_a_backend(void **state)
 {
 	start();
@@ -1071,6 +1094,7 @@ int main(void)
 		T(test_config_write_of_the_last_driver_is_not_sent),
 		T(test_config_write_of_the_last_driver_is_not_kept),
 		T(test_config_write_of_the_last_driver_is_not_sent_again),
+		T(test_config_write_waits_behind_that_of_the_last_driver),
 		T(test_config_write_waits_for_a_backend),
 		T(test_config_that_never_rests_does_not_hold_up_a_reset),
 		T(test_hostile_answers),
