@@ -82,6 +82,7 @@ struct vhx_fdev {
 	const struct vhx_devtype *type;
 	bool failed; /* requests end with an error from here on */
 	bool unusable;
+	bool oversize; /* failed and unusable for the size of a queue alone, which the next driver need not choose */
 	bool reset_waits; /* reset_done is owed */
 	bool stuck; /* a stop ran out of time: the next ones do not wait again before it has run again */
 	bool needs_running; /* negotiation restarts: say "running" again */

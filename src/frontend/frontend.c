@@ -138,6 +138,7 @@ static void fdev_unusable(struct vhx_fdev *fdev, int reason, const char *why)
 	vhx_log(fdev_log(fdev), VHX_LOG_ERROR, "%s: %s", fdev_name(fdev), why);
 	fdev->unusable = true;
 	fdev->failed = true;
+	fdev->oversize = false;
 	reset_finish(fdev);
 	/* A device that its owner has known goes on, with errors for answers; others never were. */
 	if (!fdev->driver.id.known)
@@ -251,14 +252,16 @@ static void attach_refused(struct vhx_fdev *fdev, int error)
 		vhx_loop_timer_arm(loop, &fdev->retry_timer, VHX_FDEV_MISSING_NS);
 }
 
-/* Another try would end the same: the VMM chose the size, and it will not change by itself. */
+/* Another try would end the same: the VMM chose the size, and it will not change before a reset. */
 static void queue_refused(struct vhx_fdev *fdev)
 {
 	uint16_t index = fdev->driver.event_queue;
 
-	vhx_log(fdev_log(fdev), VHX_LOG_ERROR,
-		"%s: failed: queue %u has %u entries, more than the backend takes", fdev_name(fdev),
-		index, fdev->driver.queues[index].size);
+	vhx_log_limited(fdev_log(fdev), &fdev->log_limit, vhx_loop_now(fdev->fe->cfg.loop),
+			VHX_LOG_ERROR,
+			"%s: failed: queue %u has %u entries, more than the backend takes",
+			fdev_name(fdev), index, fdev->driver.queues[index].size);
+	fdev->oversize = !fdev->failed;
 	fdev->failed = true;
 	fdev->unusable = true;
 }
@@ -706,10 +709,20 @@ int vhx_fdev_write_config(struct vhx_fdev *fdev, uint32_t off, const void *buf, 
 	return vhx_driver_write_config(d, off, buf, len);
 }
 
+static void oversize_forget(struct vhx_fdev *fdev)
+{
+	if (!fdev->oversize)
+		return;
+	fdev->oversize = false;
+	fdev->failed = false;
+	fdev->unusable = false;
+}
+
 int vhx_fdev_reset(struct vhx_fdev *fdev)
 {
 	uint32_t i;
 
+	oversize_forget(fdev);
 	for (i = 0; i < VHX_VDEV_QUEUES_MAX; i++)
 		vhx_fqueue_kill(&fdev->queues[i]);
 	vhx_fcommands_forget(fdev);

@@ -482,6 +482,28 @@ static void test_config_write_behind_one_under_way(void **state)
 	lab_close(&w);
 }
 
+/* Another VMM, or the driver's next life, may have chosen better. */
+static void test_queue_that_is_too_large_fails_one_life_of_the_driver(void **state)
+{
+	struct lab_config cfg = lab_default;
+	struct lab w;
+
+	cfg.queue_size = 2048;
+	lab_open(&w, &cfg);
+	lab_start(&w, 0);
+	lab_settle(&w);
+	assert_string_equal(vhx_fdev_state(w.fdev[0].fdev), "failed");
+	w.src[0].gone = true;
+	vhx_fdev_abandon(w.fdev[0].fdev);
+	lab_settle(&w);
+	lab_start_of(&w, 0, 0, 1, 64);
+	lab_source_plan(&w.src[1], 20, LAB_READ, HEAD, 5000);
+	lab_finish(&w, &w.src[1], 20);
+	assert_int_equal(vhx_fdev_stats(w.fdev[0].fdev)->errors, 0);
+	assert_int_equal(w.connects, 1);
+	lab_close(&w);
+}
+
 static void test_two_devices_on_one_channel(void **state)
 {
 	struct lab_config cfg = lab_default;
@@ -637,6 +659,7 @@ static int run(void)
 		cmocka_unit_test(test_many_config_changes_end_with_the_last),
 		cmocka_unit_test(test_config_write_and_its_refusal),
 		cmocka_unit_test(test_config_write_behind_one_under_way),
+		cmocka_unit_test(test_queue_that_is_too_large_fails_one_life_of_the_driver),
 		cmocka_unit_test(test_two_devices_on_one_channel),
 		cmocka_unit_test(test_device_of_another_channel_is_refused),
 		cmocka_unit_test(test_device_of_guest_addresses_is_refused),
