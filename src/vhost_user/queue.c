@@ -191,10 +191,18 @@ void vhx_vu_vq_remap(struct vhx_vu_vq *vq, const struct vhx_vu_memory *m)
 	cfg->device_addr = device_log_addr(vq, a.device_gpa);
 }
 
+/*
+ * The ring stays where it is. To look for it afresh could find another region, which came later and lies over the same
+ * user addresses, or be told that there is no place for a ring.
+ */
 void vhx_vu_vq_relog(struct vhx_vu_vq *vq)
 {
-	if (vq->pub.started)
-		vhx_vu_vq_remap(vq, vq->server->memory);
+	struct vhx_vring_config *cfg = &vq->pub.ring.cfg;
+	uint64_t gpa, left;
+
+	if (vq->pub.started &&
+	    vhx_vu_memory_guest(vq->server->memory, cfg->device, &gpa, &left))
+		cfg->device_addr = device_log_addr(vq, gpa);
 }
 
 static int slots_reserve(struct vhx_vu_vq *vq)

@@ -468,6 +468,39 @@ static void test_memory_slots_add_and_remove(void **state)
 	assert_true(queue(e, 0)->started);
 }
 
+/*
+ * A region that came later lies over the user addresses of a running ring, before the one that the ring is in, and is
+ * none in which a ring could be.
+ */
+static void test_log_flag_of_a_ring_over_which_another_region_came(void **state)
+{
+	struct vhx_vu_mem_table t = { .cnt = 1,
+				      .regions = { { 0x1000000, GUEST_SIZE, GUEST_UVA, 0 } } };
+	struct vhx_vu_mem_single r = { .region = { 0, 0x10000, GUEST_UVA - 8, 0 } };
+	struct vhx_vu_vring_addr a = client_ring_addr(0);
+	struct env *e = *state;
+	int other = memfd_of(0x10000);
+	void *desc;
+
+	client_start(e);
+	desc = queue(e, 0)->ring.cfg.desc;
+	assert_int_equal(client_ack(e, VHX_VU_SET_MEM_TABLE, &t,
+				    offsetof(struct vhx_vu_mem_table, regions) +
+					    sizeof(t.regions[0]),
+				    &e->mem_fd, 1),
+			 0);
+	assert_ptr_not_equal(queue(e, 0)->ring.cfg.desc, desc);
+	desc = queue(e, 0)->ring.cfg.desc;
+	assert_int_equal(client_ack(e, VHX_VU_ADD_MEM_REG, &r, sizeof(r), &other, 1), 0);
+	a.flags = VHX_VU_VRING_ADDR_F_LOG;
+	assert_int_equal(client_ack(e, VHX_VU_SET_VRING_ADDR, &a, sizeof(a), NULL, 0), 0);
+	assert_ptr_equal(queue(e, 0)->ring.cfg.desc, desc);
+	a.flags = 0;
+	assert_int_equal(client_ack(e, VHX_VU_SET_VRING_ADDR, &a, sizeof(a), NULL, 0), 0);
+	assert_true(queue(e, 0)->ring.cfg.device_addr == 0x1000000 + USED_AT);
+	close(other);
+}
+
 /* QEMU 7.2, for each queue pair of a network device */
 static void test_memory_slot_told_and_taken_back_twice(void **state)
 {
@@ -713,6 +746,7 @@ int main(void)
 		T(test_memory_table_replaced_under_running_rings),
 		T(test_memory_slots_add_and_remove),
 		T(test_memory_slot_told_and_taken_back_twice),
+		T(test_log_flag_of_a_ring_over_which_another_region_came),
 		T(test_config_read),
 		T(test_config_write),
 		T(test_config_change_is_told),
