@@ -28,6 +28,7 @@ struct guest_queue {
 	struct vhx_guest *guest;
 	struct vhx_vu_queue *vq;
 	struct vhx_guest_queue queue;
+	bool asked; /* the VMM waits for its stop */
 };
 
 struct vhx_guest {
@@ -119,33 +120,51 @@ static int guest_queue_start(void *ctx, struct vhx_vu_queue *vq)
 	return vhx_guest_queue_start(&gq->queue, &cfg);
 }
 
+/* By the VMM, and by the end of the program, which may come upon each other. */
+static int queue_stop(struct guest_queue *gq)
+{
+	int ret;
+
+	if (gq->queue.stopping)
+		return -EINPROGRESS;
+	ret = vhx_guest_queue_stop(&gq->queue);
+	if (ret == -EINPROGRESS)
+		gq->guest->stopping++;
+	return ret;
+}
+
 /* 0 also if it was lost with its memory: see guest_mem_changed(). */
 static int guest_queue_stop(void *ctx, struct vhx_vu_queue *vq)
 {
-	struct vhx_guest *g = ctx;
-	int ret = vhx_guest_queue_stop(&guest_queue(g, vq)->queue);
+	struct guest_queue *gq = guest_queue(ctx, vq);
+	int ret = queue_stop(gq);
 
-	if (ret == -EINPROGRESS)
-		g->stopping++;
+	gq->asked = ret == -EINPROGRESS;
 	return ret;
 }
 
 static void fdev_queue_stopped(void *ctx, uint16_t index)
 {
 	struct vhx_guest *g = ctx;
+	struct guest_queue *gq = &g->queues[index];
+	bool asked = gq->asked;
 
-	vhx_guest_queue_end(&g->queues[index].queue);
+	vhx_guest_queue_end(&gq->queue);
+	gq->asked = false;
 	assert(g->stopping);
 	g->stopping--;
-	vhx_vu_server_finish(g->server, 0);
+	if (asked)
+		vhx_vu_server_finish(g->server, 0);
 }
 
 static void queues_kill(struct vhx_guest *g)
 {
 	uint32_t i;
 
-	for (i = 0; i < VHX_VU_QUEUES_MAX; i++)
+	for (i = 0; i < VHX_VU_QUEUES_MAX; i++) {
 		vhx_guest_queue_kill(&g->queues[i].queue);
+		g->queues[i].asked = false;
+	}
 	g->stopping = 0;
 }
 
@@ -452,8 +471,8 @@ uint32_t vhx_guest_drain(struct vhx_guest *g)
 	watch_set(g, &g->listen, -1);
 	watch_set(g, &g->conn, -1);
 	for (i = 0; i < VHX_VU_QUEUES_MAX; i++) {
-		if (g->queues[i].queue.live && !g->queues[i].queue.stopping)
-			guest_queue_stop(g, g->queues[i].vq);
+		if (g->queues[i].queue.live)
+			queue_stop(&g->queues[i]);
 	}
 	return g->stopping;
 }
