@@ -580,7 +580,9 @@ static int blk_set_features(struct vhx_device *dev, uint64_t features)
 		return -EINVAL;
 	blk->features = features & BLK_FEATURE_BITS;
 	blk->piece_age = 0; /* a new driver, maybe over another exchange */
-	blk->config.writeback = 1; /* 5.2.5.2: what a reset starts from */
+	/* 5.2.5.2: what a driver starts from. One that cannot flush has to ask for a cache. */
+	blk->config.writeback = !(features & BIT64(VIRTIO_BLK_F_CONFIG_WCE)) ||
+				(features & BIT64(VIRTIO_BLK_F_FLUSH));
 	config_publish(blk);
 	cache_update(blk);
 	return 0;

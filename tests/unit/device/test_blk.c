@@ -786,6 +786,22 @@ static void test_write_cache_is_off_for_a_driver_without_flush(void **state)
 	assert_int_equal(vhx_load_relaxed(&dsync_seen), 1);
 }
 
+/* 5.2.5.2: it may switch a cache on, and does not have one before that. */
+static void test_write_cache_is_off_at_first_for_a_driver_that_cannot_flush(void **state)
+{
+	struct env *e = *state;
+	uint64_t features = e->dev->features & ~(1ull << VIRTIO_BLK_F_FLUSH);
+
+	dsync_seen = 0;
+	assert_int_equal(e->dev->ops->set_features(e->dev, features), 0);
+	assert_int_equal(config(e->dev).writeback, 0);
+	assert_int_equal(do_write(e, 0, e->unit, 1), VIRTIO_BLK_S_OK);
+	assert_int_equal(dsync_seen, 1);
+	assert_int_equal(set_writeback(e, 1), 0);
+	assert_int_equal(do_write(e, 0, e->unit, 1), VIRTIO_BLK_S_OK);
+	assert_int_equal(dsync_seen, 1);
+}
+
 static void test_config_write_refused(void **state)
 {
 	const uint8_t two = 2, zeroes[8] = { 0 };
@@ -1584,6 +1600,8 @@ int main(void)
 		ON_THREADS(test_failed_flush_stays_failed),
 		ON(disk_threads, test_write_cache_follows_writeback),
 		ON(disk_threads, test_write_cache_is_off_for_a_driver_without_flush),
+		ON(disk_threads,
+		   test_write_cache_is_off_at_first_for_a_driver_that_cannot_flush),
 		ON(disk_uring, test_config_write_refused),
 		ON_ALL(test_discard_punches_a_hole),
 		ON_CACHED(test_discard_of_several_ranges),
