@@ -16,8 +16,8 @@
  *
  * Task management. What waits is ended at once, I/O in flight is not interrupted: the function ends when the last command
  * that it is about has. `seq` tells those from commands that came later. Behind a command that the backend holds for
- * lack of room there may be others that we never saw, so a function waits until there is none. A reset of a unit
- * leaves a unit attention.
+ * lack of room there may be others that we have not seen, and that came before the function: so it begins when there is
+ * none, and is about all that were seen until then. A reset of a unit leaves a unit attention.
  *
  * Resets of queues reach every medium; the queue is quiesced when the last of them says so.
  *
@@ -63,6 +63,8 @@
 /* 1 GiB and 64 MiB: a reset waits for a range in flight, and zeroes may have to be written. */
 #define SCSI_UNMAP_BYTES_MAX (1u << 30)
 #define SCSI_SAME_BYTES_MAX (64u << 20)
+
+#define SCSI_SEQ_OPEN UINT64_MAX /* of a function that has not begun */
 
 #define SCSI_FEATURE_BITS (~0ull << 50 | 0xffffffull)
 #define BIT64(n) (1ull << (n))
@@ -136,7 +138,10 @@ static struct scsi_lun *lun_of(struct vhx_medium *m)
 	return vhx_container_of(m, struct scsi_lun, medium);
 }
 
-/* In priv[0]: its place among all commands, from 1 on; of a task management function, that of the last before it. */
+/*
+ * In priv[0]: its place among all commands, from 1 on; of a task management function, that of the last before it, or
+ * SCSI_SEQ_OPEN.
+ */
 static uint64_t *request_seq(struct vhx_request *req)
 {
 	return &req->priv[0];
@@ -950,17 +955,32 @@ static void tmf_finish(struct scsi *scsi, struct tmf *tmf, struct vhx_request *r
 	control_respond(req, VIRTIO_SCSI_S_FUNCTION_COMPLETE);
 }
 
+/* The backend holds no command: so all that came before these functions was seen. */
+static void tmfs_begin(struct scsi *scsi)
+{
+	struct vhx_list *pos;
+
+	vhx_list_for_each (pos, &scsi->tmfs) {
+		struct vhx_request *req = vhx_list_entry(pos, struct vhx_request, node);
+
+		if (*request_seq(req) == SCSI_SEQ_OPEN)
+			*request_seq(req) = scsi->seq;
+	}
+}
+
 /* Ends those functions that wait for nothing any more. */
 static void tmfs_check(struct scsi *scsi)
 {
 	struct vhx_list *pos, *tmp;
 	struct tmf tmf;
 
-	if (vhx_likely(vhx_list_empty(&scsi->tmfs)) || scsi->refused)
+	if (vhx_likely(vhx_list_empty(&scsi->tmfs)))
 		return;
 	vhx_list_for_each_safe (pos, tmp, &scsi->tmfs) {
 		struct vhx_request *req = vhx_list_entry(pos, struct vhx_request, node);
 
+		if (*request_seq(req) == SCSI_SEQ_OPEN)
+			continue;
 		tmf_of(req, &tmf);
 		tmf_abort(scsi, &tmf);
 		if (!tmf_busy(scsi, &tmf))
@@ -990,6 +1010,8 @@ static void tmf_submit(struct scsi *scsi, struct vhx_request *req)
 	else {
 		vhx_list_init(&req->node);
 		vhx_list_add_tail(&scsi->tmfs, &req->node);
+		if (scsi->refused)
+			*request_seq(req) = SCSI_SEQ_OPEN;
 		tmfs_check(scsi);
 	}
 }
@@ -1128,7 +1150,9 @@ static void scsi_kick(struct vhx_device *dev)
 
 	for (i = 0; i < scsi->lun_cnt; i++)
 		vhx_medium_kick(&scsi->luns[i]->medium);
-	/* What was refused before may have been taken since. */
+	/* What was refused before may have been taken since, and all that was behind it. */
+	if (!scsi->refused)
+		tmfs_begin(scsi);
 	tmfs_check(scsi);
 }
 

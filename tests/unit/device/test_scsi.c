@@ -1144,6 +1144,42 @@ static void test_abort_of_commands_that_wait(void **state)
 	assert_int_equal(aborted, COMMANDS - 256);
 }
 
+/*
+ * The backend holds a command for which there is no room, and another one behind it that the device has not seen. Both
+ * came before the function, which is answered when both have ended.
+ */
+static void test_abort_waits_for_commands_behind_a_refused_one(void **state)
+{
+	struct env *e = *state;
+	struct cdb sync = cdb_range(SCSI_SYNCHRONIZE_CACHE_10, 0, 0, 0);
+	struct cdb inquiry = { { SCSI_INQUIRY, 0, 0, 0, 36 } };
+	struct fake_request *refused = command_new(e, 0, &inquiry, NULL, 0, 36), *behind, *tmf;
+	bool early;
+
+	fake.later = 1;
+	fake.submitting = true;
+	assert_int_equal(e->dev->ops->submit(e->dev, &refused->req), -EAGAIN);
+	fake.submitting = false;
+	tmf = tmf_new(e, VIRTIO_SCSI_T_TMF_ABORT_TASK_SET, 0, 0);
+	fake_submit(tmf);
+	assert_false(tmf->completed);
+	behind = command_new(e, 0, &sync, NULL, 0, 0);
+	pthread_mutex_lock(&fdatasync_gate);
+	/* Room comes: one pass. */
+	fake.in_flight += 2;
+	assert_int_equal(e->dev->ops->submit(e->dev, &refused->req), 0);
+	assert_int_equal(e->dev->ops->submit(e->dev, &behind->req), 0);
+	e->dev->ops->kick(e->dev);
+	early = tmf->completed;
+	pthread_mutex_unlock(&fdatasync_gate);
+	assert_false(early);
+	assert_true(refused->completed);
+	assert_int_equal(control_end(tmf), VIRTIO_SCSI_S_FUNCTION_COMPLETE);
+	assert_true(behind->completed);
+	fake_request_free(refused);
+	fake_request_free(behind);
+}
+
 static void test_bad_functions(void **state)
 {
 	struct env *e = *state;
@@ -1449,6 +1485,7 @@ int main(void)
 		ON(test_abort_waits_for_the_command, disk),
 		ON(test_reset_of_a_unit_leaves_an_attention, disk),
 		ON(test_abort_of_commands_that_wait, disk),
+		ON(test_abort_waits_for_commands_behind_a_refused_one, disk),
 		ON(test_bad_functions, shm),
 		ON(test_asynchronous_notification, shm),
 		ON(test_resize_is_an_event_and_an_attention, shm),
