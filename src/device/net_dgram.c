@@ -17,6 +17,16 @@
 
 #include "device/net_end.h"
 
+/* Where packets are in sequence (SOCK_SEQPACKET), nothing is what is received of a peer that left, without end. */
+static bool ends_with_nothing(const struct vhx_net_end *e)
+{
+	socklen_t len = sizeof(int);
+	int type;
+
+	return !getsockopt(e->lines[0].watch.fd, SOL_SOCKET, SO_TYPE, &type, &len) &&
+	       type == SOCK_SEQPACKET;
+}
+
 static ssize_t dgram_receive(struct vhx_net_end *e, unsigned int pair, const struct iovec *iov,
 			     int cnt)
 {
@@ -36,7 +46,7 @@ static ssize_t dgram_receive(struct vhx_net_end *e, unsigned int pair, const str
 		return n + (ssize_t)hdr_len;
 	/* An empty one is no frame, and too short to be passed on. */
 	if (!n)
-		return (ssize_t)hdr_len;
+		return ends_with_nothing(e) ? -EPIPE : (ssize_t)hdr_len;
 	return errno == EAGAIN || errno == EINTR ? 0 : -EPIPE;
 }
 

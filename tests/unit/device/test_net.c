@@ -668,6 +668,21 @@ static void test_peer_that_leaves(void **state)
 	fake_request_free(in);
 }
 
+static void test_peer_of_sequenced_packets_that_leaves(void **state)
+{
+	struct fake_request *in;
+
+	open_pair(SOCK_SEQPACKET, BIT(STATUS));
+	in = post(2000);
+	settle();
+	close(peer);
+	peer = -1;
+	expect_link_down();
+	assert_false(in->completed);
+	close_device();
+	fake_request_free(in);
+}
+
 static void test_lengths_that_are_none(void **state)
 {
 	static const uint8_t bad[][4] = {
@@ -799,6 +814,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_config_writes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_announcement, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_peer_that_leaves, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_peer_of_sequenced_packets_that_leaves, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_lengths_that_are_none, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_peers_one_after_another, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_ends_that_cannot_be, setup, teardown),
