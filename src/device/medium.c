@@ -681,6 +681,9 @@ void vhx_medium_reset(struct vhx_medium *m, struct vhx_queue *queue)
 	m->resets[m->reset_cnt++] = queue;
 	/* What was gathered and not yet submitted would never end. */
 	vhx_io_submit(m->io);
+	/* The first of them may have been what the others stood behind: nobody will tell of room for it any more. */
+	if (m->held)
+		unheld_serve(m);
 	queue_quiesce(m, queue);
 }
 

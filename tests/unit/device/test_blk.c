@@ -1530,6 +1530,37 @@ static void test_handover_waits_for_room(void **state)
 	dev->ops->close(dev);
 }
 
+/* The first of those that wait goes with its queue, and with it the only one who would be told of room. */
+static void test_handover_goes_on_when_the_refused_request_is_reset(void **state)
+{
+	struct vhx_queue queue = { 0 }, other = { .index = 1 };
+	struct fake_request *r[2];
+	struct vhx_device *dev;
+	struct env *e = *state;
+
+	dev = handover_open(e);
+	r[0] = read_of(dev, &queue);
+	r[1] = read_of(dev, &other);
+	fake_submit(r[0]);
+	fake_submit(r[1]);
+	fake.later = 1;
+	fake.no_staging = 1;
+	e->dev->ops->close(e->dev);
+	e->dev = NULL;
+	while (!queue.room_wanted)
+		assert_int_equal(vhx_loop_once(e->loop, -1), 0);
+	fake.later = 0;
+	fake.no_staging = 0;
+	dev->ops->reset(dev, &queue);
+	assert_true(r[0]->dropped);
+	loop_for_a_while(e);
+	assert_true(r[1]->completed);
+	assert_int_equal(status_of(r[1]), VIRTIO_BLK_S_OK);
+	fake_request_free(r[0]);
+	fake_request_free(r[1]);
+	dev->ops->close(dev);
+}
+
 static void test_memory_is_accounted(void **state)
 {
 	struct env *e = *state;
@@ -1636,6 +1667,7 @@ int main(void)
 		ON(disk_uring, test_handover_gives_back_with_the_last_queue),
 		ON(disk_uring, test_handover_drops_what_waits_under_a_reset),
 		ON(shm, test_handover_waits_for_room),
+		ON(shm, test_handover_goes_on_when_the_refused_request_is_reset),
 		ON(disk_uring, test_memory_is_accounted),
 		ON(disk_threads, test_memory_is_accounted),
 	};
