@@ -210,12 +210,27 @@ static void stage_end(struct vhx_medium_op *op, int res)
 		op->next(op, res);
 }
 
+/*
+ * The kernel could not do it now, and nothing was done or lost: io_uring's workers are interrupted, and a disk's driver is
+ * short of something, at times. A sync is tried again also under a reset, for those that end with it.
+ */
+static bool stage_again(const struct vhx_medium_op *op)
+{
+	if ((op->io.res != -EINTR && op->io.res != -EAGAIN) || op->next == op_abandon)
+		return false;
+	return op->io.code == VHX_IO_FDATASYNC || !queue_resetting(op->medium, op->req->queue);
+}
+
 static void sync_done(struct vhx_medium_op *op, int res);
 
 static void stage_done(struct vhx_io_op *io)
 {
 	struct vhx_medium_op *op = vhx_container_of(io, struct vhx_medium_op, io);
 
+	if (vhx_unlikely(stage_again(op))) {
+		vhx_io_queue(op->medium->io, io);
+		return;
+	}
 	/* First of all: it is true of the image, whether or not this request is wanted any more. */
 	if (vhx_unlikely(io_lost_data(io)))
 		flush_fail(op->medium, -io->res);
@@ -318,12 +333,11 @@ static void transfer_continue(struct vhx_medium_op *op);
 /* 0 bytes: the image became shorter under us. */
 static void transfer_next(struct vhx_medium_op *op, int res)
 {
-	if (res <= 0 && res != -EINTR) {
+	if (res <= 0) {
 		work_failed(op, res);
 		return;
 	}
-	if (res > 0)
-		op->progress += (uint64_t)res;
+	op->progress += (uint64_t)res;
 	if (op->progress >= op->len)
 		op->done(op, 0);
 	else
@@ -493,12 +507,11 @@ static void fill_continue(struct vhx_medium_op *op)
 
 static void fill_next(struct vhx_medium_op *op, int res)
 {
-	if (res <= 0 && res != -EINTR) {
+	if (res <= 0) {
 		work_failed(op, res);
 		return;
 	}
-	if (res > 0)
-		op->progress += (uint64_t)res;
+	op->progress += (uint64_t)res;
 	if (op->progress < op->len)
 		fill_continue(op);
 	else

@@ -747,6 +747,23 @@ static void test_failed_flush_stays_failed(void **state)
 	assert_int_equal(do_simple(e, VIRTIO_BLK_T_FLUSH), VIRTIO_BLK_S_OK);
 }
 
+/* EAGAIN is of the moment; the kernel lost nothing. */
+static void test_work_that_cannot_be_done_now_is_tried_again(void **state)
+{
+	struct env *e = *state;
+
+	assert_int_equal(do_write(e, 0, e->unit, 1), VIRTIO_BLK_S_OK);
+	vhx_store_relaxed(&fail_fdatasync, EAGAIN);
+	assert_int_equal(do_simple(e, VIRTIO_BLK_T_FLUSH), VIRTIO_BLK_S_OK);
+	assert_int_equal(do_simple(e, VIRTIO_BLK_T_FLUSH), VIRTIO_BLK_S_OK);
+	assert_int_equal(e->dev->ops->set_features(e->dev, 0), 0);
+	vhx_store_relaxed(&fail_dsync, EAGAIN);
+	assert_int_equal(do_write(e, 0, e->unit, 2), VIRTIO_BLK_S_OK);
+	assert_int_equal(vhx_load_relaxed(&fail_dsync), 0);
+	assert_int_equal(e->errors_logged, 0);
+	check_read(e, 0, e->unit, 2);
+}
+
 static int set_writeback(struct env *e, uint8_t value)
 {
 	return e->dev->ops->set_config(e->dev, offsetof(struct virtio_blk_config, writeback),
@@ -1629,6 +1646,7 @@ int main(void)
 		ON(disk_readonly, test_uncached_read_is_staged),
 		ON_CACHED(test_get_id),
 		ON_THREADS(test_failed_flush_stays_failed),
+		ON_THREADS(test_work_that_cannot_be_done_now_is_tried_again),
 		ON(disk_threads, test_write_cache_follows_writeback),
 		ON(disk_threads, test_write_cache_is_off_for_a_driver_without_flush),
 		ON(disk_threads,
