@@ -691,8 +691,8 @@ static void test_config_write_goes_to_a_replaced_backend(void **state)
 	assert_int_equal(w.config[20], 0);
 }
 
-/* A VMM resets the device of a guest that it only pauses: the features end what was written, and come again. */
-static void test_config_write_is_told_again_behind_the_features(void **state)
+/* A driver has written into the config, and its device was reset. */
+static void write_and_reset(void)
 {
 	w.config_wants_features = true;
 	start();
@@ -701,6 +701,12 @@ static void test_config_write_is_told_again_behind_the_features(void **state)
 	settle();
 	w.d.active = false;
 	settle();
+}
+
+/* A VMM resets the device of a guest that it only pauses: the features end what was written, and come again. */
+static void test_config_write_is_told_again_behind_the_features(void **state)
+{
+	write_and_reset();
 	w.d.active = true;
 	settle();
 	assert_int_equal(w.config[20], 0xee);
@@ -710,13 +716,7 @@ static void test_config_write_is_told_again_behind_the_features(void **state)
 /* A backend that has no features yet would refuse it, and be taken for another device. */
 static void test_config_write_waits_for_the_features_of_a_replaced_backend(void **state)
 {
-	w.config_wants_features = true;
-	start();
-	settle();
-	config_write_want();
-	settle();
-	w.d.active = false;
-	settle();
+	write_and_reset();
 	channel_lost();
 	settle();
 	w.d.active = true;
@@ -728,13 +728,7 @@ static void test_config_write_waits_for_the_features_of_a_replaced_backend(void 
 /* Firmware, for example, that does without the feature by which the system before it wrote. */
 static void test_config_write_is_over_with_a_driver_of_other_features(void **state)
 {
-	w.config_wants_features = true;
-	start();
-	settle();
-	config_write_want();
-	settle();
-	w.d.active = false;
-	settle();
+	write_and_reset();
 	w.d.features &= ~1ull;
 	w.d.active = true;
 	settle();

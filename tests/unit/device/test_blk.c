@@ -1515,6 +1515,17 @@ static void test_handover_drops_what_waits_under_a_reset(void **state)
 	dev->ops->close(dev);
 }
 
+/* Who had the image leaves it, and what waited for that in @queue is refused room. */
+static void image_give_up(struct env *e, const struct vhx_queue *queue)
+{
+	fake.later = 1;
+	fake.no_staging = 1;
+	e->dev->ops->close(e->dev);
+	e->dev = NULL;
+	while (!queue->room_wanted)
+		assert_int_equal(vhx_loop_once(e->loop, -1), 0);
+}
+
 /* Refused room while it works off what waited: the rest comes with the room, in order. */
 static void test_handover_waits_for_room(void **state)
 {
@@ -1528,12 +1539,7 @@ static void test_handover_waits_for_room(void **state)
 	r[1] = read_of(dev, &queue);
 	fake_submit(r[0]);
 	fake_submit(r[1]);
-	fake.later = 1;
-	fake.no_staging = 1;
-	e->dev->ops->close(e->dev);
-	e->dev = NULL;
-	while (!queue.room_wanted)
-		assert_int_equal(vhx_loop_once(e->loop, -1), 0);
+	image_give_up(e, &queue);
 	assert_false(r[0]->completed || r[1]->completed);
 	fake.later = 0;
 	fake.no_staging = 0;
@@ -1560,12 +1566,7 @@ static void test_handover_goes_on_when_the_refused_request_is_reset(void **state
 	r[1] = read_of(dev, &other);
 	fake_submit(r[0]);
 	fake_submit(r[1]);
-	fake.later = 1;
-	fake.no_staging = 1;
-	e->dev->ops->close(e->dev);
-	e->dev = NULL;
-	while (!queue.room_wanted)
-		assert_int_equal(vhx_loop_once(e->loop, -1), 0);
+	image_give_up(e, &queue);
 	fake.later = 0;
 	fake.no_staging = 0;
 	dev->ops->reset(dev, &queue);
@@ -1649,8 +1650,7 @@ int main(void)
 		ON_THREADS(test_work_that_cannot_be_done_now_is_tried_again),
 		ON(disk_threads, test_write_cache_follows_writeback),
 		ON(disk_threads, test_write_cache_is_off_for_a_driver_without_flush),
-		ON(disk_threads,
-		   test_write_cache_is_off_at_first_for_a_driver_that_cannot_flush),
+		ON(disk_threads, test_write_cache_is_off_at_first_for_a_driver_that_cannot_flush),
 		ON(disk_uring, test_config_write_refused),
 		ON_ALL(test_discard_punches_a_hole),
 		ON_CACHED(test_discard_of_several_ranges),
