@@ -11,6 +11,7 @@ need_uml
 # shellcheck source=traffic.sh
 . "$(dirname "$0")/traffic.sh"
 need ethtool ethtool
+need socat socat
 in_netns "$@"
 
 size=$((16 << 20)) pings=1000 seconds=1
@@ -24,9 +25,14 @@ serve_net() {
 	start_backend --device "net,id=n0,end=tap:vm0,mac=52:54:00:12:34:56,mtu=1400"
 }
 
-# pattern: the same bytes for whoever wants to compare.
+# pattern: the same bytes for whoever wants to compare, by chunks that are made once; here and in the guest.
+chunk=$((16 << 20))
+seq 1 1000000000 | head -c $chunk >"$tmp/chunk"
 pattern() {
-	seq 1 1000000000 | head -c "$size"
+	local i
+	for ((i = 0; i < size / chunk; i++)); do
+		cat "$tmp/chunk"
+	done
 }
 
 cat >"$tmp/run.sh" <<'GUEST'
@@ -38,6 +44,7 @@ echo "MAC $(cat /sys/class/net/eth0/address) MTU $(cat /sys/class/net/eth0/mtu)"
 ethtool -k eth0 | sed -n 's/^\(tx-checksumming\|tcp-segmentation-offload\|generic-receive-offload\|rx-checksumming\): /FEATURE \1 /p'
 ping -c 3 10.9.0.1 >/dev/null && echo PING-OK
 iperf3 -s -D -p 5201
+seq 1 1000000000 | head -c 16777216 >/tmp/chunk
 # Commands of the host, one per connection.
 while read -r line; do
 	case $line in
@@ -63,10 +70,10 @@ transfer() {
 	sum=$(pattern | sha256sum | cut -d' ' -f1)
 	timeout "$vhx_guest_patience" python3 "$vhx_root/tests/e2e/tcp.py" receive 10.9.0.1 5000 >"$tmp/got" &
 	pid=$!
-	guest "until seq 1 1000000000 | head -c $size | nc 10.9.0.1 5000; do sleep 0.1; done"
+	guest "for i in \$(seq $((size / chunk))); do cat /tmp/chunk; done | socat -u -b 65536 - TCP:10.9.0.1:5000,retry=600,interval=0.1"
 	wait $pid
 	assert_eq "sum of what the guest sent" "$(cat "$tmp/got")" "$sum"
-	say "nc -l -p 5001 | sha256sum | sed s/^/SUM$asked-/"
+	say "socat -u -b 65536 TCP-LISTEN:5001 - | sha256sum | sed s/^/SUM$asked-/"
 	pattern | timeout "$vhx_guest_patience" python3 "$vhx_root/tests/e2e/tcp.py" send 10.9.0.2 5001 >/dev/null ||
 		fail "nothing can be sent to the guest"
 	wait_guest "^SUM$asked-$sum"
@@ -88,7 +95,7 @@ filtered() {
 
 serve_net
 start_frontend --vhost-user "$tmp/vm.sock,id=n0"
-boot uml --device "net:$tmp/vm.sock" --script "$tmp/run.sh" --program "$(command -v iperf3)" \
+boot uml --device "net:$tmp/vm.sock" --script "$tmp/run.sh" --program "$(command -v iperf3)" --program "$(command -v socat)" \
 	--program "$(PATH=$PATH:/sbin command -v ethtool)"
 wait_guest '^PING-OK'
 assert_match "address and MTU" "$(sed 's/\r//g' "$tmp/guest.log")" '^MAC 52:54:00:12:34:56 MTU 1400$'
