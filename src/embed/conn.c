@@ -17,7 +17,6 @@
 
 #include "exchange/local.h"
 
-#define NS_PER_US 1000ull
 
 const char *vhx_version(void)
 {
@@ -52,7 +51,7 @@ int vhx_conn_new(struct vhx_conn **out)
 		return -ENOMEM;
 	conn->fd = -1;
 	conn->ring_size = VHX_LOCAL_RING_DEFAULT;
-	conn->poll_usec = (unsigned int)(vhx_loop_poll_default() / NS_PER_US);
+	conn->poll_ns = VHX_LOOP_POLL_AUTO;
 	conn->hook = (struct vhx_loop_hook){ .run = conn_run, .prepare = conn_prepare };
 	*out = conn;
 	return 0;
@@ -114,7 +113,7 @@ int vhx_conn_set_poll(struct vhx_conn *conn, unsigned int usec)
 {
 	if (conn->loop)
 		return -EISCONN;
-	return vhx_embed_poll(usec, &conn->poll_usec);
+	return vhx_embed_poll(usec, &conn->poll_ns);
 }
 
 /* Connecting */
@@ -156,7 +155,7 @@ static int conn_open(struct vhx_conn *conn)
 		.ctx = conn,
 		.peer = conn->inherited ? "the inherited socket" : conn->path,
 	};
-	int ret = vhx_loop_new(conn->poll_usec * NS_PER_US, &conn->loop);
+	int ret = vhx_loop_new(conn->poll_ns, &conn->loop);
 
 	if (ret)
 		return ret;

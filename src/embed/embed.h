@@ -20,7 +20,7 @@ struct vhx_conn {
 	vhx_log_fn *log_fn;
 	void *log_ctx;
 	uint32_t ring_size;
-	unsigned int poll_usec;
+	uint64_t poll_ns;
 	char path[VHX_UNIX_PATH_MAX];
 	int fd; /* inherited and not used yet, or -1 */
 	bool inherited;
@@ -47,7 +47,7 @@ struct vhx_dev {
 
 /* settings.c: 0 and the value, or -EINVAL, -ENAMETOOLONG. */
 int vhx_embed_ring_size(size_t bytes, uint32_t *ring_size);
-int vhx_embed_poll(unsigned int usec, unsigned int *poll_usec);
+int vhx_embed_poll(unsigned int usec, uint64_t *poll_ns);
 int vhx_embed_address(const char *address, char path[VHX_UNIX_PATH_MAX]);
 
 /* dev.c */

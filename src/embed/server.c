@@ -35,7 +35,6 @@
 #include "util/unix_guard.h"
 #include "util/unix_socket.h"
 
-#define NS_PER_US 1000ull
 #define STAGING_MAX (2u << 20)
 #define DEVICE_ID_TYPES 64u /* VirtIO 5; and what a transport numbers devices by */
 #define DEPTH_MIN 4u
@@ -83,7 +82,7 @@ struct vhx_server {
 	vhx_log_fn *log_fn;
 	void *log_ctx;
 	uint32_t ring_size;
-	unsigned int poll_usec;
+	uint64_t poll_ns;
 	bool inside; /* a callback is being made */
 	uint8_t cache_id[16];
 	struct server_listener listeners[VHX_SERVER_LISTENERS_MAX];
@@ -444,7 +443,7 @@ static int server_open(struct vhx_server *server)
 		return -EDEADLK;
 	if (server->loop)
 		return 0;
-	ret = vhx_loop_new(server->poll_usec * NS_PER_US, &server->loop);
+	ret = vhx_loop_new(server->poll_ns, &server->loop);
 	if (ret)
 		return ret;
 	cfg.loop = server->loop;
@@ -526,7 +525,7 @@ int vhx_server_set_poll(struct vhx_server *server, unsigned int usec)
 {
 	if (server->loop)
 		return -EISCONN;
-	return vhx_embed_poll(usec, &server->poll_usec);
+	return vhx_embed_poll(usec, &server->poll_ns);
 }
 
 int vhx_server_new(struct vhx_server **out)
@@ -542,7 +541,7 @@ int vhx_server_new(struct vhx_server **out)
 		return -EIO;
 	}
 	server->ring_size = VHX_LOCAL_RING_DEFAULT;
-	server->poll_usec = (unsigned int)(vhx_loop_poll_default() / NS_PER_US);
+	server->poll_ns = VHX_LOOP_POLL_AUTO;
 	*out = server;
 	return 0;
 }

@@ -8,6 +8,7 @@
 
 /* A second of spinning is more than anybody can want. */
 #define POLL_US_MAX 1000000u
+#define NS_PER_US 1000ull
 
 static const char unix_prefix[] = "unix:";
 
@@ -19,11 +20,11 @@ int vhx_embed_ring_size(size_t bytes, uint32_t *ring_size)
 	return 0;
 }
 
-int vhx_embed_poll(unsigned int usec, unsigned int *poll_usec)
+int vhx_embed_poll(unsigned int usec, uint64_t *poll_ns)
 {
 	if (usec > POLL_US_MAX)
 		return -EINVAL;
-	*poll_usec = usec;
+	*poll_ns = usec * NS_PER_US;
 	return 0;
 }
 

@@ -32,7 +32,9 @@
  * Each success halves the bound that was reached. Work that is there at the first look is no success,
  * and work that shows only after the time is up is a failure: in both cases somebody else ran on this CPU
  * meanwhile, perhaps the peer itself, and a sleep would have brought it as soon. So
- * an idle loop, and one that has no CPU to spare, spins once in LOOP_POLL_PENALTY_MAX sleeps.
+ * an idle loop, and one that has no CPU to spare, spins once in LOOP_POLL_PENALTY_MAX sleeps. The bound of a
+ * spin is what the loop was told, or else (VHX_LOOP_POLL_AUTO) that of the hook whose wakes are dearest: looking
+ * for about as long as a wake costs loses half at the most against whoever knew beforehand when to sleep.
  */
 #include "loop/loop.h"
 
@@ -315,6 +317,23 @@ static bool hooks_poll(struct vhx_loop *loop, bool *able)
 	return false;
 }
 
+/* Most time of one spin. */
+static uint64_t poll_bound(const struct vhx_loop *loop)
+{
+	const struct vhx_list *pos;
+	uint64_t ns = VHX_LOOP_POLL_NS;
+
+	if (loop->poll_max_ns != VHX_LOOP_POLL_AUTO)
+		return loop->poll_max_ns;
+	vhx_list_for_each (pos, &loop->hooks) {
+		const struct vhx_loop_hook *h = vhx_list_entry(pos, struct vhx_loop_hook, node);
+
+		if (h->poll && h->poll_ns > ns)
+			ns = h->poll_ns;
+	}
+	return ns;
+}
+
 static void poll_paid(struct vhx_loop *loop)
 {
 	loop->poll_penalty /= 2;
@@ -331,7 +350,7 @@ static void poll_failed(struct vhx_loop *loop)
 /* Not beyond the first timer, which nothing looks at during a spin. */
 static uint64_t poll_end(const struct vhx_loop *loop, uint64_t start_ns)
 {
-	uint64_t end_ns = start_ns + loop->poll_max_ns;
+	uint64_t end_ns = start_ns + poll_bound(loop);
 
 	if (vhx_list_empty(&loop->timers))
 		return end_ns;
@@ -537,18 +556,18 @@ static int loop_open(struct vhx_loop *loop)
 			   clock_ready);
 }
 
-uint64_t vhx_loop_poll_default(void)
+static bool cpu_is_only(void)
 {
 	cpu_set_t cpus;
 
 	/* More CPUs than the set can name are more than one. */
-	if (sched_getaffinity(0, sizeof(cpus), &cpus))
-		return VHX_LOOP_POLL_NS;
-	return CPU_COUNT(&cpus) > 1 ? VHX_LOOP_POLL_NS : 0;
+	return !sched_getaffinity(0, sizeof(cpus), &cpus) && CPU_COUNT(&cpus) == 1;
 }
 
 void vhx_loop_poll_limit(struct vhx_loop *loop, uint64_t poll_max_ns)
 {
+	if (poll_max_ns == VHX_LOOP_POLL_AUTO && cpu_is_only())
+		poll_max_ns = 0;
 	loop->poll_max_ns = poll_max_ns;
 }
 
@@ -560,7 +579,7 @@ int vhx_loop_new(uint64_t poll_max_ns, struct vhx_loop **loop)
 	if (!l)
 		return -ENOMEM;
 	l->epoll_fd = l->wake.fd = l->clock.fd = -1;
-	l->poll_max_ns = poll_max_ns;
+	vhx_loop_poll_limit(l, poll_max_ns);
 	vhx_list_init(&l->timers);
 	vhx_list_init(&l->hooks);
 	ret = loop_open(l);

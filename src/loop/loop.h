@@ -38,18 +38,21 @@ struct vhx_loop_hook {
 	bool (*prepare)(struct vhx_loop_hook *h);
 	/* While spinning: cheap look for new work without side effects. May be NULL. */
 	bool (*poll)(struct vhx_loop_hook *h);
+	/* How long looking is worth its while, where nobody told the loop; 0: VHX_LOOP_POLL_NS. */
+	uint64_t poll_ns;
 };
 
 struct vhx_loop_stats {
 	uint64_t iterations, sleeps, polls, poll_hits;
 };
 
-/*
- * What to pass where nobody said otherwise: 32 us, about half of what a wake across CPUs costs, if this process may
- * use more than one CPU; else 0, since on one a spin only keeps the peer from running.
- */
+/* About half of what a wake across CPUs costs. */
 #define VHX_LOOP_POLL_NS 32000u
-uint64_t vhx_loop_poll_default(void);
+/*
+ * The bound to pass where nobody said otherwise: that of the hook for which looking is worth most, if this process
+ * may use more than one CPU; else 0, since on one a spin only keeps the peer from running.
+ */
+#define VHX_LOOP_POLL_AUTO UINT64_MAX
 
 /* @poll_max_ns: most time to spin before a sleep, 0: never spin. Adapts: see loop.c. */
 int vhx_loop_new(uint64_t poll_max_ns, struct vhx_loop **loop);

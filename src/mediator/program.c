@@ -30,10 +30,15 @@ void vhx_program_defaults(struct vhx_program_settings *s)
 {
 	*s = (struct vhx_program_settings){
 		.ring_size = VHX_LOCAL_RING_DEFAULT,
-		.poll_us = vhx_loop_poll_default() / NS_PER_US,
+		.poll_us = VHX_PROGRAM_POLL_AUTO,
 		.log_level = VHX_LOG_INFO,
 		.sandbox = VHX_CONFINE_ON,
 	};
+}
+
+uint64_t vhx_program_poll_ns(const struct vhx_program_settings *s)
+{
+	return s->poll_us == VHX_PROGRAM_POLL_AUTO ? VHX_LOOP_POLL_AUTO : s->poll_us * NS_PER_US;
 }
 
 /*
@@ -73,7 +78,7 @@ int vhx_program_init(struct vhx_program *p, const char *name, const struct vhx_p
 		return ret;
 	}
 	descriptors_raise();
-	ret = vhx_loop_new(s->poll_us * NS_PER_US, &p->loop);
+	ret = vhx_loop_new(vhx_program_poll_ns(s), &p->loop);
 	if (ret) {
 		vhx_log(p->log, VHX_LOG_ERROR, "cannot start: %s", strerror(-ret));
 		return ret;

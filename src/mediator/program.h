@@ -35,6 +35,8 @@ extern const struct vhx_choice vhx_program_sandboxes[];
 
 /* A second of spinning is more than anybody can want. */
 #define VHX_PROGRAM_POLL_US_MAX 1000000u
+/* Nobody said: what suits the peers. */
+#define VHX_PROGRAM_POLL_AUTO UINT64_MAX
 
 #define VHX_PROGRAM_OPTION_CONFIG(type)                                                            \
 	{ .name = "config", .metavar = "FILE", .kind = VHX_OPTION_STRING,                          \
@@ -93,6 +95,8 @@ struct vhx_program {
 };
 
 void vhx_program_defaults(struct vhx_program_settings *s);
+/* The bound of the loop that @s asks for. */
+uint64_t vhx_program_poll_ns(const struct vhx_program_settings *s);
 
 /*
  * Log, the first part of the confinement, loop, the limit of open files, which is raised as far as

@@ -22,8 +22,6 @@
 
 #include "mediator/control.h"
 
-#define NS_PER_US 1000ull
-
 static int hangup_fd = -1;
 
 static void hangup_handler(int sig)
@@ -57,7 +55,7 @@ static const struct vhx_option *row_fixed(const struct vhx_reload *r, const void
 static void common_apply(struct vhx_program *p, const struct vhx_program_settings *wanted)
 {
 	p->sink.log.level = (enum vhx_log_level)wanted->log_level;
-	vhx_loop_poll_limit(p->loop, wanted->poll_us * NS_PER_US);
+	vhx_loop_poll_limit(p->loop, vhx_program_poll_ns(wanted));
 }
 
 static int settings_apply(struct vhx_reload *r, const void *wanted, struct vhx_error *err)

@@ -75,12 +75,14 @@ static int args_make(struct spawn_args *a, const struct vhx_spawn_config *cfg)
 	*argv++ = a->device;
 	*argv++ = (char *)"--ring-size";
 	*argv++ = a->ring;
-	*argv++ = (char *)"--poll-us";
-	*argv++ = a->poll;
 	*argv++ = (char *)"--log-level";
 	*argv++ = a->level;
 	*argv++ = (char *)"--sandbox";
 	*argv++ = a->sandbox;
+	if (cfg->settings->poll_us != VHX_PROGRAM_POLL_AUTO) {
+		*argv++ = (char *)"--poll-us";
+		*argv++ = a->poll;
+	}
 	*argv = NULL;
 	return 0;
 }

@@ -691,22 +691,52 @@ static void test_free_of_null(void **state)
 
 #define LOOP_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
+/* A loop that was given no bound takes that of the hook which says most; one that was given one keeps it. */
+static void test_bound_of_a_spin_is_the_most_that_a_hook_says(void **state)
+{
+	struct vhx_loop *loop;
+	cpu_set_t cpus;
+	struct probe p;
+	int plain, dear;
+
+	if (!sched_getaffinity(0, sizeof(cpus), &cpus) && CPU_COUNT(&cpus) == 1)
+		skip();
+	spin_loop_new(&loop, &p, VHX_LOOP_POLL_AUTO);
+	plain = looks_of_one_sleep(loop, &p, 1);
+	assert_true(plain >= (int)(VHX_LOOP_POLL_NS / STEP_NS));
+	p.h.poll_ns = 4 * VHX_LOOP_POLL_NS;
+	assert_int_equal(sleeps_without_a_look(loop, &p, &dear), 1);
+	assert_true(dear > 3 * plain && dear < 5 * plain);
+	vhx_loop_poll_limit(loop, VHX_LOOP_POLL_NS);
+	assert_int_equal(sleeps_without_a_look(loop, &p, &dear), 2);
+	assert_int_equal(dear, plain);
+	vhx_loop_hook_del(loop, &p.h);
+	vhx_loop_free(loop);
+}
+
 /* On a single CPU a spin only keeps the peer from running. */
 static void test_default_spin_needs_a_second_cpu(void **state)
 {
+	struct vhx_loop *loop;
 	cpu_set_t all, one;
+	struct probe p;
 	int cpu = 0;
 
 	assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
-	if (CPU_COUNT(&all) > 1)
-		assert_int_equal(vhx_loop_poll_default(), VHX_LOOP_POLL_NS);
 	while (!CPU_ISSET(cpu, &all))
 		cpu++;
 	CPU_ZERO(&one);
 	CPU_SET(cpu, &one);
 	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
-	assert_int_equal(vhx_loop_poll_default(), 0);
+	spin_loop_new(&loop, &p, VHX_LOOP_POLL_AUTO);
+	assert_int_equal(looks_of_one_sleep(loop, &p, 1), 0);
 	assert_int_equal(sched_setaffinity(0, sizeof(all), &all), 0);
+	if (CPU_COUNT(&all) > 1) {
+		vhx_loop_poll_limit(loop, VHX_LOOP_POLL_AUTO);
+		assert_true(looks_of_one_sleep(loop, &p, 1) > 0);
+	}
+	vhx_loop_hook_del(loop, &p.h);
+	vhx_loop_free(loop);
 }
 
 int main(void)
@@ -744,6 +774,7 @@ int main(void)
 		LOOP_TEST(test_work_found_too_late_does_not_pay),
 		LOOP_TEST(test_spin_ends_at_the_first_timer),
 		LOOP_TEST(test_free_of_null),
+		LOOP_TEST(test_bound_of_a_spin_is_the_most_that_a_hook_says),
 		LOOP_TEST(test_default_spin_needs_a_second_cpu),
 	};
 
