@@ -63,6 +63,8 @@ enum vhx_port_caps {
 	VHX_PORT_LIVENESS = 1 << 1, /* peer death is reported by itself (native) */
 	VHX_PORT_SLEEP_FLAG = 1 << 2, /* a peer that is awake is not woken */
 	VHX_PORT_PATIENT = 1 << 3, /* OPENING may last for ever: the peer need not have started */
+	/* A wake costs the peer an exit of its virtual machine, and is passed on by a third party. */
+	VHX_PORT_WAKE_DEAR = 1 << 4,
 };
 
 struct vhx_msg {

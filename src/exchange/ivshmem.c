@@ -302,7 +302,8 @@ static void ivshmem_close(struct vhx_port *p)
 
 static const struct vhx_port_ops ivshmem_ops = {
 	.name = "ivshmem",
-	.caps = VHX_PORT_RESERVE | VHX_PORT_SLEEP_FLAG | VHX_PORT_PATIENT,
+	.caps = VHX_PORT_RESERVE | VHX_PORT_SLEEP_FLAG | VHX_PORT_PATIENT |
+		VHX_PORT_WAKE_DEAR,
 	.iov_max = VHX_LANE_IOV_MAX,
 	.send = ivshmem_send,
 	.reserve = vhx_lane_port_reserve,

@@ -31,6 +31,12 @@
 /* Messages taken per pass, so that one channel does not starve the others of its loop. */
 #define VHX_LINK_BURST 64
 /*
+ * How long to look for a message before sleeping, where nobody said otherwise and a wake is dear: an exit of a
+ * virtual machine under emulation, two wakes of processes, and on the way back an interrupt, some 100 us each
+ * way, and as much again since such a guest is no faster between its requests.
+ */
+#define VHX_LINK_POLL_DEAR_NS 400000u
+/*
  * Control messages that wait for room: for each of the 64 devices that a channel can have, a response and an event.
  * A peer that lets more pile up asks without taking the answers, and ends its channel.
  */

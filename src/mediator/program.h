@@ -78,7 +78,7 @@ extern const struct vhx_choice vhx_program_sandboxes[];
 	  .offset = offsetof(type, common.poll_us),                                                \
 	  .bounds = { 0, VHX_PROGRAM_POLL_US_MAX, false }, .traits = VHX_OPTION_LIVE,              \
 	  .help = "look for work up to N microseconds before sleeping\n"                     \
-		  "(default 32; 0 on a single CPU)" },              \
+		  "(default 32, or 400 for peers behind a window; 0 on a single CPU)" },              \
 	VHX_PROGRAM_OPTION_LOG(type),                                                              \
 	VHX_PROGRAM_OPTION_SANDBOX(type)
 
