@@ -88,11 +88,10 @@ struct hmx_credit {
 	u32 consumed, told;
 };
 
-/* The one data message that is being built; it exists within one holding of the lock. */
-
 /*
  * Most segments of a message, where the provider takes that many: a batch of 32 writes of 4 KiB has
- * 65, one for each head and one for each payload. What finds none left is copied.
+ * 65, one for each head and one for each payload. What finds none left is copied: with 64 a page
+ * of such a batch is, with more than 128 no byte less (docs/performance.md).
  */
 #define HMX_TX_SEGS 128u
 
@@ -101,6 +100,7 @@ struct hmx_key {
 	u32 epoch;
 };
 
+/* The one data message that is being built; it exists within one holding of the lock. */
 struct hmx_tx {
 	struct hmx_channel *ch;
 	bool open;
