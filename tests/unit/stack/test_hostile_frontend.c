@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 
+#include "link/link.h"
 #include "raw.h"
 
 #define HEAD ((uint32_t)sizeof(struct lab_head))
@@ -493,6 +494,78 @@ static void test_credit_finds_room_beside_control(void **state)
 	close_hostile(&h);
 }
 
+/* What a pass took of a flood, seen from a hook that wants its turn as well. */
+struct bystander {
+	struct vhx_loop_hook hook;
+	const struct vhx_port *port;
+	uint64_t taken, most;
+};
+
+static bool bystander_run(struct vhx_loop_hook *hook)
+{
+	struct bystander *b = vhx_container_of(hook, struct bystander, hook);
+	uint64_t now = b->port->stats.rx_messages;
+
+	if (now - b->taken > b->most)
+		b->most = now - b->taken;
+	b->taken = now;
+	return false;
+}
+
+static void test_flood_of_messages_leaves_time_for_others(void **state)
+{
+	struct bystander b = { .hook.run = bystander_run };
+	const unsigned int cnt = 4 * VHX_LINK_BURST;
+	struct vhx_port *ends[2];
+	struct hostile h;
+	unsigned int i;
+
+	open_hostile(&h, LAB_HOLD);
+	raw_close(&h.f.raw);
+	lab_settle(&h.w);
+	assert_int_equal(lab_provider->pair(h.w.cfg.ring_len, ends), 0);
+	assert_int_equal(vhx_backend_add_port(h.w.be, ends[1]), 0);
+	raw_frontend_open(&h.f, ends[0], "one", SIZE);
+	settle(&h);
+	b.port = ends[1];
+	b.taken = b.port->stats.rx_messages;
+	vhx_loop_hook_add(h.w.loop, &b.hook);
+	for (i = 0; i < cnt; i++)
+		assert_int_equal(raw_body(&h.f.raw, VHX_MSG_OPTIONAL_FIRST, "12345678", 8), 0);
+	lab_settle(&h.w);
+	assert_true(b.port->stats.rx_messages >= cnt);
+	assert_int_equal(b.most, VHX_LINK_BURST);
+	vhx_loop_hook_del(h.w.loop, &b.hook);
+	send_used(&h);
+	close_hostile(&h);
+}
+
+static void test_channels_are_bounded(void **state)
+{
+	struct vhx_port *ours[VHX_BACKEND_CHANNELS_MAX], *ends[2];
+	unsigned int cnt = 0;
+	struct hostile h;
+
+	open_hostile(&h, LAB_HOLD);
+	while (vhx_backend_channel_count(h.w.be) < VHX_BACKEND_CHANNELS_MAX) {
+		assert_int_equal(lab_provider->pair(h.w.cfg.ring_len, ends), 0);
+		ours[cnt++] = ends[0];
+		assert_int_equal(vhx_backend_add_port(h.w.be, ends[1]), 0);
+	}
+	assert_int_equal(lab_provider->pair(h.w.cfg.ring_len, ends), 0);
+	assert_int_equal(vhx_backend_add_port(h.w.be, ends[1]), -ENOSPC);
+	vhx_port_close(ends[0]);
+	lab_settle(&h.w);
+	others_work(&h);
+	while (cnt)
+		vhx_port_close(ours[--cnt]);
+	/* Those that never said HELLO are gone after its time at the latest. */
+	lab_wait(&h.w, VHX_LINK_HELLO_NS);
+	assert_int_equal(vhx_backend_channel_count(h.w.be), 2);
+	send_used(&h);
+	close_hostile(&h);
+}
+
 /* Nothing of an epoch that is over reaches the device, and nobody is to blame. */
 static void test_avail_of_another_epoch_is_dropped(void **state)
 {
@@ -574,6 +647,8 @@ static int run(void)
 		cmocka_unit_test(test_answers_that_are_not_taken),
 		cmocka_unit_test(test_death_with_answers_waiting),
 		cmocka_unit_test(test_credit_finds_room_beside_control),
+		cmocka_unit_test(test_flood_of_messages_leaves_time_for_others),
+		cmocka_unit_test(test_channels_are_bounded),
 		cmocka_unit_test(test_avail_of_another_epoch_is_dropped),
 		cmocka_unit_test(test_device_of_another_channel_is_refused),
 		cmocka_unit_test(test_too_big_for_a_device_of_small_requests),
