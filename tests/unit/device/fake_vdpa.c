@@ -33,6 +33,7 @@ static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct fake_vdpa *devices[DEVICES_MAX], *next;
 static pthread_t loop_thread;
 static unsigned int skipped_s; /* by the clock of that thread */
+static struct timespec held_at; /* and no further; tv_sec 0: on and on */
 
 void fake_vdpa_lock(void)
 {
@@ -54,14 +55,33 @@ void fake_vdpa_skip(unsigned int s)
 	skipped_s += s;
 }
 
+void fake_vdpa_hold(unsigned int ms)
+{
+	held_at.tv_sec = 0;
+	if (!ms)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &held_at);
+	held_at.tv_nsec += ms * 1000000l;
+	held_at.tv_sec += held_at.tv_nsec / 1000000000l;
+	held_at.tv_nsec %= 1000000000l;
+}
+
+static bool is_later(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec > b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec > b->tv_nsec);
+}
+
 int __real_clock_gettime(clockid_t id, struct timespec *t);
 int __wrap_clock_gettime(clockid_t id, struct timespec *t);
 int __wrap_clock_gettime(clockid_t id, struct timespec *t)
 {
 	int ret = __real_clock_gettime(id, t);
 
-	if (id == CLOCK_MONOTONIC && pthread_equal(loop_thread, pthread_self()))
-		t->tv_sec += skipped_s;
+	if (id != CLOCK_MONOTONIC || !pthread_equal(loop_thread, pthread_self()))
+		return ret;
+	t->tv_sec += skipped_s;
+	if (held_at.tv_sec && is_later(t, &held_at))
+		*t = held_at;
 	return ret;
 }
 

@@ -63,6 +63,8 @@ void fake_vdpa_next(struct fake_vdpa *p);
 
 /* It is so many seconds later now, for the loop. */
 void fake_vdpa_skip(unsigned int s);
+/* The clock of the loop's thread goes on for @ms at most, so that no later timer becomes due; 0: on and on again. */
+void fake_vdpa_hold(unsigned int ms);
 
 /* A look at one word of the device, which calls may change meanwhile. */
 #define fake_vdpa_get(p, field)                \
