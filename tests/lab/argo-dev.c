@@ -411,6 +411,29 @@ static bool test_small_send_does_not_end_the_wait_of_a_large_one(void)
 	return true;
 }
 
+/* For the hypervisor, who was told that there is room has been told, whichever program of the domain it was. */
+static bool test_answer_to_another_does_not_end_a_wait(void)
+{
+	static uint8_t bytes[1000];
+	struct hmx_argo_query q = { .domid = self, .space = 16 };
+	struct end a, b, other;
+	uint32_t tx;
+
+	CHECK(!end_make(&a, RING_LEN) && !end_make(&b, RING_LEN) && !end_open(&other));
+	CHECK(fill(&a, &b) && settle(&a, &b));
+	tx = __atomic_load_n(&b.ring->tx_ptr, __ATOMIC_ACQUIRE);
+	CHECK(consume(&b, tx, HMX_ARGO_NOTIFY_NEVER) == 0);
+	CHECK(!polled(a.fd, POLLIN | POLLOUT, 50));
+	q.port = b.port;
+	CHECK(!call(other.fd, HMX_ARGO_QUERY, &q) && (q.flags & ARGO_RING_SUFFICIENT));
+	CHECK(polled(a.fd, POLLIN | POLLOUT, HANG_GUARD_MS) == (POLLIN | POLLOUT));
+	CHECK(send_bytes(a.fd, b.port, 1, bytes, sizeof(bytes)) == sizeof(bytes));
+	end_close(&a);
+	end_close(&b);
+	end_close(&other);
+	return true;
+}
+
 static bool test_sender_without_a_ring_is_woken(void)
 {
 	struct end a, b;
@@ -634,6 +657,7 @@ static const struct {
 	{ "refused sender is woken", test_refused_sender_is_woken },
 	{ "small send does not end the wait of a large one",
 	  test_small_send_does_not_end_the_wait_of_a_large_one },
+	{ "answer to another does not end a wait", test_answer_to_another_does_not_end_a_wait },
 	{ "sender without a ring is woken", test_sender_without_a_ring_is_woken },
 	{ "consume is checked", test_consume_is_checked },
 	{ "nobody there", test_nobody_there },

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <vhx/endian.h>
@@ -26,6 +27,8 @@
 #define NET 1
 #define MIB (1u << 20)
 #define TURNS 2000
+/* docs/bridge.md */
+#define ANSWER_S 30
 
 static struct vhx_loop *loop;
 static struct vhx_device *dev;
@@ -33,6 +36,18 @@ static struct vhx_queue queues[FAKE_RINGS];
 static struct fake_peer peer;
 static struct vhx_error error;
 static int fds_before;
+
+static time_t skipped_s; /* nobody here waits for seconds */
+
+int __real_clock_gettime(clockid_t id, struct timespec *t);
+int __wrap_clock_gettime(clockid_t id, struct timespec *t);
+int __wrap_clock_gettime(clockid_t id, struct timespec *t)
+{
+	int ret = __real_clock_gettime(id, t);
+
+	t->tv_sec += skipped_s;
+	return ret;
+}
 
 static int open_config(const struct vhx_bridge_config *config)
 {
@@ -601,6 +616,39 @@ static void test_requests_wait_for_the_next_back_end(void **state)
 	turn_until(second->completed);
 	ended_with(first, 0);
 	ended_with(second, 0);
+	close_device();
+}
+
+static void turns(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < 20; i++)
+		turn();
+}
+
+/* A back-end that is alive and takes no message costs nobody more than its answer's time. */
+static void test_back_end_that_never_answers_is_left(void **state)
+{
+	struct fake_request *r;
+
+	fake_peer_init(&peer);
+	open_device(BLK, false, true);
+	peer.silent = true;
+	r = blk_read(512);
+	turns();
+	skipped_s += ANSWER_S - 5;
+	turns();
+	assert_int_equal(peer.connections, 1);
+	assert_false(r->completed);
+	skipped_s += 5;
+	peer.absent = true;
+	turns();
+	peer.silent = peer.absent = false;
+	skipped_s++;
+	serve_until(r);
+	assert_int_equal(peer.connections, 2);
+	ended_with(r, 0);
 	close_device();
 }
 
@@ -1269,6 +1317,7 @@ int main(void)
 		cmocka_unit_test(test_request_that_kills_back_ends),
 		cmocka_unit_test(test_calls_for_nothing),
 		cmocka_unit_test(test_requests_wait_for_the_next_back_end),
+		cmocka_unit_test(test_back_end_that_never_answers_is_left),
 		cmocka_unit_test(test_unlike_back_end_is_not_used),
 		cmocka_unit_test(test_segments_are_no_longer_than_the_back_end_says),
 		cmocka_unit_test(test_unflushed_writes_fail_the_device),
