@@ -54,6 +54,7 @@ void vhx_vduse_queue_refused(struct vhx_vduse_vq *vq, int err)
 static int features_negotiate(struct vhx_vduse_device *d)
 {
 	uint64_t features;
+	uint16_t i;
 	int ret;
 
 	if (ioctl(d->fd, VDUSE_DEV_GET_FEATURES, &features))
@@ -61,9 +62,12 @@ static int features_negotiate(struct vhx_vduse_device *d)
 	if (features & ~d->cfg.features)
 		return -EINVAL;
 	ret = d->cfg.ops->set_features(d->cfg.ctx, features);
-	if (!ret)
-		d->features = features;
-	return ret;
+	if (ret)
+		return ret;
+	d->features = features;
+	for (i = 0; i < d->cfg.queues; i++)
+		vhx_vduse_vq_forget(&d->vqs[i]);
+	return 0;
 }
 
 static int queues_start(struct vhx_vduse_device *d)
@@ -122,8 +126,7 @@ static int get_vq_state(struct vhx_vduse_device *d, const struct vduse_dev_reque
 	if (index >= d->cfg.queues)
 		return -EINVAL;
 	resp->vq_state.index = index;
-	vhx_vduse_vq_state(&d->vqs[index], &resp->vq_state);
-	return 0;
+	return vhx_vduse_vq_state(&d->vqs[index], &resp->vq_state);
 }
 
 /* Which range it is does not matter: what is still right is found again at its next use. */

@@ -26,7 +26,8 @@ struct vhx_vduse_vq {
 	struct vhx_ring_slot *slots;
 	uint16_t slot_cnt;
 	uint64_t desc, driver, device; /* addresses of the three areas */
-	uint16_t avail_idx, used_idx; /* where it was when it stopped */
+	uint16_t avail_idx, used_idx; /* where it was when it stopped; valid while @stopped */
+	bool stopped; /* in this life, or in the last one as long as the next has not begun */
 	bool irq_owed;
 	bool lost; /* its memory went under it: over, until the driver resets the device */
 };
@@ -56,10 +57,12 @@ void vhx_vduse_vq_fini(struct vhx_vduse_vq *vq);
 int vhx_vduse_vq_try_start(struct vhx_vduse_vq *vq);
 /* The device was reset. */
 void vhx_vduse_vq_reset(struct vhx_vduse_vq *vq);
+/* The next life has begun: nobody asks for where the last one stopped any more. */
+void vhx_vduse_vq_forget(struct vhx_vduse_vq *vq);
 /* Uses the device's new memory from now on. -EFAULT: the ring is not in it. */
 int vhx_vduse_vq_remap(struct vhx_vduse_vq *vq);
-/* Where it stands, in the kernel's form. */
-void vhx_vduse_vq_state(const struct vhx_vduse_vq *vq, struct vduse_vq_state *state);
+/* Where it stands, in the kernel's form. 0 or negative. */
+int vhx_vduse_vq_state(const struct vhx_vduse_vq *vq, struct vduse_vq_state *state);
 /* True: the notification is with the kernel. */
 bool vhx_vduse_vq_notify(struct vhx_vduse_vq *vq);
 

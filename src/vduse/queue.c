@@ -9,7 +9,9 @@
  * later (vhost_vdpa allows it) starts with its first kick. That is why the kick descriptors are with the kernel
  * from DRIVER_OK on, whether a queue is ready or not.
  *
- * idle: nobody touches the ring. Its position at the end stays, for the kernel to ask for.
+ * idle: nobody touches the ring. Its position at the end stays, for the kernel to ask for: VMMs do that behind the reset.
+ * With FEATURES_OK the next life begins, and that is forgotten: a queue that was not started in it is where its driver
+ * has put it.
  * started: pub.ring is live, the owner pops and pushes.
  * lost: as idle, but no kick starts it. Where it was is known here alone; the kernel knows where it began, and from there
  * all that is in the ring would be done once more.
@@ -177,6 +179,7 @@ static void position_keep(struct vhx_vduse_vq *vq)
 {
 	vq->avail_idx = vq->pub.ring.avail_idx;
 	vq->used_idx = vq->pub.ring.used_idx;
+	vq->stopped = true;
 }
 
 void vhx_vduse_vq_reset(struct vhx_vduse_vq *vq)
@@ -186,6 +189,11 @@ void vhx_vduse_vq_reset(struct vhx_vduse_vq *vq)
 	vq->pub.started = false;
 	vq->lost = false;
 	vq->irq_owed = false;
+}
+
+void vhx_vduse_vq_forget(struct vhx_vduse_vq *vq)
+{
+	vq->stopped = false;
 }
 
 int vhx_vduse_vq_remap(struct vhx_vduse_vq *vq)
@@ -203,19 +211,36 @@ int vhx_vduse_vq_remap(struct vhx_vduse_vq *vq)
 	return 0;
 }
 
-void vhx_vduse_vq_state(const struct vhx_vduse_vq *vq, struct vduse_vq_state *state)
+/* Of one that has not run: what the driver set, which the kernel keeps. */
+static int state_set(const struct vhx_vduse_vq *vq, struct vduse_vq_state *state)
+{
+	struct vduse_vq_info info = { .index = vq->pub.index };
+
+	if (ioctl(vq->dev->fd, VDUSE_VQ_GET_INFO, &info))
+		return -errno;
+	if (vhx_vduse_packed(vq->dev))
+		state->packed = info.packed;
+	else
+		state->split = info.split;
+	return 0;
+}
+
+int vhx_vduse_vq_state(const struct vhx_vduse_vq *vq, struct vduse_vq_state *state)
 {
 	uint16_t avail = vq->pub.started ? vq->pub.ring.avail_idx : vq->avail_idx;
 	uint16_t used = vq->pub.started ? vq->pub.ring.used_idx : vq->used_idx;
 
+	if (!vq->pub.started && !vq->stopped)
+		return state_set(vq, state);
 	if (!vhx_vduse_packed(vq->dev)) {
 		state->split.avail_index = avail;
-		return;
+		return 0;
 	}
 	state->packed.last_avail_counter = avail >> PACKED_COUNTER_SHIFT;
 	state->packed.last_avail_idx = avail & PACKED_INDEX_MASK;
 	state->packed.last_used_counter = used >> PACKED_COUNTER_SHIFT;
 	state->packed.last_used_idx = used & PACKED_INDEX_MASK;
+	return 0;
 }
 
 bool vhx_vduse_vq_notify(struct vhx_vduse_vq *vq)

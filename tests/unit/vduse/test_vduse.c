@@ -38,6 +38,7 @@
 #define F_PACKED (1ull << 34)
 #define OFFERED (F_VERSION_1 | F_PACKED | 1)
 
+#define S_ACKNOWLEDGE 1u
 #define S_FEATURES_OK 8u
 #define S_DRIVER_OK 4u
 
@@ -619,6 +620,46 @@ static void test_state_of_a_packed_ring(void **state)
 	assert_int_equal(run(o), VDUSE_REQ_RESULT_FAILED);
 }
 
+/* Which may be about to continue elsewhere: with the position of another driver's ring, it would do requests again. */
+static void test_queue_that_never_ran_is_where_its_driver_put_it(void **state)
+{
+	struct vduse_vq_state s;
+	struct owner *o = *state;
+	struct vhx_chain chain;
+	struct iovec iov[8];
+
+	kernel.info[1].split.avail_index = 5;
+	assert_int_equal(state_of(o, 1, &s), VDUSE_REQ_RESULT_OK);
+	assert_int_equal(s.split.avail_index, 5);
+	assert_int_equal(run(o), VDUSE_REQ_RESULT_OK);
+	driver_add(0, IOVA + DATA_OFF, 5, 0);
+	assert_int_equal(pop(o->started[0], iov, &chain), 1);
+	assert_int_equal(set_status(o, 0), VDUSE_REQ_RESULT_OK);
+	/* Before it chooses features, the next driver has set nothing. */
+	kernel.info[0].ready = 0;
+	kernel.info[0].split.avail_index = 7;
+	assert_int_equal(set_status(o, S_ACKNOWLEDGE), VDUSE_REQ_RESULT_OK);
+	assert_int_equal(state_of(o, 0, &s), VDUSE_REQ_RESULT_OK);
+	assert_int_equal(s.split.avail_index, 1);
+	assert_int_equal(set_status(o, S_ACKNOWLEDGE | S_FEATURES_OK), VDUSE_REQ_RESULT_OK);
+	assert_int_equal(state_of(o, 0, &s), VDUSE_REQ_RESULT_OK);
+	assert_int_equal(s.split.avail_index, 7);
+	assert_int_equal(set_status(o, S_ACKNOWLEDGE | S_FEATURES_OK | S_DRIVER_OK),
+			 VDUSE_REQ_RESULT_OK);
+	assert_null(o->started[0]);
+	assert_int_equal(state_of(o, 0, &s), VDUSE_REQ_RESULT_OK);
+	assert_int_equal(s.split.avail_index, 7);
+	/* Also as the packed ring that it is in the next life. */
+	assert_int_equal(set_status(o, 0), VDUSE_REQ_RESULT_OK);
+	kernel.features = F_VERSION_1 | F_PACKED;
+	kernel.info[0].packed = (struct vduse_vq_state_packed){ 1, 0, 1, 0 };
+	assert_int_equal(run(o), VDUSE_REQ_RESULT_OK);
+	assert_int_equal(state_of(o, 0, &s), VDUSE_REQ_RESULT_OK);
+	assert_int_equal(s.packed.last_avail_counter, 1);
+	assert_int_equal(s.packed.last_avail_idx, 0);
+	assert_int_equal(s.packed.last_used_counter, 1);
+}
+
 static void test_unknown_request_is_refused(void **state)
 {
 	struct vduse_dev_request req = { .type = 77 };
@@ -752,6 +793,7 @@ int main(void)
 		DEVICE_TEST(test_queue_that_lost_its_memory_does_not_begin_again),
 		DEVICE_TEST(test_state_of_a_split_ring),
 		DEVICE_TEST(test_state_of_a_packed_ring),
+		DEVICE_TEST(test_queue_that_never_ran_is_where_its_driver_put_it),
 		DEVICE_TEST(test_unknown_request_is_refused),
 		DEVICE_TEST(test_device_that_was_given_up),
 		DEVICE_TEST(test_files_that_are_not_taken),
