@@ -12,7 +12,8 @@
  *
  * Units. What is wrong with an address ends as VirtIO has it: another target is BAD_TARGET; a unit that this one
  * does not have is there for INQUIRY, REPORT LUNS and REQUEST SENSE, which say so. A unit attention is told once, by
- * the first command that is neither of these.
+ * the first command that is neither of these. A unit whose image was cut to nothing is not ready: it has no last block to
+ * tell of.
  *
  * Task management. What waits is ended at once, I/O in flight is not interrupted: the function ends when the last command
  * that it is about has. `seq` tells those from commands that came later. Behind a command that the backend holds for
@@ -297,7 +298,7 @@ static int task_data(struct scsi_task *t, const uint8_t *data, uint32_t len, uin
 
 static int ready_serve(struct scsi_task *t)
 {
-	return task_good(t, 0);
+	return t->lun->unit.blocks ? task_good(t, 0) : task_check(t, SCSI_SENSE_NOT_READY);
 }
 
 static int inquiry_serve(struct scsi_task *t)
@@ -345,17 +346,21 @@ static int mode_serve(struct scsi_task *t)
 static int capacity_10_serve(struct scsi_task *t)
 {
 	uint8_t data[SCSI_DATA_MAX];
+	uint32_t sense, len;
 
-	return task_data(t, data, vhx_scsi_capacity_10(&t->lun->unit, data), 0);
+	len = vhx_scsi_capacity_10(&t->lun->unit, data, &sense);
+	return task_data(t, data, len, sense);
 }
 
 static int action_in_serve(struct scsi_task *t)
 {
 	uint8_t data[SCSI_DATA_MAX];
+	uint32_t sense, len;
 
 	if ((t->cdb[1] & 0x1f) != SCSI_SA_READ_CAPACITY_16)
 		return task_check(t, SCSI_SENSE_FIELD);
-	return task_data(t, data, vhx_scsi_capacity_16(&t->lun->unit, data), 0);
+	len = vhx_scsi_capacity_16(&t->lun->unit, data, &sense);
+	return task_data(t, data, len, sense);
 }
 
 /*

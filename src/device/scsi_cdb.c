@@ -306,15 +306,22 @@ uint32_t vhx_scsi_mode_sense(const struct vhx_scsi_unit *unit, const uint8_t *cd
  * The others
  */
 
-uint32_t vhx_scsi_capacity_10(const struct vhx_scsi_unit *unit, uint8_t *data)
+/* Both name the last block: a unit without blocks has none to name. */
+uint32_t vhx_scsi_capacity_10(const struct vhx_scsi_unit *unit, uint8_t *data, uint32_t *sense)
 {
+	*sense = SCSI_SENSE_NOT_READY;
+	if (!unit->blocks)
+		return 0;
 	be32_write(data, (uint32_t)vhx_min_u64(unit->blocks - 1, UINT32_MAX));
 	be32_write(data + 4, unit->block_size);
 	return CAPACITY_10_LEN;
 }
 
-uint32_t vhx_scsi_capacity_16(const struct vhx_scsi_unit *unit, uint8_t *data)
+uint32_t vhx_scsi_capacity_16(const struct vhx_scsi_unit *unit, uint8_t *data, uint32_t *sense)
 {
+	*sense = SCSI_SENSE_NOT_READY;
+	if (!unit->blocks)
+		return 0;
 	memset(data, 0, CAPACITY_16_LEN);
 	be64_write(data, unit->blocks - 1);
 	be32_write(data + 8, unit->block_size);

@@ -51,6 +51,8 @@
 /* Sense: key, additional code, its qualifier */
 #define SCSI_SENSE(key, asc, ascq) ((key) << 16 | (asc) << 8 | (ascq))
 #define SCSI_SENSE_NONE SCSI_SENSE(0x0u, 0x00u, 0x00u)
+/* "Manual intervention required": drivers give up at once, as they should until the image has blocks again. */
+#define SCSI_SENSE_NOT_READY SCSI_SENSE(0x2u, 0x04u, 0x03u)
 #define SCSI_SENSE_READ_ERROR SCSI_SENSE(0x3u, 0x11u, 0x00u)
 #define SCSI_SENSE_WRITE_ERROR SCSI_SENSE(0x3u, 0x0cu, 0x00u)
 #define SCSI_SENSE_LIST_LENGTH SCSI_SENSE(0x5u, 0x1au, 0x00u)
@@ -125,8 +127,8 @@ uint32_t vhx_scsi_inquiry(const struct vhx_scsi_unit *unit, const uint8_t *cdb, 
 			  uint32_t *sense);
 uint32_t vhx_scsi_mode_sense(const struct vhx_scsi_unit *unit, const uint8_t *cdb, uint8_t *data,
 			     uint32_t *sense);
-uint32_t vhx_scsi_capacity_10(const struct vhx_scsi_unit *unit, uint8_t *data);
-uint32_t vhx_scsi_capacity_16(const struct vhx_scsi_unit *unit, uint8_t *data);
+uint32_t vhx_scsi_capacity_10(const struct vhx_scsi_unit *unit, uint8_t *data, uint32_t *sense);
+uint32_t vhx_scsi_capacity_16(const struct vhx_scsi_unit *unit, uint8_t *data, uint32_t *sense);
 /* Of the units 0 to @cnt - 1, which may be 30. */
 uint32_t vhx_scsi_report_luns(unsigned int cnt, const uint8_t *cdb, uint8_t *data, uint32_t *sense);
 

@@ -822,9 +822,9 @@ static void test_capacity_beyond_32_bits(void **state)
 	uint8_t data[SCSI_DATA_MAX];
 	uint32_t sense;
 
-	assert_int_equal(vhx_scsi_capacity_10(&unit, data), 8);
+	assert_int_equal(vhx_scsi_capacity_10(&unit, data, &sense), 8);
 	assert_int_equal(vhx_be32_read(data), UINT32_MAX);
-	assert_int_equal(vhx_scsi_capacity_16(&unit, data), 32);
+	assert_int_equal(vhx_scsi_capacity_16(&unit, data, &sense), 32);
 	assert_int_equal(vhx_be64_read(data), (1ull << 33) - 1);
 	vhx_scsi_mode_sense(&unit, (const uint8_t[32]){ SCSI_MODE_SENSE_10, 0, 8 }, data, &sense);
 	assert_int_equal(vhx_be32_read(data + 8), UINT32_MAX);
@@ -1268,6 +1268,39 @@ static void test_resize_is_an_event_and_an_attention(void **state)
 	assert_int_equal(vhx_be32_read(answer.data), 2 * BLOCKS - 1);
 }
 
+/* It has no last block: what all ones would say is the largest disk that there is. */
+static void test_unit_cut_to_nothing_is_not_ready(void **state)
+{
+	struct env *e = *state;
+	struct cdb capacity = { { SCSI_SERVICE_ACTION_IN_16, SCSI_SA_READ_CAPACITY_16 } };
+	struct fake_request *r = fake_request_new(e->dev, &e->event, NULL, 0, 16);
+
+	capacity.bytes[13] = 32;
+	fake_submit(r);
+	assert_int_equal(ftruncate(e->fds[0], 100), 0); /* less than a block */
+	fake_wait(r);
+	fake_request_free(r);
+	do_in(e, 0, (struct cdb){ { SCSI_TEST_UNIT_READY } }, 0);
+	assert_sense(SCSI_SENSE_CAPACITY);
+	do_in(e, 0, (struct cdb){ { SCSI_READ_CAPACITY_10 } }, 8);
+	assert_sense(SCSI_SENSE(0x2u, 0x04u, 0x03u));
+	do_in(e, 0, capacity, 32);
+	assert_sense(SCSI_SENSE(0x2u, 0x04u, 0x03u));
+	do_in(e, 0, (struct cdb){ { SCSI_TEST_UNIT_READY } }, 0);
+	assert_sense(SCSI_SENSE(0x2u, 0x04u, 0x03u));
+	/* What needs no block goes on, and what needs one finds none. */
+	do_in(e, 0, (struct cdb){ { SCSI_INQUIRY, 0, 0, 0, 36 } }, 36);
+	assert_good(0);
+	do_in(e, 0, cdb_range(SCSI_SYNCHRONIZE_CACHE_10, 0, 0, 0), 0);
+	assert_good(0);
+	do_in(e, 0, cdb_range(SCSI_READ_10, 0, 0, 1), 512);
+	assert_sense(SCSI_SENSE_LBA);
+	assert_int_equal(ftruncate(e->fds[0], BLOCKS * BLOCK), 0);
+	resize_wait(e, BLOCKS);
+	do_in(e, 0, (struct cdb){ { SCSI_TEST_UNIT_READY } }, 0);
+	assert_good(0);
+}
+
 /* It waits for a buffer; one that is too small is of no use. */
 static void test_event_without_a_buffer(void **state)
 {
@@ -1489,6 +1522,8 @@ int main(void)
 		ON(test_bad_functions, shm),
 		ON(test_asynchronous_notification, shm),
 		ON(test_resize_is_an_event_and_an_attention, shm),
+		ON(test_unit_cut_to_nothing_is_not_ready, shm),
+		ON(test_unit_cut_to_nothing_is_not_ready, disk_uring),
 		ON(test_event_without_a_buffer, shm),
 		ON(test_no_event_without_the_feature, shm),
 		ON(test_reset_of_queues, disk),
