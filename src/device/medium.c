@@ -667,6 +667,23 @@ bool vhx_medium_busy(const struct vhx_medium *m, vhx_medium_match match, void *c
 	return false;
 }
 
+static bool list_holds(const struct vhx_list *list, vhx_medium_match match, void *ctx)
+{
+	struct vhx_list *pos;
+
+	vhx_list_for_each (pos, list) {
+		if (match(vhx_list_entry(pos, struct vhx_request, node), ctx))
+			return true;
+	}
+	return false;
+}
+
+bool vhx_medium_holds(const struct vhx_medium *m, vhx_medium_match match, void *ctx)
+{
+	return vhx_medium_busy(m, match, ctx) || list_holds(&m->unheld, match, ctx) ||
+	       list_holds(&m->waiting, match, ctx);
+}
+
 void vhx_medium_withdraw(struct vhx_medium *m, vhx_medium_match match,
 			 void (*end)(struct vhx_request *req, void *ctx), void *ctx)
 {

@@ -110,12 +110,13 @@ void vhx_medium_reset(struct vhx_medium *m, struct vhx_queue *queue);
 
 /*
  * For task management. @match says of a request that this medium has whether it is meant. busy(): is one of them in
- * flight? withdraw() takes those out that wait for an operation or for the image, and calls @end for each, which
- * completes it.
+ * flight? holds(): or does one wait for an operation or for the image? withdraw() takes those out that wait so, and
+ * calls @end for each, which completes it.
  */
 typedef bool (*vhx_medium_match)(const struct vhx_request *req, void *ctx);
 
 bool vhx_medium_busy(const struct vhx_medium *m, vhx_medium_match match, void *ctx);
+bool vhx_medium_holds(const struct vhx_medium *m, vhx_medium_match match, void *ctx);
 void vhx_medium_withdraw(struct vhx_medium *m, vhx_medium_match match,
 			 void (*end)(struct vhx_request *req, void *ctx), void *ctx);
 

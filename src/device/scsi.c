@@ -18,7 +18,8 @@
  * Task management. What waits is ended at once, I/O in flight is not interrupted: the function ends when the last command
  * that it is about has. `seq` tells those from commands that came later. Behind a command that the backend holds for
  * lack of room there may be others that we have not seen, and that came before the function: so it begins when there is
- * none, and is about all that were seen until then. A reset of a unit leaves a unit attention.
+ * none, and is about all that were seen until then. A query says whether one of its commands is not over then, in flight or
+ * not begun. A reset of a unit leaves a unit attention.
  *
  * Resets of queues reach every medium; the queue is quiesced when the last of them says so.
  *
@@ -918,13 +919,16 @@ static bool tmf_concerns(const struct tmf *tmf, const struct scsi_lun *lun)
 	return tmf->row->target || lun->number == (unsigned int)tmf->number;
 }
 
+/* Is one of its commands not over? Of a query also: one that has not begun. */
 static bool tmf_busy(struct scsi *scsi, struct tmf *tmf)
 {
+	bool (*const find)(const struct vhx_medium *m, vhx_medium_match match, void *ctx) =
+		tmf->row->aborts ? vhx_medium_busy : vhx_medium_holds;
 	unsigned int i;
 
 	for (i = 0; i < scsi->lun_cnt; i++) {
 		if (tmf_concerns(tmf, scsi->luns[i]) &&
-		    vhx_medium_busy(&scsi->luns[i]->medium, tmf_matches, tmf))
+		    find(&scsi->luns[i]->medium, tmf_matches, tmf))
 			return true;
 	}
 	return false;
@@ -948,7 +952,7 @@ static void tmf_abort(struct scsi *scsi, struct tmf *tmf)
 	}
 }
 
-static void tmf_finish(struct scsi *scsi, struct tmf *tmf, struct vhx_request *req)
+static void tmf_finish(struct scsi *scsi, struct tmf *tmf, struct vhx_request *req, bool found)
 {
 	unsigned int i;
 
@@ -957,7 +961,8 @@ static void tmf_finish(struct scsi *scsi, struct tmf *tmf, struct vhx_request *r
 			scsi->luns[i]->attention = SCSI_SENSE_RESET;
 	}
 	vhx_list_del(&req->node);
-	control_respond(req, VIRTIO_SCSI_S_FUNCTION_COMPLETE);
+	control_respond(req, found ? VIRTIO_SCSI_S_FUNCTION_SUCCEEDED
+				   : VIRTIO_SCSI_S_FUNCTION_COMPLETE);
 }
 
 /* The backend holds no command: so all that came before these functions was seen. */
@@ -973,11 +978,12 @@ static void tmfs_begin(struct scsi *scsi)
 	}
 }
 
-/* Ends those functions that wait for nothing any more. */
+/* Ends those functions that wait for nothing any more, as queries do once they have begun. */
 static void tmfs_check(struct scsi *scsi)
 {
 	struct vhx_list *pos, *tmp;
 	struct tmf tmf;
+	bool found;
 
 	if (vhx_likely(vhx_list_empty(&scsi->tmfs)))
 		return;
@@ -987,9 +993,11 @@ static void tmfs_check(struct scsi *scsi)
 		if (*request_seq(req) == SCSI_SEQ_OPEN)
 			continue;
 		tmf_of(req, &tmf);
-		tmf_abort(scsi, &tmf);
-		if (!tmf_busy(scsi, &tmf))
-			tmf_finish(scsi, &tmf, req);
+		if (tmf.row->aborts)
+			tmf_abort(scsi, &tmf);
+		found = tmf_busy(scsi, &tmf);
+		if (!found || !tmf.row->aborts)
+			tmf_finish(scsi, &tmf, req, found);
 	}
 }
 
@@ -1009,9 +1017,6 @@ static void tmf_submit(struct scsi *scsi, struct vhx_request *req)
 		control_respond(req, VIRTIO_SCSI_S_FUNCTION_REJECTED);
 	else if (!tmf.row->target && !lun_find(scsi, tmf.number))
 		control_respond(req, VIRTIO_SCSI_S_INCORRECT_LUN);
-	else if (!tmf.row->aborts)
-		control_respond(req, tmf_busy(scsi, &tmf) ? VIRTIO_SCSI_S_FUNCTION_SUCCEEDED
-							  : VIRTIO_SCSI_S_FUNCTION_COMPLETE);
 	else {
 		vhx_list_init(&req->node);
 		vhx_list_add_tail(&scsi->tmfs, &req->node);

@@ -1180,6 +1180,67 @@ static void test_abort_waits_for_commands_behind_a_refused_one(void **state)
 	fake_request_free(behind);
 }
 
+/* A command that waits for an operation is as much there as one in flight. */
+static void test_query_finds_commands_that_have_not_begun(void **state)
+{
+	enum { OPERATIONS = 256 };
+	static struct fake_request *r[OPERATIONS + 1];
+	struct env *e = *state;
+	struct cdb sync = cdb_range(SCSI_SYNCHRONIZE_CACHE_10, 0, 0, 0);
+	uint8_t found, other;
+	unsigned int i;
+
+	pthread_mutex_lock(&fdatasync_gate);
+	for (i = 0; i <= OPERATIONS; i++) {
+		r[i] = command_new(e, 0, &sync, NULL, 0, 0);
+		fake_submit(r[i]);
+	}
+	found = do_tmf(e, VIRTIO_SCSI_T_TMF_QUERY_TASK, 0, next_tag);
+	other = do_tmf(e, VIRTIO_SCSI_T_TMF_QUERY_TASK, 1, next_tag);
+	pthread_mutex_unlock(&fdatasync_gate);
+	for (i = 0; i <= OPERATIONS; i++) {
+		fake_wait(r[i]);
+		fake_request_free(r[i]);
+	}
+	assert_int_equal(found, VIRTIO_SCSI_S_FUNCTION_SUCCEEDED);
+	assert_int_equal(other, VIRTIO_SCSI_S_FUNCTION_COMPLETE);
+}
+
+/* It is not seen yet, and came before the query: this waits until it was, and tells of it. */
+static void test_query_finds_a_command_behind_a_refused_one(void **state)
+{
+	struct env *e = *state;
+	struct cdb sync = cdb_range(SCSI_SYNCHRONIZE_CACHE_10, 0, 0, 0);
+	struct cdb inquiry = { { SCSI_INQUIRY, 0, 0, 0, 36 } };
+	struct fake_request *refused = command_new(e, 0, &inquiry, NULL, 0, 36), *behind, *task,
+			    *set;
+	bool early;
+
+	fake.later = 1;
+	fake.submitting = true;
+	assert_int_equal(e->dev->ops->submit(e->dev, &refused->req), -EAGAIN);
+	fake.submitting = false;
+	behind = command_new(e, 0, &sync, NULL, 0, 0);
+	task = tmf_new(e, VIRTIO_SCSI_T_TMF_QUERY_TASK, 0, next_tag);
+	set = tmf_new(e, VIRTIO_SCSI_T_TMF_QUERY_TASK_SET, 0, 0);
+	fake_submit(task);
+	fake_submit(set);
+	early = task->completed || set->completed;
+	pthread_mutex_lock(&fdatasync_gate);
+	/* Room comes: one pass. */
+	fake.in_flight += 2;
+	assert_int_equal(e->dev->ops->submit(e->dev, &refused->req), 0);
+	assert_int_equal(e->dev->ops->submit(e->dev, &behind->req), 0);
+	e->dev->ops->kick(e->dev);
+	pthread_mutex_unlock(&fdatasync_gate);
+	fake_wait(behind);
+	assert_false(early);
+	assert_int_equal(control_end(task), VIRTIO_SCSI_S_FUNCTION_SUCCEEDED);
+	assert_int_equal(control_end(set), VIRTIO_SCSI_S_FUNCTION_SUCCEEDED);
+	fake_request_free(refused);
+	fake_request_free(behind);
+}
+
 static void test_bad_functions(void **state)
 {
 	struct env *e = *state;
@@ -1519,6 +1580,8 @@ int main(void)
 		ON(test_reset_of_a_unit_leaves_an_attention, disk),
 		ON(test_abort_of_commands_that_wait, disk),
 		ON(test_abort_waits_for_commands_behind_a_refused_one, disk),
+		ON(test_query_finds_commands_that_have_not_begun, disk),
+		ON(test_query_finds_a_command_behind_a_refused_one, disk),
 		ON(test_bad_functions, shm),
 		ON(test_asynchronous_notification, shm),
 		ON(test_resize_is_an_event_and_an_attention, shm),
