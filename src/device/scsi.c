@@ -32,7 +32,8 @@
  *
  * Hostile driver. As in blk.c: private copies, each field checked before it is used, in arithmetic that cannot wrap. A
  * command that has no room for its response is completed with nothing. The CDB length that a driver may choose in
- * config space stays 32 bytes, since its data is aligned behind that.
+ * config space stays 32 bytes, since its data is aligned behind that. Functions that wait are few, and are looked at once per
+ * pass, not with each command that ends meanwhile.
  */
 #include "device/scsi.h"
 
@@ -66,6 +67,11 @@
 #define SCSI_UNMAP_BYTES_MAX (1u << 30)
 #define SCSI_SAME_BYTES_MAX (64u << 20)
 
+/*
+ * Functions that wait at once: drivers give one after the other, or one per command that is late. Each is held against
+ * all that is in flight whenever something has ended.
+ */
+#define SCSI_TMFS_MAX 64u
 #define SCSI_SEQ_OPEN UINT64_MAX /* of a function that has not begun */
 
 #define SCSI_FEATURE_BITS (~0ull << 50 | 0xffffffull)
@@ -103,6 +109,9 @@ struct scsi {
 	uint64_t refused; /* by queue: its first command waits in the backend for room */
 	struct vhx_list events; /* buffers for them */
 	struct vhx_list tmfs; /* functions that wait for commands to end */
+	unsigned int tmf_cnt;
+	bool tmfs_due; /* one may have nothing to wait for any more */
+	struct vhx_loop_hook hook;
 	unsigned int pending[SCSI_QUEUES_ALL]; /* media that a reset of the queue waits for */
 	unsigned int lun_cnt;
 	struct scsi_lun *luns[VHX_SCSI_LUNS_MAX];
@@ -191,11 +200,15 @@ static struct scsi_lun *lun_find(struct scsi *scsi, int number)
  * Answers
  */
 
-static void tmfs_check(struct scsi *scsi);
-
 static uint32_t resid_of(const struct scsi_task *t, uint32_t done)
 {
 	return (t->in_len ? t->in_len : t->out_len) - done;
+}
+
+/* A function may have waited for it. They are looked at once for all that end together: see scsi_kick(). */
+static void task_over(struct scsi *scsi)
+{
+	scsi->tmfs_due = true;
 }
 
 /* Ends a command with a response and no data. @used: with what follows it. */
@@ -217,7 +230,7 @@ static int task_respond(struct scsi_task *t, uint8_t response, uint8_t status, u
 		len += SCSI_SENSE_LEN;
 	}
 	vhx_request_complete(t->req, 0, &tail, 0, len, len);
-	tmfs_check(t->scsi);
+	task_over(t->scsi);
 	return 0;
 }
 
@@ -260,7 +273,7 @@ static void task_finish_staged(struct scsi_task *t, uint32_t len)
 	uint32_t valid = t->resp_len + len;
 
 	vhx_request_complete(t->req, valid, NULL, 0, 0, valid);
-	tmfs_check(t->scsi);
+	task_over(t->scsi);
 }
 
 /* Answers with @len bytes that are there: SCSI_DATA_MAX at most. */
@@ -283,7 +296,7 @@ static int task_data(struct scsi_task *t, const uint8_t *data, uint32_t len, uin
 		memcpy(p + resp_len, data, len);
 		vhx_request_in_commit(t->req, resp_len + len);
 		vhx_request_complete(t->req, 0, NULL, 0, 0, resp_len + len);
-		tmfs_check(t->scsi);
+		task_over(t->scsi);
 		return 0;
 	}
 	if (later || task_stage(t, len))
@@ -433,7 +446,7 @@ static bool read_now(struct scsi_task *t, bool *later)
 	response_write(t, p, len);
 	vhx_request_in_commit(t->req, resp_len + len);
 	vhx_request_complete(t->req, 0, NULL, 0, 0, resp_len + len);
-	tmfs_check(t->scsi);
+	task_over(t->scsi);
 	return true;
 }
 
@@ -961,8 +974,21 @@ static void tmf_finish(struct scsi *scsi, struct tmf *tmf, struct vhx_request *r
 			scsi->luns[i]->attention = SCSI_SENSE_RESET;
 	}
 	vhx_list_del(&req->node);
+	scsi->tmf_cnt--;
 	control_respond(req, found ? VIRTIO_SCSI_S_FUNCTION_SUCCEEDED
 				   : VIRTIO_SCSI_S_FUNCTION_COMPLETE);
+}
+
+/* What waits ends now. Nothing that is meant can come to wait later: all of it was seen. */
+static void tmf_begin(struct scsi *scsi, struct vhx_request *req)
+{
+	struct tmf tmf;
+
+	*request_seq(req) = scsi->seq;
+	tmf_of(req, &tmf);
+	if (tmf.row->aborts)
+		tmf_abort(scsi, &tmf);
+	scsi->tmfs_due = true;
 }
 
 /* The backend holds no command: so all that came before these functions was seen. */
@@ -974,7 +1000,7 @@ static void tmfs_begin(struct scsi *scsi)
 		struct vhx_request *req = vhx_list_entry(pos, struct vhx_request, node);
 
 		if (*request_seq(req) == SCSI_SEQ_OPEN)
-			*request_seq(req) = scsi->seq;
+			tmf_begin(scsi, req);
 	}
 }
 
@@ -985,16 +1011,13 @@ static void tmfs_check(struct scsi *scsi)
 	struct tmf tmf;
 	bool found;
 
-	if (vhx_likely(vhx_list_empty(&scsi->tmfs)))
-		return;
+	scsi->tmfs_due = false;
 	vhx_list_for_each_safe (pos, tmp, &scsi->tmfs) {
 		struct vhx_request *req = vhx_list_entry(pos, struct vhx_request, node);
 
 		if (*request_seq(req) == SCSI_SEQ_OPEN)
 			continue;
 		tmf_of(req, &tmf);
-		if (tmf.row->aborts)
-			tmf_abort(scsi, &tmf);
 		found = tmf_busy(scsi, &tmf);
 		if (!found || !tmf.row->aborts)
 			tmf_finish(scsi, &tmf, req, found);
@@ -1009,7 +1032,6 @@ static void tmf_submit(struct scsi *scsi, struct vhx_request *req)
 		control_respond(req, VIRTIO_SCSI_S_FAILURE);
 		return;
 	}
-	*request_seq(req) = scsi->seq;
 	tmf_of(req, &tmf);
 	if (tmf.number < 0)
 		control_respond(req, VIRTIO_SCSI_S_BAD_TARGET);
@@ -1017,12 +1039,16 @@ static void tmf_submit(struct scsi *scsi, struct vhx_request *req)
 		control_respond(req, VIRTIO_SCSI_S_FUNCTION_REJECTED);
 	else if (!tmf.row->target && !lun_find(scsi, tmf.number))
 		control_respond(req, VIRTIO_SCSI_S_INCORRECT_LUN);
+	else if (scsi->tmf_cnt == SCSI_TMFS_MAX)
+		control_respond(req, VIRTIO_SCSI_S_FAILURE);
 	else {
 		vhx_list_init(&req->node);
 		vhx_list_add_tail(&scsi->tmfs, &req->node);
+		scsi->tmf_cnt++;
 		if (scsi->refused)
 			*request_seq(req) = SCSI_SEQ_OPEN;
-		tmfs_check(scsi);
+		else
+			tmf_begin(scsi, req);
 	}
 }
 
@@ -1163,7 +1189,26 @@ static void scsi_kick(struct vhx_device *dev)
 	/* What was refused before may have been taken since, and all that was behind it. */
 	if (!scsi->refused)
 		tmfs_begin(scsi);
-	tmfs_check(scsi);
+	if (scsi->tmfs_due)
+		tmfs_check(scsi);
+}
+
+/* After I/O that ended without a pass of the backend's. */
+static bool scsi_hook_run(struct vhx_loop_hook *h)
+{
+	struct scsi *scsi = vhx_container_of(h, struct scsi, hook);
+
+	if (scsi->tmfs_due)
+		tmfs_check(scsi);
+	return false;
+}
+
+/* What has ended behind it in this turn. */
+static bool scsi_hook_due(struct vhx_loop_hook *h)
+{
+	const struct scsi *scsi = vhx_container_of(h, struct scsi, hook);
+
+	return scsi->tmf_cnt && scsi->tmfs_due;
 }
 
 static void scsi_room(struct vhx_device *dev, struct vhx_queue *queue)
@@ -1194,6 +1239,8 @@ static void scsi_reset(struct vhx_device *dev, struct vhx_queue *queue)
 	scsi->refused &= ~BIT64(index);
 	if (index < VIRTIO_SCSI_REQUESTQ) {
 		list_drop(index == VIRTIO_SCSI_CONTROLQ ? &scsi->tmfs : &scsi->events);
+		if (index == VIRTIO_SCSI_CONTROLQ)
+			scsi->tmf_cnt = 0;
 		vhx_queue_quiesced(queue);
 		return;
 	}
@@ -1210,7 +1257,7 @@ static void medium_quiesced(struct vhx_medium *m, struct vhx_queue *queue)
 		return;
 	vhx_queue_quiesced(queue);
 	/* Commands that a function waited for may have gone this way. */
-	tmfs_check(scsi);
+	task_over(scsi);
 }
 
 static const struct vhx_medium_ops medium_ops = {
@@ -1313,6 +1360,7 @@ static void scsi_close(struct vhx_device *dev)
 	struct scsi *scsi = scsi_of(dev);
 	unsigned int i;
 
+	vhx_loop_hook_del(dev->loop, &scsi->hook);
 	list_drop(&scsi->tmfs);
 	list_drop(&scsi->events);
 	for (i = 0; i < scsi->lun_cnt; i++)
@@ -1487,6 +1535,8 @@ static void scsi_init(struct scsi *scsi, struct vhx_loop *loop, const struct vhx
 	dev->max_in = (uint32_t)SCSI_RESP_MAX + scsi->max_request;
 	vhx_list_init(&scsi->events);
 	vhx_list_init(&scsi->tmfs);
+	scsi->hook = (struct vhx_loop_hook){ .run = scsi_hook_run, .prepare = scsi_hook_due };
+	vhx_loop_hook_add(loop, &scsi->hook);
 	config_fill(scsi);
 }
 

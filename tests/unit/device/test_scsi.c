@@ -1241,6 +1241,34 @@ static void test_query_finds_a_command_behind_a_refused_one(void **state)
 	fake_request_free(behind);
 }
 
+/* Each is held against all that is in flight: a driver must not choose how much work that is. */
+static void test_functions_that_wait_are_bounded(void **state)
+{
+	enum { FUNCTIONS = 64 };
+	static struct fake_request *tmf[FUNCTIONS + 1];
+	struct env *e = *state;
+	struct cdb sync = cdb_range(SCSI_SYNCHRONIZE_CACHE_10, 0, 0, 0);
+	struct fake_request *r = command_new(e, 0, &sync, NULL, 0, 0);
+	unsigned int i;
+	bool refused;
+
+	pthread_mutex_lock(&fdatasync_gate);
+	fake_submit(r);
+	for (i = 0; i <= FUNCTIONS; i++) {
+		tmf[i] = tmf_new(e, VIRTIO_SCSI_T_TMF_ABORT_TASK_SET, 0, 0);
+		fake_submit(tmf[i]);
+	}
+	refused = tmf[FUNCTIONS]->completed && !tmf[FUNCTIONS - 1]->completed;
+	pthread_mutex_unlock(&fdatasync_gate);
+	assert_true(refused);
+	assert_int_equal(control_end(tmf[FUNCTIONS]), VIRTIO_SCSI_S_FAILURE);
+	for (i = 0; i < FUNCTIONS; i++)
+		assert_int_equal(control_end(tmf[i]), VIRTIO_SCSI_S_FUNCTION_COMPLETE);
+	fake_request_free(r);
+	assert_int_equal(do_tmf(e, VIRTIO_SCSI_T_TMF_ABORT_TASK_SET, 0, 0),
+			 VIRTIO_SCSI_S_FUNCTION_COMPLETE);
+}
+
 static void test_bad_functions(void **state)
 {
 	struct env *e = *state;
@@ -1582,6 +1610,7 @@ int main(void)
 		ON(test_abort_waits_for_commands_behind_a_refused_one, disk),
 		ON(test_query_finds_commands_that_have_not_begun, disk),
 		ON(test_query_finds_a_command_behind_a_refused_one, disk),
+		ON(test_functions_that_wait_are_bounded, disk),
 		ON(test_bad_functions, shm),
 		ON(test_asynchronous_notification, shm),
 		ON(test_resize_is_an_event_and_an_attention, shm),
