@@ -2,7 +2,7 @@
 /*
  * Theory of operation
  *
- * Objects. A medium owns its image, one I/O engine, a fixed table of operations and two timers. What a request
+ * Objects. A medium owns its image, one I/O engine, a fixed table of operations and three timers. What a request
  * says and how it is answered is its protocol's (blk.c, scsi.c); when it may run, and how its bytes come and go, is
  * decided here.
  *
@@ -14,7 +14,7 @@
  *
  * An operation walks through stages: `next` says what to do with the result of the one in flight, `done` is called
  * when a piece of work is over, and may begin the next one. Short transfers are resumed; a range is zeroed by
- * one try at a time.
+ * one try at a time. A stage that the kernel cannot do at the moment is done again a little later, for a bounded time.
  *
  * Reset. A queue that is being reset has its waiting requests dropped at once and those in flight
  * when the kernel is done with the current stage, with no further stage started; then it is quiesced.
@@ -49,6 +49,15 @@
 
 /* Between two tries to have an image that another holds: what a migrating guest waits longer, at the most. */
 #define CLAIM_NS 10000000ull
+
+/*
+ * A stage that the kernel could not do at the moment is tried again so often, so far apart: 2 s. What a driver of a disk is
+ * short of comes back with the next requests that end, in milliseconds; a file that says so for longer (of FUSE; one that
+ * another process made non-blocking under us) has failed. A reset waits for a sync that long, and guests' drivers
+ * give a request 30 s.
+ */
+#define AGAIN_NS 10000000ull
+#define AGAIN_MAX 200u
 
 #define BIT64(n) (1ull << (n))
 
@@ -210,34 +219,73 @@ static void stage_end(struct vhx_medium_op *op, int res)
 		op->next(op, res);
 }
 
+/* Nobody waits for it any more. A sync goes on under a reset, for those that end with it. */
+static bool stage_unwanted(const struct vhx_medium_op *op)
+{
+	return op->io.code != VHX_IO_FDATASYNC && queue_resetting(op->medium, op->req->queue);
+}
+
 /*
  * The kernel could not do it now, and nothing was done or lost: io_uring's workers are interrupted, and a disk's driver is
- * short of something, at times. A sync is tried again also under a reset, for those that end with it.
+ * short of something, at times.
  */
 static bool stage_again(const struct vhx_medium_op *op)
 {
-	if ((op->io.res != -EINTR && op->io.res != -EAGAIN) || op->next == op_abandon)
-		return false;
-	return op->io.code == VHX_IO_FDATASYNC || !queue_resetting(op->medium, op->req->queue);
+	return (op->io.res == -EINTR || op->io.res == -EAGAIN) && op->next != op_abandon &&
+	       op->tries < AGAIN_MAX && !stage_unwanted(op);
+}
+
+static void stage_later(struct vhx_medium_op *op)
+{
+	struct vhx_medium *m = op->medium;
+
+	op->tries++;
+	vhx_list_add_tail(&m->again, &op->again_node);
+	if (!m->again_timer.due_ns)
+		vhx_loop_timer_arm(m->loop, &m->again_timer, AGAIN_NS);
 }
 
 static void sync_done(struct vhx_medium_op *op, int res);
+
+static void stage_over(struct vhx_medium_op *op)
+{
+	if (op->io.code == VHX_IO_FDATASYNC)
+		sync_done(op, op->io.res);
+	else
+		stage_end(op, op->io.res);
+}
+
+static void again_expired(struct vhx_loop_timer *t)
+{
+	struct vhx_medium *m = vhx_container_of(t, struct vhx_medium, again_timer);
+	struct vhx_medium_op *op;
+	struct vhx_list due;
+
+	vhx_list_init(&due);
+	vhx_list_splice_tail(&due, &m->again);
+	while (!vhx_list_empty(&due)) {
+		op = vhx_list_first_entry(&due, struct vhx_medium_op, again_node);
+		vhx_list_del(&op->again_node);
+		if (stage_unwanted(op))
+			stage_over(op);
+		else
+			vhx_io_queue(m->io, &op->io);
+	}
+	vhx_io_submit(m->io);
+}
 
 static void stage_done(struct vhx_io_op *io)
 {
 	struct vhx_medium_op *op = vhx_container_of(io, struct vhx_medium_op, io);
 
 	if (vhx_unlikely(stage_again(op))) {
-		vhx_io_queue(op->medium->io, io);
+		stage_later(op);
 		return;
 	}
 	/* First of all: it is true of the image, whether or not this request is wanted any more. */
 	if (vhx_unlikely(io_lost_data(io)))
 		flush_fail(op->medium, -io->res);
-	if (io->code == VHX_IO_FDATASYNC)
-		sync_done(op, io->res);
-	else
-		stage_end(op, io->res);
+	stage_over(op);
 }
 
 static void stage_queue(struct vhx_medium_op *op, enum vhx_io_code code,
@@ -247,6 +295,7 @@ static void stage_queue(struct vhx_medium_op *op, enum vhx_io_code code,
 	op->io.fd = op->medium->image.fd;
 	op->io.done = stage_done;
 	op->next = next;
+	op->tries = 0;
 	vhx_io_queue(op->medium->io, &op->io);
 }
 
@@ -738,11 +787,15 @@ void vhx_medium_init(struct vhx_medium *m, const struct vhx_medium_ops *ops, str
 	vhx_list_init(&m->waiting);
 	vhx_list_init(&m->sync_group);
 	vhx_list_init(&m->sync_waiting);
+	vhx_list_init(&m->again);
+	m->again_timer.expired = again_expired;
+	vhx_list_init(&m->again_timer.node);
 	/* writev(2) takes no pointers to const, and does not write through these. */
 	for (i = 0; i < VHX_MEDIUM_ZERO_PAGES; i++)
 		m->zero_iov[i] = (struct iovec){ (void *)zero_page, VHX_PAGE };
 	for (i = 0; i < VHX_MEDIUM_DEPTH; i++) {
 		m->operations[i].medium = m;
+		vhx_list_init(&m->operations[i].again_node);
 		m->free_ops[m->free_cnt++] = &m->operations[i];
 	}
 }
@@ -786,10 +839,16 @@ void vhx_medium_close(struct vhx_medium *m)
 	for (i = 0; i < VHX_MEDIUM_DEPTH; i++)
 		m->operations[i].next = op_abandon;
 	m->reset_cnt = 0;
+	while (!vhx_list_empty(&m->again)) {
+		op = vhx_list_first_entry(&m->again, struct vhx_medium_op, again_node);
+		vhx_list_del(&op->again_node);
+		stage_over(op);
+	}
 	if (m->io)
 		vhx_io_wait(m->io);
 	vhx_loop_timer_cancel(m->loop, &m->resize_check);
 	vhx_loop_timer_cancel(m->loop, &m->claim);
+	vhx_loop_timer_cancel(m->loop, &m->again_timer);
 	vhx_io_free(m->io);
 	vhx_image_close(&m->image);
 }

@@ -37,6 +37,8 @@ struct vhx_medium_op {
 	const struct iovec *iov;
 	unsigned int iov_cnt;
 	struct iovec rest; /* what is left of one iovec, to resume a short transfer */
+	unsigned int tries; /* of the stage, that the kernel could not do at the moment */
+	struct vhx_list again_node; /* in again */
 	const int *way; /* of the ways to zero a range, the one that is being tried */
 	struct vhx_list sync_node; /* in sync_waiting or sync_group */
 };
@@ -84,6 +86,8 @@ struct vhx_medium {
 	bool syncing;
 	struct vhx_list sync_group; /* operations that end with the one that runs */
 	struct vhx_list sync_waiting; /* and those that came after it had begun */
+	struct vhx_list again; /* operations whose stage is tried once more with the timer */
+	struct vhx_loop_timer again_timer;
 	struct vhx_medium_op *free_ops[VHX_MEDIUM_DEPTH];
 	unsigned int free_cnt;
 	struct vhx_queue *resets[VHX_MEDIUM_QUEUES_MAX]; /* waiting for their last operation */

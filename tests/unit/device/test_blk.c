@@ -764,6 +764,45 @@ static void test_work_that_cannot_be_done_now_is_tried_again(void **state)
 	check_read(e, 0, e->unit, 2);
 }
 
+static uint8_t do_range(struct env *e, uint32_t type, uint64_t sector, uint32_t cnt,
+			uint32_t flags);
+
+/* What the kernel says for long is an error, and not of the moment. */
+static void test_work_that_can_never_be_done_fails(void **state)
+{
+	const struct virtio_blk_range range = { .num_sectors = { 8 } };
+	struct env *e = *state;
+	struct fake_request *r;
+
+	vhx_store_relaxed(&fail_fallocate, EAGAIN);
+	r = request_new(e, VIRTIO_BLK_T_DISCARD, 0, &range, sizeof(range), 1);
+	expect(e, r, VIRTIO_BLK_S_IOERR);
+	assert_int_equal(e->errors_logged, 1);
+	/* A reset does not wait for that, */
+	r = request_new(e, VIRTIO_BLK_T_DISCARD, 0, &range, sizeof(range), 1);
+	fake_submit(r);
+	vhx_loop_once(e->loop, 5);
+	e->dev->ops->reset(e->dev, &e->queue);
+	fake_wait(r);
+	assert_true(r->dropped);
+	assert_int_equal(e->queue.quiesced, 1);
+	fake_request_free(r);
+	assert_int_equal(e->errors_logged, 1);
+	vhx_store_relaxed(&fail_fallocate, 0);
+	assert_int_equal(do_range(e, VIRTIO_BLK_T_DISCARD, 0, 8, 0), VIRTIO_BLK_S_OK);
+	/* nor does the end. */
+	vhx_store_relaxed(&fail_fdatasync, EAGAIN);
+	r = request_new(e, VIRTIO_BLK_T_FLUSH, 0, NULL, 0, 1);
+	fake_submit(r);
+	while (vhx_load_relaxed(&fail_fdatasync))
+		vhx_loop_once(e->loop, 1);
+	vhx_loop_once(e->loop, 5);
+	e->dev->ops->close(e->dev);
+	e->dev = NULL;
+	assert_true(r->dropped);
+	fake_request_free(r);
+}
+
 static int set_writeback(struct env *e, uint8_t value)
 {
 	return e->dev->ops->set_config(e->dev, offsetof(struct virtio_blk_config, writeback),
@@ -1648,6 +1687,7 @@ int main(void)
 		ON_CACHED(test_get_id),
 		ON_THREADS(test_failed_flush_stays_failed),
 		ON_THREADS(test_work_that_cannot_be_done_now_is_tried_again),
+		ON_THREADS(test_work_that_can_never_be_done_fails),
 		ON(disk_threads, test_write_cache_follows_writeback),
 		ON(disk_threads, test_write_cache_is_off_for_a_driver_without_flush),
 		ON(disk_threads, test_write_cache_is_off_at_first_for_a_driver_that_cannot_flush),
