@@ -150,6 +150,7 @@ static struct vhx_vsock_conn *conn_new(struct vsock *v, enum vhx_vsock_state sta
 }
 
 static void conn_expired(struct vhx_loop_timer *t);
+static void conn_retry(struct vhx_loop_timer *t);
 static void conn_ready(struct vhx_loop_fd *w, uint32_t events);
 
 static void conn_blank(struct vsock *v, struct vhx_vsock_conn *c, uint32_t life)
@@ -159,10 +160,12 @@ static void conn_blank(struct vsock *v, struct vhx_vsock_conn *c, uint32_t life)
 		.life = life,
 		.watch = { .fd = -1, .ready = conn_ready },
 		.timer = { .expired = conn_expired },
+		.retry = { .expired = conn_retry },
 	};
 	vhx_list_init(&c->node);
 	vhx_list_init(&c->turn);
 	vhx_list_init(&c->timer.node);
+	vhx_list_init(&c->retry.node);
 	vhx_list_add_tail(&v->free, &c->node);
 }
 
@@ -541,6 +544,14 @@ static void conn_step(struct vsock *v, struct vhx_vsock_conn *c)
 	if (c->state < VHX_ARRAY_SIZE(steps) && steps[c->state])
 		steps[c->state](v, c);
 	turn_update(v, c);
+}
+
+static void conn_retry(struct vhx_loop_timer *t)
+{
+	struct vhx_vsock_conn *c = vhx_container_of(t, struct vhx_vsock_conn, retry);
+
+	c->retries++;
+	conn_step(vsock_of(c->dev), c);
 }
 
 static void conn_ready(struct vhx_loop_fd *w, uint32_t events)

@@ -14,7 +14,8 @@
  * is not bounded by more than the credit is. Empty ones do not cross: on a unix socket they would look like its end.
  *
  * The socket is watched edge-triggered: @readable stays until a read finds nothing, and room to write is looked for
- * whenever an event comes. No call here ends the connection, or sends a packet: results and fields say what is due.
+ * whenever an event comes. Where the kernel had no memory for a write there is no event to come: a timer looks then.
+ * No call here ends the connection, or sends a packet: results and fields say what is due.
  *
  * A hostile guest fills its own buffer. A hostile host program can send messages that are too large, and is cut off.
  */
@@ -26,6 +27,13 @@
 #include <unistd.h>
 
 #include "device/vsock.h"
+
+/*
+ * A write that the kernel has no memory for is tried again so often, so far apart: 10 s, as long as a guest is given to
+ * answer. A host that is short of memory for longer ends programs.
+ */
+#define RETRY_NS 100000000ull
+#define RETRIES_MAX 100u
 
 /* A packet in pages: 64 KiB of them, and one where it does not begin with one. */
 #define IOV_CNT 18
@@ -142,18 +150,33 @@ static void host_deaf(struct vhx_vsock_conn *c)
 	c->owe |= VHX_VSOCK_OWE(SHUTDOWN);
 }
 
+/* Nothing may lie in the socket whose leaving would be an event. */
+static bool write_again(struct vhx_vsock_conn *c)
+{
+	if (c->retries == RETRIES_MAX)
+		return false;
+	if (!c->retry.due_ns)
+		vhx_loop_timer_arm(c->dev->loop, &c->retry, RETRY_NS);
+	return true;
+}
+
 /* How many bytes; 0: none now, or never again. -EMSGSIZE. */
 static int socket_write(struct vhx_vsock_conn *c, struct iovec *iov, int cnt)
 {
 	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = (size_t)cnt };
 	ssize_t n = sendmsg(c->watch.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 
-	if (n >= 0)
+	if (n >= 0) {
+		c->retries = 0;
 		return (int)n;
+	}
 	if (errno == EMSGSIZE)
 		return -EMSGSIZE;
-	if (errno != EAGAIN && errno != EINTR && errno != ENOBUFS)
-		host_deaf(c);
+	if (errno == EAGAIN)
+		return 0;
+	if ((errno == EINTR || errno == ENOBUFS || errno == ENOMEM) && write_again(c))
+		return 0;
+	host_deaf(c);
 	return 0;
 }
 
@@ -388,6 +411,7 @@ int vhx_vsock_conn_read(struct vhx_vsock_conn *c, void *buf, uint32_t max, uint3
 
 void vhx_vsock_conn_clear(struct vhx_vsock_conn *c)
 {
+	vhx_loop_timer_cancel(c->dev->loop, &c->retry);
 	if (c->watch.fd >= 0) {
 		vhx_loop_fd_del(c->dev->loop, &c->watch);
 		close(c->watch.fd);

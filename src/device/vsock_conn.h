@@ -54,6 +54,8 @@ struct vhx_vsock_conn {
 	uint32_t life; /* how often this place was used */
 	uint32_t guest_port, host_port;
 	struct vhx_loop_timer timer;
+	struct vhx_loop_timer retry; /* of a write that the kernel had no memory for */
+	unsigned int retries; /* since one succeeded */
 	unsigned int owe;
 	unsigned int guest_shut,
 		host_shut; /* VIRTIO_VSOCK_SHUTDOWN_*, as the guest told, as we did or will */

@@ -52,6 +52,7 @@ static uint16_t guest_type;
 static uint64_t guest_src, guest_dst;
 static uint64_t skipped_ns;
 static bool unwatched; /* no descriptor can be watched any more */
+static bool no_memory; /* for what is sent */
 
 int __real_clock_gettime(clockid_t id, struct timespec *ts);
 int __wrap_clock_gettime(clockid_t id, struct timespec *ts);
@@ -74,6 +75,17 @@ int __wrap_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
 	if (!unwatched || op != EPOLL_CTL_ADD)
 		return __real_epoll_ctl(epoll, op, fd, event);
 	errno = ENOSPC;
+	return -1;
+}
+
+ssize_t __real_sendmsg(int fd, const struct msghdr *msg, int flags);
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags);
+
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+	if (!no_memory)
+		return __real_sendmsg(fd, msg, flags);
+	errno = ENOBUFS;
 	return -1;
 }
 
@@ -104,7 +116,7 @@ static int setup(void **state)
 	guest_src = CID;
 	guest_dst = VIRTIO_VSOCK_CID_HOST;
 	skipped_ns = 0;
-	unwatched = false;
+	unwatched = no_memory = false;
 	assert_int_equal(vhx_loop_new(0, &loop), 0);
 	return 0;
 }
@@ -973,6 +985,56 @@ static void test_both_sides_close_at_once(void **state)
 	close_device();
 }
 
+/* Its socket is empty: no event will ever say that there is room in it. */
+static void test_host_without_memory_for_a_moment_loses_nothing(void **state)
+{
+	struct heard h;
+	int peer;
+
+	open_device(0);
+	post(8, RX_LEN);
+	peer = guest_connects();
+	no_memory = true;
+	says(OP(RW), 0, "kept", 4);
+	settle();
+	time_passes(1);
+	assert_int_equal(read(peer, text, sizeof(text)), -1);
+	no_memory = false;
+	time_passes(1);
+	assert_int_equal(read(peer, text, sizeof(text)), 4);
+	/* Also when its guest is gone by then. */
+	no_memory = true;
+	says(OP(RW), 0, "last", 4);
+	says(OP(SHUTDOWN), BOTH, NULL, 0);
+	hears(OP(RST), &h);
+	no_memory = false;
+	time_passes(1);
+	assert_int_equal(read(peer, text, sizeof(text)), 4);
+	assert_true(host_at_end(peer));
+	close(peer);
+	close_device();
+}
+
+static void test_host_without_memory_for_long_reads_no_more(void **state)
+{
+	struct heard h;
+	unsigned int i;
+	int peer;
+
+	open_device(0);
+	post(8, RX_LEN);
+	peer = guest_connects();
+	no_memory = true;
+	says(OP(RW), 0, "lost", 4);
+	for (i = 0; i < 100; i++)
+		time_passes(1);
+	hears(OP(SHUTDOWN), &h);
+	assert_int_equal(h.flags, VIRTIO_VSOCK_SHUTDOWN_RCV);
+	assert_int_equal(h.fwd_cnt, 4);
+	close(peer);
+	close_device();
+}
+
 static void test_host_that_reads_no_more(void **state)
 {
 	struct heard h;
@@ -1572,6 +1634,8 @@ int main(void)
 		TEST(test_reader_that_never_comes_loses_its_bytes),
 		TEST(test_guest_that_does_not_confirm_gets_an_rst),
 		TEST(test_both_sides_close_at_once),
+		TEST(test_host_without_memory_for_a_moment_loses_nothing),
+		TEST(test_host_without_memory_for_long_reads_no_more),
 		TEST(test_host_that_reads_no_more),
 		TEST(test_messages_keep_their_bounds),
 		TEST(test_messages_that_are_kept),
