@@ -12,7 +12,9 @@
  *
  * socket. One client is served; others wait in the backlog, since the listener is watched only without one. While
  * its input is not wanted the client is watched edge-triggered, which shows its leaving once. A client that has
- * left is online until its last bytes were read; a client that only shut its sending half down stays.
+ * left is online until its last bytes were read; a client that only shut its sending half down stays. A guest that reads
+ * nothing must not keep everybody out by that: after a while such a client's place is the next one's, and what it had sent
+ * is forgotten. As long as no other comes, it is still read.
  *
  * stdio. Descriptors 0 and 1 are opened anew through /proc, so that O_NONBLOCK is ours alone and not that of the
  * shell that shares them; sockets cannot be, and get it all the same. Files are not, which never wait: what is written
@@ -40,6 +42,8 @@
 #define SIZE_CHECK_NS (1000 * 1000000ull)
 #define RETRY_NS (1000 * 1000000ull)
 #define LOOK_NS (10 * 1000000ull)
+/* For a guest to read what a client left behind: one that is busy takes seconds, one that boots does not read at all. */
+#define LINGER_NS (10 * 1000000000ull)
 
 struct vhx_console_kind {
 	const char *name;
@@ -81,7 +85,7 @@ static void watches_update(struct vhx_console_end *e)
 		in = EPOLLET;
 	watch_set(e, &e->in, &e->in_set, in);
 	watch_set(e, &e->out, &e->out_set, e->want_out && !e->hung_up ? EPOLLOUT : 0);
-	watch_set(e, &e->accept, &e->accept_set, e->in.fd < 0 ? EPOLLIN : 0);
+	watch_set(e, &e->accept, &e->accept_set, e->in.fd < 0 || e->overdue ? EPOLLIN : 0);
 	if (e->want_out && e->out.fd >= 0 && !e->out_set && !e->hung_up && !e->retry.due_ns)
 		vhx_loop_timer_arm(e->loop, &e->retry, RETRY_NS);
 	if (e->want_in && !e->eof && e->in.fd >= 0 && !e->in_set && !e->look.due_ns)
@@ -134,8 +138,10 @@ static void fds_close(struct vhx_console_end *e)
 
 static void client_leave(struct vhx_console_end *e)
 {
+	vhx_loop_timer_cancel(e->loop, &e->linger);
 	fds_close(e);
 	e->hung_up = false;
+	e->overdue = false;
 	e->eof = false;
 	e->online = false;
 	watches_update(e);
@@ -146,11 +152,21 @@ static void client_hang_up(struct vhx_console_end *e)
 {
 	int left = 0;
 
+	if (!e->hung_up)
+		vhx_loop_timer_arm(e->loop, &e->linger, LINGER_NS);
 	e->hung_up = true;
 	if (e->eof || ioctl(e->in.fd, FIONREAD, &left) || !left)
 		client_leave(e);
 	else
 		watches_update(e);
+}
+
+static void linger_expired(struct vhx_loop_timer *t)
+{
+	struct vhx_console_end *e = vhx_container_of(t, struct vhx_console_end, linger);
+
+	e->overdue = true;
+	watches_update(e);
 }
 
 static void client_take(struct vhx_console_end *e, int fd)
@@ -159,10 +175,10 @@ static void client_take(struct vhx_console_end *e, int fd)
 	e->out.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (e->out.fd < 0) {
 		client_leave(e);
-		return;
+	} else {
+		e->online = true;
+		watches_update(e);
 	}
-	e->online = true;
-	watches_update(e);
 	e->events->changed(e);
 }
 
@@ -171,8 +187,11 @@ static void accept_ready(struct vhx_loop_fd *w, uint32_t events)
 	struct vhx_console_end *e = vhx_container_of(w, struct vhx_console_end, accept);
 	int fd = vhx_unix_accept_spare(e->listener.fd, &e->spare_fd);
 
-	if (fd >= 0)
-		client_take(e, fd);
+	if (fd < 0)
+		return;
+	if (e->overdue)
+		client_leave(e);
+	client_take(e, fd);
 }
 
 static void in_ready(struct vhx_loop_fd *w, uint32_t events)
@@ -544,9 +563,11 @@ int vhx_console_end_open(struct vhx_console_end *e, const char *text, struct vhx
 	};
 	e->retry.expired = retry_expired;
 	e->look.expired = look_expired;
+	e->linger.expired = linger_expired;
 	vhx_list_init(&e->size_check.node);
 	vhx_list_init(&e->retry.node);
 	vhx_list_init(&e->look.node);
+	vhx_list_init(&e->linger.node);
 	e->kind = kind_find(text, &path, err);
 	if (!e->kind)
 		return -EINVAL;
@@ -572,6 +593,7 @@ void vhx_console_end_close(struct vhx_console_end *e)
 	vhx_loop_timer_cancel(e->loop, &e->size_check);
 	vhx_loop_timer_cancel(e->loop, &e->retry);
 	vhx_loop_timer_cancel(e->loop, &e->look);
+	vhx_loop_timer_cancel(e->loop, &e->linger);
 	e->kind->close(e);
 	fds_close(e);
 	e->kind = NULL;

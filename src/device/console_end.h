@@ -44,13 +44,14 @@ struct vhx_console_end {
 	/* Private */
 	bool want_in, want_out;
 	bool hung_up; /* the client has closed; what it sent is still to be read */
+	bool overdue; /* it has closed long ago: the next one may have its place */
 	bool eof; /* it has sent all that it will */
 	int spare_fd;
 	int slave; /* pty: kept open, so that nothing is lost while nobody else has it open */
 	char path[VHX_CONSOLE_LINK_MAX]; /* pty: of the link */
 	struct vhx_unix_listener listener;
 	struct vhx_loop_fd accept, in, out;
-	struct vhx_loop_timer size_check, retry, look;
+	struct vhx_loop_timer size_check, retry, look, linger;
 	bool accept_set, in_set, out_set; /* watched */
 	struct termios saved; /* stdio */
 	bool saved_set;

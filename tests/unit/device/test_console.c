@@ -33,6 +33,20 @@ static struct vhx_queue queues[QUEUES];
 static char dir[64], path[3][128], ends[3][160];
 static struct vhx_console_config cfg;
 
+static uint64_t skipped_s;
+
+int __real_clock_gettime(clockid_t id, struct timespec *ts);
+int __wrap_clock_gettime(clockid_t id, struct timespec *ts);
+
+/* The clock can be moved on. */
+int __wrap_clock_gettime(clockid_t id, struct timespec *ts)
+{
+	int ret = __real_clock_gettime(id, ts);
+
+	ts->tv_sec += (time_t)skipped_s;
+	return ret;
+}
+
 static int setup(void **state)
 {
 	unsigned int i;
@@ -49,6 +63,7 @@ static int setup(void **state)
 	for (i = 0; i < QUEUES; i++)
 		queues[i] = (struct vhx_queue){ .index = (uint16_t)i };
 	fake_init();
+	skipped_s = 0;
 	assert_int_equal(vhx_loop_new(0, &loop), 0);
 	return 0;
 }
@@ -411,6 +426,48 @@ static void test_client_that_left_is_read_to_its_end(void **state)
 }
 
 /* A port is used before DEVICE_READY: whoever introduced it is gone, and is followed. */
+/* By a guest that reads nothing, or nothing for long. */
+static void test_client_that_left_does_not_keep_others_out(void **state)
+{
+	struct fake_request *r;
+	int fd;
+
+	open_device(MULTIPORT);
+	introduce();
+	fd = client(1);
+	assert_int_equal(write(fd, "left", 4), 4);
+	close(fd);
+	settle();
+	/* With nobody behind it, it is read however late. */
+	skipped_s += 3600;
+	settle();
+	r = post(4, 100);
+	settle();
+	assert_int_equal(r->used_len, 4);
+	fake_request_free(r);
+	fd = client(1);
+	assert_int_equal(write(fd, "lost", 4), 4);
+	close(fd);
+	settle();
+	fd = client(1);
+	assert_int_equal(write(fd, "next", 4), 4);
+	told(1, VIRTIO_CONSOLE_PORT_OPEN, 1, "", 0);
+	fake_request_free(output(1, "kept", 4));
+	skipped_s += 11;
+	settle();
+	/* It is served now. */
+	assert_int_equal(read(fd, (char[8]){ "" }, 8), 4);
+	r = post(4, 100);
+	settle();
+	assert_int_equal(r->used_len, 4);
+	assert_memory_equal(r->answer, "next", 4);
+	fake_request_free(r);
+	close(fd);
+	settle();
+	told(1, VIRTIO_CONSOLE_PORT_OPEN, 0, "", 0);
+	close_device();
+}
+
 static void test_driver_of_a_predecessor_is_told_again(void **state)
 {
 	struct fake_request *r;
@@ -670,6 +727,7 @@ int main(void)
 		test(test_full_buffer_drops_the_oldest_if_told_so),
 		test(test_input_waits_for_buffers_and_for_an_open_port),
 		test(test_client_that_left_is_read_to_its_end),
+		test(test_client_that_left_does_not_keep_others_out),
 		test(test_driver_of_a_predecessor_is_told_again),
 		test(test_new_start_forgets_what_was_told),
 		test(test_single_console_has_no_control_queues),
