@@ -17,9 +17,9 @@
  *
  * Task management. What waits is ended at once, I/O in flight is not interrupted: the function ends when the last command
  * that it is about has. `seq` tells those from commands that came later. Behind a command that the backend holds for
- * lack of room there may be others that we have not seen, and that came before the function: so it begins when there is
- * none, and is about all that were seen until then. A query says whether one of its commands is not over then, in flight or
- * not begun. A reset of a unit leaves a unit attention.
+ * lack of room there may be others that we have not seen, and that came before the function: so it begins when each queue
+ * of which one was held then has had none, and is about all that were seen until then. A query says whether one of its
+ * commands is not over then, in flight or not begun. A reset of a unit leaves a unit attention.
  *
  * Resets of queues reach every medium; the queue is quiesced when the last of them says so.
  *
@@ -158,7 +158,13 @@ static uint64_t *request_seq(struct vhx_request *req)
 	return &req->priv[0];
 }
 
-/* In priv[1]: the row of commands[]. */
+/* In priv[1] of a function that has not begun: the queues, by bit, of which it has to see more. */
+static uint64_t *request_unseen(struct vhx_request *req)
+{
+	return &req->priv[1];
+}
+
+/* In priv[1] of a command: the row of commands[]. */
 static uint64_t *request_row(struct vhx_request *req)
 {
 	return &req->priv[1];
@@ -991,7 +997,10 @@ static void tmf_begin(struct scsi *scsi, struct vhx_request *req)
 	scsi->tmfs_due = true;
 }
 
-/* The backend holds no command: so all that came before these functions was seen. */
+/*
+ * At the end of a pass the backend holds no command of a queue that was not refused: all that came before these functions
+ * was seen there. One that is refused later, with the next commands, is none of their business.
+ */
 static void tmfs_begin(struct scsi *scsi)
 {
 	struct vhx_list *pos;
@@ -999,7 +1008,10 @@ static void tmfs_begin(struct scsi *scsi)
 	vhx_list_for_each (pos, &scsi->tmfs) {
 		struct vhx_request *req = vhx_list_entry(pos, struct vhx_request, node);
 
-		if (*request_seq(req) == SCSI_SEQ_OPEN)
+		if (*request_seq(req) != SCSI_SEQ_OPEN)
+			continue;
+		*request_unseen(req) &= scsi->refused;
+		if (!*request_unseen(req))
 			tmf_begin(scsi, req);
 	}
 }
@@ -1045,9 +1057,9 @@ static void tmf_submit(struct scsi *scsi, struct vhx_request *req)
 		vhx_list_init(&req->node);
 		vhx_list_add_tail(&scsi->tmfs, &req->node);
 		scsi->tmf_cnt++;
-		if (scsi->refused)
-			*request_seq(req) = SCSI_SEQ_OPEN;
-		else
+		*request_seq(req) = SCSI_SEQ_OPEN;
+		*request_unseen(req) = scsi->refused;
+		if (!scsi->refused)
 			tmf_begin(scsi, req);
 	}
 }
@@ -1187,8 +1199,7 @@ static void scsi_kick(struct vhx_device *dev)
 	for (i = 0; i < scsi->lun_cnt; i++)
 		vhx_medium_kick(&scsi->luns[i]->medium);
 	/* What was refused before may have been taken since, and all that was behind it. */
-	if (!scsi->refused)
-		tmfs_begin(scsi);
+	tmfs_begin(scsi);
 	if (scsi->tmfs_due)
 		tmfs_check(scsi);
 }

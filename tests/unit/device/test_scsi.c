@@ -1241,6 +1241,38 @@ static void test_query_finds_a_command_behind_a_refused_one(void **state)
 	fake_request_free(behind);
 }
 
+/* There is always one, under load on several queues. */
+static void test_function_does_not_wait_for_commands_refused_later(void **state)
+{
+	struct env *e = *state;
+	struct vhx_queue other = { .index = VIRTIO_SCSI_REQUESTQ + 1 };
+	struct cdb inquiry = { { SCSI_INQUIRY, 0, 0, 0, 36 } };
+	struct fake_request *before = command_new(e, 0, &inquiry, NULL, 0, 36), *later, *tmf;
+
+	later = command_new(e, 0, &inquiry, NULL, 0, 36);
+	later->req.queue = &other;
+	fake.later = 1;
+	fake.submitting = true;
+	assert_int_equal(e->dev->ops->submit(e->dev, &before->req), -EAGAIN);
+	fake.submitting = false;
+	tmf = tmf_new(e, VIRTIO_SCSI_T_TMF_ABORT_TASK_SET, 0, 0);
+	fake_submit(tmf);
+	assert_false(tmf->completed);
+	/* One pass, in which one queue gets room, and the other none. */
+	fake.in_flight += 2;
+	assert_int_equal(e->dev->ops->submit(e->dev, &before->req), 0);
+	fake.later = 1;
+	fake.submitting = true;
+	assert_int_equal(e->dev->ops->submit(e->dev, &later->req), -EAGAIN);
+	fake.submitting = false;
+	e->dev->ops->kick(e->dev);
+	assert_true(tmf->completed);
+	assert_int_equal(control_end(tmf), VIRTIO_SCSI_S_FUNCTION_COMPLETE);
+	assert_int_equal(e->dev->ops->submit(e->dev, &later->req), 0);
+	fake_request_free(before);
+	fake_request_free(later);
+}
+
 /* Each is held against all that is in flight: a driver must not choose how much work that is. */
 static void test_functions_that_wait_are_bounded(void **state)
 {
@@ -1610,6 +1642,7 @@ int main(void)
 		ON(test_abort_waits_for_commands_behind_a_refused_one, disk),
 		ON(test_query_finds_commands_that_have_not_begun, disk),
 		ON(test_query_finds_a_command_behind_a_refused_one, disk),
+		ON(test_function_does_not_wait_for_commands_refused_later, disk),
 		ON(test_functions_that_wait_are_bounded, disk),
 		ON(test_bad_functions, shm),
 		ON(test_asynchronous_notification, shm),
