@@ -13,12 +13,19 @@
  *
  * Whoever owns the ring decides about these; here nothing is allocated but at a start, and nothing of the ring is
  * touched in idle.
+ *
+ * Kicks. The descriptor is the VMM's, which can make it readable for ever: by leaving a pipe or a socket, by giving one
+ * that cannot be read, or an eventfd that counts down by one. None of them keeps the loop awake. An eventfd wakes it when
+ * it is written to, and not because it was not read empty. What is no eventfd, and has ended or gives nothing where it
+ * said that there is something, is let go of: the queue is told of as in error and runs on without kicks, until the
+ * VMM gives another descriptor.
  */
 #include "mediator/guest_queue.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
 
 #include "util/checked.h"
 
@@ -199,12 +206,51 @@ static const struct vhx_fsource_ops source_ops = {
 
 /* Start and stop */
 
+/* Without one, until the VMM gives another. */
+static void kick_end(struct vhx_guest_queue *q)
+{
+	struct vhx_loop *loop = q->cfg.loop;
+
+	vhx_loop_fd_del(loop, &q->kick);
+	vhx_log_limited(q->cfg.log, &q->log_limit, vhx_loop_now(loop), VHX_LOG_WARNING,
+			"%s: queue %u: its kick descriptor has ended", q->cfg.label, q->cfg.index);
+	if (q->cfg.ops->error)
+		q->cfg.ops->error(q->cfg.ring);
+}
+
 static void kick_ready(struct vhx_loop_fd *w, uint32_t events)
 {
 	struct vhx_guest_queue *q = vhx_container_of(w, struct vhx_guest_queue, kick);
+	bool kicked;
 
-	if (q->live && q->cfg.ops->kicked(q->cfg.ring))
+	if (!q->live)
+		return;
+	kicked = q->cfg.ops->kicked(q->cfg.ring);
+	if (kicked)
 		vhx_fqueue_kick(q->fq);
+	/* An eventfd has no end, and kicks that lie close together are one. */
+	if (w->events & EPOLLET)
+		return;
+	if (!kicked || events & (EPOLLHUP | EPOLLRDHUP))
+		kick_end(q);
+}
+
+/* An anonymous inode has no type bits, and eventfds are the only ones that kicks come on. */
+static bool kick_is_eventfd(int fd)
+{
+	struct stat st;
+
+	return !fstat(fd, &st) && !(st.st_mode & S_IFMT);
+}
+
+static int kick_watch(struct vhx_guest_queue *q, int fd)
+{
+	q->kick = (struct vhx_loop_fd){
+		.fd = fd,
+		.events = EPOLLIN | (kick_is_eventfd(fd) ? EPOLLET : EPOLLRDHUP),
+		.ready = kick_ready,
+	};
+	return vhx_loop_fd_add(q->cfg.loop, &q->kick);
 }
 
 void vhx_guest_queue_watch(struct vhx_guest_queue *q, int kick_fd)
@@ -214,12 +260,9 @@ void vhx_guest_queue_watch(struct vhx_guest_queue *q, int kick_fd)
 	if (!q->live)
 		return;
 	vhx_loop_fd_del(loop, &q->kick);
-	q->kick.fd = kick_fd;
-	q->kick.events = EPOLLIN;
-	q->kick.ready = kick_ready;
-	if (kick_fd >= 0 && vhx_loop_fd_add(loop, &q->kick))
-		vhx_log(q->cfg.log, VHX_LOG_WARNING, "%s: queue %u: kick cannot be watched",
-			q->cfg.label, q->cfg.index);
+	if (kick_fd >= 0 && kick_watch(q, kick_fd))
+		vhx_log_limited(q->cfg.log, &q->log_limit, vhx_loop_now(loop), VHX_LOG_WARNING,
+				"%s: queue %u: kick cannot be watched", q->cfg.label, q->cfg.index);
 }
 
 static void arrays_free(struct vhx_guest_queue *q)

@@ -49,6 +49,7 @@ struct vhx_guest_queue {
 	struct vhx_guest_queue_config cfg;
 	struct vhx_fqueue *fq;
 	struct vhx_loop_fd kick;
+	struct vhx_log_limit log_limit;
 	bool live;
 	bool stopping; /* live, and takes nothing new */
 	bool resubmitting; /* a predecessor's requests come first */
