@@ -18,7 +18,8 @@
  * that cannot be read, or an eventfd that counts down by one. None of them keeps the loop awake. An eventfd wakes it when
  * it is written to, and not because it was not read empty. What is no eventfd, and has ended or gives nothing where it
  * said that there is something, is let go of: the queue is told of as in error and runs on without kicks, until the
- * VMM gives another descriptor.
+ * VMM gives another descriptor. A queue that has none by the VMM's own word is looked at every
+ * VHX_GUEST_QUEUE_POLL_NS; so is one whose descriptor the kernel has no room to watch.
  */
 #include "mediator/guest_queue.h"
 
@@ -253,6 +254,16 @@ static int kick_watch(struct vhx_guest_queue *q, int fd)
 	return vhx_loop_fd_add(q->cfg.loop, &q->kick);
 }
 
+static void poll_due(struct vhx_loop_timer *t)
+{
+	struct vhx_guest_queue *q = vhx_container_of(t, struct vhx_guest_queue, poll);
+
+	if (q->cfg.vring->broken)
+		return;
+	vhx_fqueue_kick(q->fq);
+	vhx_loop_timer_arm(q->cfg.loop, t, VHX_GUEST_QUEUE_POLL_NS);
+}
+
 void vhx_guest_queue_watch(struct vhx_guest_queue *q, int kick_fd)
 {
 	struct vhx_loop *loop = q->cfg.loop;
@@ -260,9 +271,15 @@ void vhx_guest_queue_watch(struct vhx_guest_queue *q, int kick_fd)
 	if (!q->live)
 		return;
 	vhx_loop_fd_del(loop, &q->kick);
-	if (kick_fd >= 0 && kick_watch(q, kick_fd))
+	vhx_loop_timer_cancel(loop, &q->poll);
+	if (kick_fd >= 0 && !kick_watch(q, kick_fd))
+		return;
+	if (kick_fd >= 0)
 		vhx_log_limited(q->cfg.log, &q->log_limit, vhx_loop_now(loop), VHX_LOG_WARNING,
-				"%s: queue %u: kick cannot be watched", q->cfg.label, q->cfg.index);
+				"%s: queue %u: kick cannot be watched, so it is polled",
+				q->cfg.label, q->cfg.index);
+	q->poll.expired = poll_due;
+	vhx_loop_timer_arm(loop, &q->poll, VHX_GUEST_QUEUE_POLL_NS);
 }
 
 static void arrays_free(struct vhx_guest_queue *q)
@@ -333,6 +350,7 @@ void vhx_guest_queue_end(struct vhx_guest_queue *q)
 	q->live = false;
 	q->stopping = false;
 	vhx_loop_fd_del(q->cfg.loop, &q->kick);
+	vhx_loop_timer_cancel(q->cfg.loop, &q->poll);
 	arrays_free(q);
 }
 

@@ -12,6 +12,12 @@
 /* Requests of more than a few writable segments in flight per queue. */
 #define VHX_GUEST_QUEUE_LARGE_CNT 32u
 
+/*
+ * How often a queue without a kick descriptor is looked at: what its requests wait for at the most, and a thousand looks
+ * a second while it is idle, which are about 1 % of a CPU.
+ */
+#define VHX_GUEST_QUEUE_POLL_NS 1000000ull
+
 /* The ring, with whatever its owner keeps beside it. */
 struct vhx_guest_ring_ops {
 	/* As vhx_vring_pop() and vhx_vring_push(). */
@@ -41,7 +47,7 @@ struct vhx_guest_queue_config {
 	void *ring; /* of @ops */
 	struct vhx_vring *vring; /* the same, started */
 	uint16_t index, size;
-	int kick_fd; /* -1: none */
+	int kick_fd; /* -1: none, the queue is polled */
 };
 
 /* Embedded; zero before the first start. */
@@ -49,6 +55,7 @@ struct vhx_guest_queue {
 	struct vhx_guest_queue_config cfg;
 	struct vhx_fqueue *fq;
 	struct vhx_loop_fd kick;
+	struct vhx_loop_timer poll; /* in place of a kick */
 	struct vhx_log_limit log_limit;
 	bool live;
 	bool stopping; /* live, and takes nothing new */
@@ -66,7 +73,7 @@ struct vhx_guest_queue {
 
 /* The ring runs: requests are taken from it, and its kick descriptor is watched. As vhx_fqueue_start(). */
 int vhx_guest_queue_start(struct vhx_guest_queue *q, const struct vhx_guest_queue_config *cfg);
-/* Another kick descriptor, or none. */
+/* Another kick descriptor; -1: none, and from now on the queue is polled. */
 void vhx_guest_queue_watch(struct vhx_guest_queue *q, int kick_fd);
 /* As vhx_fqueue_stop(). After -EINPROGRESS, queue_stopped is answered with vhx_guest_queue_end(). */
 int vhx_guest_queue_stop(struct vhx_guest_queue *q);

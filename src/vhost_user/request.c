@@ -413,7 +413,10 @@ static int set_vring_enable(struct vhx_vu_server *s, struct vhx_vu_message *m)
 	return ret;
 }
 
-/* The queue that a u64 names, and the descriptor that came with it, or -1 where the VMM says so. */
+/*
+ * The queue that a u64 names, and the descriptor that came with it, or -1 where the VMM says so. For a kick that means
+ * that the owner polls the ring, for a call that the driver does, and errors then go unsaid.
+ */
 static int vring_fd(struct vhx_vu_server *s, struct vhx_vu_message *m, struct vhx_vu_vq **vq,
 		    int *fd)
 {

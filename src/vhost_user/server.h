@@ -34,8 +34,8 @@ struct vhx_vu_queue {
 	uint16_t index;
 	uint16_t size;
 	bool started;	/* rings mapped, base known, kick descriptor given, enabled */
-	int kick_fd;	/* -1: none; readable: the driver notified */
-	int call_fd;
+	int kick_fd;	/* -1: none, the owner polls; readable: the driver notified */
+	int call_fd;	/* -1: none, the driver polls */
 	int err_fd;
 };
 
@@ -51,7 +51,7 @@ struct vhx_vu_ops {
 	int (*get_queue_num)(void *ctx, uint16_t *num);
 	int (*get_config)(void *ctx, uint32_t off, void *buf, uint32_t len);
 	int (*set_config)(void *ctx, uint32_t off, const void *buf, uint32_t len);
-	/* The queue is live: q->ring is initialised; watch q->kick_fd and pop once now. */
+	/* The queue is live: q->ring is initialised; watch q->kick_fd, or poll where there is none, and pop once now. */
 	int (*queue_start)(void *ctx, struct vhx_vu_queue *q);
 	/*
 	 * Pop no more, let what is in flight end. May return -EINPROGRESS; after 0 or finish() nobody touches

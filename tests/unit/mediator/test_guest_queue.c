@@ -214,6 +214,51 @@ static void test_eventfd_that_counts_down_keeps_nobody_awake(void **state)
 	close(fd);
 }
 
+static void wait_for_kicks(unsigned int cnt)
+{
+	unsigned int i;
+
+	for (i = 0; i < 1000 && kicks < cnt; i++)
+		assert_int_equal(vhx_loop_once(loop, 10), 0);
+	assert_true(kicks >= cnt);
+}
+
+static void test_queue_without_a_kick_is_polled(void **state)
+{
+	unsigned int before;
+	int fd;
+
+	start(-1);
+	wait_for_kicks(3);
+	/* One that is given later ends that, */
+	fd = eventfd(0, EFD_NONBLOCK);
+	kick_fd = fd;
+	vhx_guest_queue_watch(&queue, fd);
+	before = kicks;
+	assert_int_equal(vhx_loop_once(loop, 20), 0);
+	assert_int_equal(vhx_loop_once(loop, 20), 0);
+	assert_int_equal(kicks, before);
+	/* and one that is taken back begins it again. */
+	kick_fd = -1;
+	vhx_guest_queue_watch(&queue, -1);
+	close(fd);
+	wait_for_kicks(before + 3);
+}
+
+static void test_broken_or_dead_queue_is_not_polled(void **state)
+{
+	start(-1);
+	vring.broken = VHX_RING_UNMAPPED;
+	assert_int_equal(vhx_loop_once(loop, 20), 0);
+	assert_int_equal(vhx_loop_once(loop, 20), 0);
+	assert_int_equal(kicks, 0);
+	vring.broken = 0;
+	vhx_guest_queue_watch(&queue, -1);
+	vhx_guest_queue_kill(&queue);
+	assert_int_equal(vhx_loop_once(loop, 20), 0);
+	assert_int_equal(kicks, 0);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, queue_setup, queue_teardown)
 
 int main(void)
@@ -226,6 +271,8 @@ int main(void)
 		T(test_packet_socket_at_its_end_keeps_nobody_awake),
 		T(test_listening_socket_keeps_nobody_awake),
 		T(test_eventfd_that_counts_down_keeps_nobody_awake),
+		T(test_queue_without_a_kick_is_polled),
+		T(test_broken_or_dead_queue_is_not_polled),
 	};
 
 	return cmocka_run_group_tests_name("guest queue", tests, NULL, NULL);
