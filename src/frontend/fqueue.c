@@ -29,10 +29,16 @@
  * Completions of one pass become visible at once (ops->flush), GROUPed ones never apart: they stay in flight until the
  * last one came, and are asked again like any other if it never does.
  *
+ * A queue that stops with something in flight that nobody answers in time gives it back to the source, if that can
+ * take it: whoever goes on with the ring, we or another frontend, does it as we would for a replaced backend. So a
+ * virtual machine may be paused, saved or migrated while its backend is away. It cannot take what a younger request of
+ * the same ring has overtaken, since a ring's position is one number; and what may not be done twice is not given back.
+ * These end with errors.
+ *
  * Posted requests, those without out bytes, lie with the backend until it has something to say, which can be
  * for ever. They have told it nothing, so nothing is lost by asking again: they go to a replaced backend whatever the
  * type of the device, and a queue that stops does not wait for them. It goes to FENCING as soon as there is nothing
- * else, and what comes back unanswered is given back to the source, where it has not been overtaken.
+ * else, and what comes back unanswered is given back.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -237,14 +243,24 @@ static bool all_posted(const struct vhx_fqueue *q)
 	return true;
 }
 
+/* Whoever asks for it again does no more than we do after the death of a backend. */
+static bool rest_give_back(struct vhx_fqueue *q)
+{
+	if (!q->flight.count || !q->ops->give_back || q->fdev->failed)
+		return false;
+	if (!vhx_devtype_replays(q->fdev->type, q->index) && !all_posted(q))
+		return false;
+	return q->ops->give_back(q->ctx);
+}
+
 /* The end of a queue whose backend can do nothing more for it. */
 static void rest_end(struct vhx_fqueue *q)
 {
 	struct vhx_flight_slot *s;
 
 	group_forget(q);
-	if (!q->flight.count || !all_posted(q) || !q->ops->give_back || q->fdev->failed ||
-	    !q->ops->give_back(q->ctx)) {
+	vhx_fqueue_flush(q);
+	if (!rest_give_back(q)) {
 		vhx_fqueue_fail_all(q);
 		return;
 	}

@@ -44,7 +44,7 @@ struct vhx_fsource_ops {
 	void (*complete)(void *ctx, uint16_t id, uint32_t used_len);
 	/*
 	 * The queue ends, and nobody has answered what is in flight, nor will: all of it as if next() had never
-	 * given it. False: that cannot be, and they are completed with nothing written. May be NULL.
+	 * given it. False: that cannot be, and they are completed as the device's type says. May be NULL.
 	 */
 	bool (*give_back)(void *ctx);
 	/* Bytes at @p were written for the guest (dirty log). May be NULL. */
@@ -118,7 +118,7 @@ int vhx_fqueue_start(struct vhx_fdev *fdev, uint16_t index, uint16_t size,
 		     const struct vhx_fsource_ops *ops, void *ctx, struct vhx_fqueue **q);
 /*
  * Takes no more requests and waits for those in flight that have out bytes; then, or after
- * VHX_FQUEUE_DRAIN_NS, the backend is fenced off and the others are given back or end with an error.
+ * VHX_FQUEUE_DRAIN_NS, the backend is fenced off and all that is left is given back or ends with an error.
  * 0: stopped; -EINPROGRESS: queue_stopped follows within twice that time.
  */
 #define VHX_FQUEUE_DRAIN_NS (2 * 1000000000ull)

@@ -62,6 +62,11 @@ static void ring_flush(void *ring)
 	vhx_vu_queue_flush(((struct guest_queue *)ring)->vq);
 }
 
+static int ring_give_back(void *ring)
+{
+	return vhx_vu_queue_give_back(((struct guest_queue *)ring)->vq);
+}
+
 static bool ring_kicked(void *ring)
 {
 	return vhx_vu_queue_kicked(((struct guest_queue *)ring)->vq);
@@ -86,6 +91,7 @@ static const struct vhx_guest_ring_ops ring_ops = {
 	.pop = ring_pop,
 	.push = ring_push,
 	.flush = ring_flush,
+	.give_back = ring_give_back,
 	.kicked = ring_kicked,
 	.resubmit = ring_resubmit,
 	.written = ring_written,

@@ -150,7 +150,7 @@ static bool source_give_back(void *ctx)
 {
 	struct vhx_guest_queue *q = ctx;
 
-	return !vhx_vring_give_back(q->cfg.vring);
+	return !q->cfg.ops->give_back(q->cfg.ring);
 }
 
 static void source_written(void *ctx, const void *p, uint64_t len)

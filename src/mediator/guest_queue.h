@@ -25,6 +25,8 @@ struct vhx_guest_ring_ops {
 	void (*push)(void *ring, uint16_t id, uint32_t used_len);
 	/* Publishes what was pushed, and notifies the driver where it wants that. */
 	void (*flush)(void *ring);
+	/* As vhx_vring_give_back(). */
+	int (*give_back)(void *ring);
 	/* The kick descriptor is readable: takes the notification. True: there was one. */
 	bool (*kicked)(void *ring);
 	/*

@@ -96,6 +96,11 @@ static void ring_flush(void *ring)
 	owed_watch(vq->guest);
 }
 
+static int ring_give_back(void *ring)
+{
+	return vhx_vring_give_back(&((struct vduse_queue *)ring)->vq->ring);
+}
+
 static bool ring_kicked(void *ring)
 {
 	return vhx_vduse_queue_kicked(((struct vduse_queue *)ring)->vq);
@@ -105,6 +110,7 @@ static const struct vhx_guest_ring_ops ring_ops = {
 	.pop = ring_pop,
 	.push = ring_push,
 	.flush = ring_flush,
+	.give_back = ring_give_back,
 	.kicked = ring_kicked,
 };
 

@@ -228,7 +228,7 @@ int vhx_vring_adopt_packed(struct vhx_vring *r, const struct vhx_ring_copy *copi
 	}
 	packed_unuse(r, cnt);
 	packed_commit(r, &c);
-	r->adopted = true;
+	r->adopted++;
 	return 0;
 }
 

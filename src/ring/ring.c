@@ -131,7 +131,7 @@ int vhx_vring_adopt(struct vhx_vring *r, uint16_t id)
 	if (r->in_flight >= (uint16_t)(r->avail_idx - r->used_idx))
 		return -EINVAL;
 	vhx_vring_take(r, id);
-	r->adopted = true;
+	r->adopted++;
 	return 0;
 }
 
@@ -153,7 +153,8 @@ static bool last_in_flight(const struct vhx_vring *r)
 
 int vhx_vring_give_back(struct vhx_vring *r)
 {
-	if (r->broken || r->adopted || !last_in_flight(r))
+	/* Those that were adopted are the oldest, so that they are in flight if so many are. */
+	if (r->broken || r->in_flight > r->taken - r->adopted || !last_in_flight(r))
 		return -EBUSY;
 	/* Packed: all before them is used, so they lie right behind, as their driver wrote them. */
 	if (vhx_vring_has(r, VHX_RING_F_PACKED))

@@ -160,7 +160,7 @@ struct vhx_vring {
 	uint16_t first_flags; /* packed: withheld flags of the first of those */
 	uint16_t copy_free; /* packed: head of the pool's free list */
 	uint64_t taken; /* chains popped or adopted since init */
-	bool adopted; /* some were: the ring does not tell their place */
+	uint64_t adopted; /* so many of them were: the ring does not tell their place */
 	bool signalled_valid; /* EVENT_IDX: a notification was decided on since init */
 	bool kick_off; /* the last word to the driver was "no notifications" */
 };
@@ -226,7 +226,7 @@ void vhx_vring_push(struct vhx_vring *r, uint16_t id, uint32_t used_len);
 /*
  * The end of this ring, with chains in flight that nobody has answered: moves avail_idx back over all of them, so
  * that whoever goes on from there pops them again. 0; or -EBUSY, nothing was done: younger ones were pushed
- * before them, or a predecessor had popped some. After 0, vhx_vring_flush() may be called, and nothing else.
+ * before them, or a predecessor had popped some of them. After 0, vhx_vring_flush() may be called, and nothing else.
  */
 int vhx_vring_give_back(struct vhx_vring *r);
 

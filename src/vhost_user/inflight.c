@@ -131,6 +131,17 @@ void vhx_vu_inflight_reset(struct vhx_vu_inflight *inf)
 	}
 }
 
+void vhx_vu_inflight_given_back(struct vhx_vu_inflight *inf, uint16_t index)
+{
+	struct vhx_vu_inflight_head *head;
+
+	if (!inf->map.data || index >= inf->queue_num)
+		return;
+	head = region_at(inf, index);
+	/* Partner: the acquire in region_open(). */
+	vhx_store_release(&head->version, 0);
+}
+
 static int left_compare(const void *a, const void *b)
 {
 	const struct vhx_vu_inflight_left *l = a, *r = b;

@@ -73,6 +73,12 @@ int vhx_vu_inflight_set(struct vhx_vu_inflight *inf, int fd, uint64_t off, uint6
 			uint16_t queue_num, uint16_t queue_size);
 void vhx_vu_inflight_fini(struct vhx_vu_inflight *inf);
 
+/*
+ * All that was in flight in this stopped queue, of a split ring, lies behind the base that the VMM is told: in flight is
+ * nothing, from one moment to the next.
+ */
+void vhx_vu_inflight_given_back(struct vhx_vu_inflight *inf, uint16_t index);
+
 /* The device was reset: nothing is in flight any more, for any queue. */
 void vhx_vu_inflight_reset(struct vhx_vu_inflight *inf);
 

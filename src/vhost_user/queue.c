@@ -13,7 +13,13 @@
  *   stay as they are; descriptors, the log flag and (through remap) the mapping may change.
  * stop: comes from GET_VRING_BASE (forgets the kick descriptor, so that a new one is needed to
  *   start), from disabling (keeps everything, so that enabling goes on where it stopped), from a
- *   device reset and from the end of the connection. The position at the stop becomes the new base.
+ *   device reset and from the end of the connection. The position at the stop becomes the new base;
+ *   requests that the owner gave back lie behind it, and are popped again after the next start.
+ *
+ * What was given back stays in the inflight region until the VMM is told the base that covers it: one that never is,
+ * since this process ends, relies on the region. Then a split ring's is emptied, and the next start knows the order
+ * of all that it pops, so that it can be given back once more. That of a packed ring stays: only the region knows its
+ * position for sure.
  *
  * With an inflight region, a ring continues behind what a predecessor had popped: used position
  * plus requests in flight, whatever base the VMM gives. A VMM whose back-end died can know the used
@@ -67,7 +73,7 @@ static uint32_t ring_features(uint64_t features)
 	return flags;
 }
 
-static bool vq_packed(const struct vhx_vu_vq *vq)
+bool vhx_vu_vq_packed(const struct vhx_vu_vq *vq)
 {
 	return vq->server->features & VHX_VU_F_RING_PACKED;
 }
@@ -153,7 +159,7 @@ static int areas_find(const struct vhx_vu_vq *vq, const struct vhx_vu_memory *m,
 				       &a->device_gpa);
 	if (!a->desc || !a->driver || !a->device)
 		return -EFAULT;
-	if (!aligned(a->desc, 16) || !aligned(a->driver, vq_packed(vq) ? 4 : 2) ||
+	if (!aligned(a->desc, 16) || !aligned(a->driver, vhx_vu_vq_packed(vq) ? 4 : 2) ||
 	    !aligned(a->device, 4))
 		return -EINVAL;
 	return 0;
@@ -244,12 +250,12 @@ static int positions(const struct vhx_vu_vq *vq, const void *desc, const void *d
 		     uint16_t *avail, uint16_t *used)
 {
 	*avail = (uint16_t)vq->base;
-	if (vq_packed(vq) && packed_base_forgotten(vq, desc)) {
+	if (vhx_vu_vq_packed(vq) && packed_base_forgotten(vq, desc)) {
 		*avail = PACKED_BASE_FRESH;
 		*used = PACKED_BASE_FRESH;
 		return 0;
 	}
-	if (vq_packed(vq)) {
+	if (vhx_vu_vq_packed(vq)) {
 		*used = (uint16_t)(vq->base >> 16);
 		return packed_position_ok(vq, *avail) && packed_position_ok(vq, *used) ? 0
 										       : -EINVAL;
@@ -294,7 +300,7 @@ static int ring_open(struct vhx_vu_vq *vq, const struct vhx_vring_config *cfg, u
 		     uint16_t used)
 {
 	struct vhx_vu_inflight_queue *iq = &vq->inflight;
-	bool packed = vq_packed(vq);
+	bool packed = vhx_vu_vq_packed(vq);
 	int ret;
 
 	if (packed && iq->recovered)
@@ -314,7 +320,7 @@ static int inflight_open(struct vhx_vu_vq *vq, const void *desc, uint16_t used)
 		.desc = desc,
 		.size = vq->pub.size,
 		.used = used,
-		.packed = vq_packed(vq),
+		.packed = vhx_vu_vq_packed(vq),
 		.in_order = s->features & VHX_VU_F_IN_ORDER,
 	};
 
@@ -372,6 +378,7 @@ int vhx_vu_vq_try_start(struct vhx_vu_vq *vq)
 	if (ret)
 		return ret;
 	vq->pub.started = true;
+	vq->given_back = false;
 	ret = s->cfg.ops->queue_start(s->cfg.ctx, &vq->pub);
 	if (ret) {
 		vq->pub.started = false;
@@ -401,7 +408,7 @@ void vhx_vu_vq_stopped(struct vhx_vu_vq *vq)
 	const struct vhx_vring *r = &vq->pub.ring;
 
 	vq->base = r->avail_idx;
-	if (vq_packed(vq))
+	if (vhx_vu_vq_packed(vq))
 		vq->base |= (uint32_t)r->used_idx << 16;
 	vq->pub.started = false;
 	vhx_vu_inflight_detach(&vq->inflight);
@@ -437,6 +444,14 @@ void vhx_vu_queue_flush(struct vhx_vu_queue *q)
 	vhx_vu_inflight_published(iq, q->ring.used_published);
 	if (wanted)
 		vhx_vu_queue_call(q);
+}
+
+int vhx_vu_queue_give_back(struct vhx_vu_queue *q)
+{
+	int ret = vhx_vring_give_back(&q->ring);
+
+	vq_of(q)->given_back = !ret;
+	return ret;
 }
 
 int vhx_vu_queue_resubmit(struct vhx_vu_queue *q, uint16_t *id)

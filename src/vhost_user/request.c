@@ -354,6 +354,9 @@ static void base_reply(struct vhx_vu_server *s, struct vhx_vu_vq *vq)
 {
 	s->reply.payload.state = (struct vhx_vu_vring_state){ vq->pub.index, vq->base };
 	s->reply.len = sizeof(s->reply.payload.state);
+	if (vq->given_back && !vhx_vu_vq_packed(vq))
+		vhx_vu_inflight_given_back(&s->inflight, vq->pub.index);
+	vq->given_back = false;
 	if (vq->pub.kick_fd >= 0)
 		close(vq->pub.kick_fd);
 	vq->pub.kick_fd = -1;

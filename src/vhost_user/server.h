@@ -127,6 +127,12 @@ void vhx_vu_queue_push(struct vhx_vu_queue *q, uint16_t id, uint32_t used_len);
 void vhx_vu_queue_flush(struct vhx_vu_queue *q);
 
 /*
+ * As vhx_vring_give_back(), once all that was pushed is flushed and before the queue's stop is answered: the base that the
+ * VMM is told then lies before all that was in flight.
+ */
+int vhx_vu_queue_give_back(struct vhx_vu_queue *q);
+
+/*
  * After queue_start, and until it returns 0: yields, in their old order, the chains that a predecessor
  * of this process left in flight; the owner walks each with vhx_vring_rewalk(). 1 and *@id, or 0.
  */

@@ -25,6 +25,7 @@ struct vhx_vu_vq {
 	bool base_set;
 	bool kick_set; /* by a descriptor, or by the word that there is none */
 	bool enabled;
+	bool given_back; /* stopped, with requests behind its base that are still in the inflight region */
 };
 
 /* An answer with a body of its own; fd is closed once it is sent. */
@@ -74,6 +75,7 @@ void vhx_vu_vq_init(struct vhx_vu_vq *vq, struct vhx_vu_server *s, uint16_t inde
 void vhx_vu_vq_fini(struct vhx_vu_vq *vq);
 /* Back to what it was at connection, queue stopped; descriptors for call and err stay. */
 void vhx_vu_vq_reset(struct vhx_vu_vq *vq);
+bool vhx_vu_vq_packed(const struct vhx_vu_vq *vq);
 /* Starts the queue if all that it needs is there. 0 also if not; negative: it cannot run like this.
  */
 int vhx_vu_vq_try_start(struct vhx_vu_vq *vq);

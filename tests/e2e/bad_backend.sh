@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # A backend that has stopped answering, with a request in flight: each vhost-user request is answered all
-# the same, the queue's stop included, and the request ends with an error instead of never.
+# the same, the queue's stop included, and the request ends when queue and backend go on.
 # shellcheck source=../lab/lib.sh
 . "$(dirname "$0")/../lab/lib.sh"
 need_programs

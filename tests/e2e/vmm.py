@@ -3,7 +3,8 @@
 """vmm.py SOCKET [BACKEND_PID [moved]]: the least of a VMM: one queue of virtio-blk over vhost-user.
 
 Reads the first sector. With a pid: stops that process, so that a second read stays in flight, and then sends
-every request that a VMM may send; each has to be answered within the protocol's patience. With "moved": announces
+every request that a VMM may send; each has to be answered within the protocol's patience. The read ends when the queue is
+started again and the process goes on. With "moved": announces
 its memory again meanwhile, after the guest has changed the request's descriptors under the device's hands.
 """
 import mmap
@@ -28,7 +29,7 @@ RESET_DEVICE, GET_MAX_MEM_SLOTS, SET_STATUS, GET_STATUS = 34, 36, 39, 40
 
 VERSION_1, PROTOCOL_FEATURES = 1 << 32, 1 << 30
 P_MQ, P_REPLY_ACK, P_CONFIG, P_RESET, P_SLOTS, P_STATUS = (1 << n for n in (0, 3, 9, 13, 15, 16))
-IOERR = 1
+NO_FD = 1 << 8
 
 
 class Vmm:
@@ -141,10 +142,20 @@ def main():
     vmm.ask(SET_CONFIG, struct.pack('<III', 32, 1, 0) + b'\1')
     assert vmm.state(SET_VRING_ENABLE, 1) == 0
     assert vmm.used_idx() == 1, 'a stopped backend has answered'
-    # The stop waits for the read, then cuts the backend off and ends the read with an error.
+    # The stop waits for the read, then cuts the backend off and gives the read back: it lies behind the base.
     base = struct.unpack('<II', vmm.state(GET_VRING_BASE, 0, answer=True))[1]
-    assert base == 2, f'base {base}'
-    assert vmm.used_idx() == 2 and vmm.mem[STATUS] == IOERR, f'status {vmm.mem[STATUS]}'
+    assert base == 1, f'base {base}'
+    assert vmm.used_idx() == 1 and vmm.mem[STATUS] == 0xff, f'status {vmm.mem[STATUS]}'
+    # The virtual machine goes on, and so does its backend.
+    os.kill(int(sys.argv[2]), signal.SIGCONT)
+    assert vmm.state(SET_VRING_BASE, base) == 0
+    assert vmm.ask(SET_VRING_KICK, struct.pack('<Q', 0), [vmm.kick]) == 0
+    vmm.wait_used(2)
+    assert vmm.mem[STATUS] == 0, f'status {vmm.mem[STATUS]}'
+    # A queue without a kick descriptor is polled.
+    assert vmm.ask(SET_VRING_KICK, struct.pack('<Q', NO_FD)) == 0
+    vmm.read_sector()
+    vmm.wait_used(3)
     assert vmm.ask(SET_STATUS, struct.pack('<Q', 0)) == 0
     assert vmm.ask(RESET_DEVICE) == 0
 

@@ -259,6 +259,87 @@ static void test_stop_without_a_backend_ends_with_errors(void **state)
 	lab_close(&w);
 }
 
+static bool source_give_back(void *ctx)
+{
+	struct lab_source *s = ctx;
+	uint16_t i;
+
+	/* What was answered before came first. */
+	assert_int_equal(s->hidden, 0);
+	for (i = 0; i < s->size; i++)
+		s->slots[i].busy = false;
+	s->in_flight = 0;
+	return true;
+}
+
+/* Ten requests that a device keeps, of a source that takes back what nobody answers. */
+static void open_giving(struct lab *w, uint32_t device_id, struct vhx_fsource_ops *ops)
+{
+	struct lab_config cfg = lab_default;
+
+	cfg.device_id = device_id;
+	*ops = lab_source_ops;
+	ops->give_back = source_give_back;
+	lab_open(w, &cfg);
+	lab_start(w, 0);
+	vhx_fqueue_kill(w->src[0].q);
+	assert_int_equal(vhx_fqueue_start(w->fdev[0].fdev, 0, 256, ops, &w->src[0], &w->src[0].q),
+			 0);
+	w->src[0].armed = false;
+	w->dev[0]->answer = LAB_HOLD;
+	lab_source_plan(&w->src[0], 10, LAB_WRITE, HEAD + 100, 0);
+	lab_settle(w);
+	assert_int_equal(w->dev[0]->held_cnt, 10);
+	assert_int_equal(vhx_fqueue_stop(w->src[0].q), -EINPROGRESS);
+	lab_settle(w);
+}
+
+/* A virtual machine that is paused while its backend is away sees no error when it goes on. */
+static void test_stop_without_a_backend_gives_requests_back(void **state)
+{
+	struct vhx_fsource_ops ops;
+	struct lab w;
+
+	if (!lab_has(VHX_PORT_LIVENESS))
+		skip();
+	open_giving(&w, LAB_BLK, &ops);
+	lab_close_backend(&w);
+	lab_wait(&w, VHX_FQUEUE_DRAIN_NS + LAB_MS);
+	assert_int_equal(w.fdev[0].stopped[0], 1);
+	assert_int_equal(w.src[0].in_flight, 0);
+	assert_int_equal(w.src[0].visible, 0);
+	assert_int_equal(vhx_fdev_stats(w.fdev[0].fdev)->errors, 0);
+	lab_close(&w);
+}
+
+static void test_stop_gives_back_what_a_device_keeps(void **state)
+{
+	struct vhx_fsource_ops ops;
+	struct lab w;
+
+	open_giving(&w, LAB_BLK, &ops);
+	lab_wait(&w, VHX_FQUEUE_DRAIN_NS + LAB_MS);
+	assert_int_equal(w.fdev[0].stopped[0], 1);
+	assert_int_equal(w.dev[0]->held_cnt, 0);
+	assert_int_equal(w.src[0].in_flight, 0);
+	assert_int_equal(w.src[0].visible, 0);
+	lab_close(&w);
+}
+
+/* What may not be done twice is not given back. */
+static void test_stop_gives_back_nothing_of_a_type_without_replay(void **state)
+{
+	struct vhx_fsource_ops ops;
+	struct lab w;
+
+	open_giving(&w, LAB_NET, &ops);
+	lab_wait(&w, VHX_FQUEUE_DRAIN_NS + LAB_MS);
+	assert_int_equal(w.fdev[0].stopped[0], 1);
+	assert_int_equal(w.src[0].visible, 10);
+	assert_int_equal(vhx_fdev_stats(w.fdev[0].fdev)->errors, 10);
+	lab_close(&w);
+}
+
 /* A backend that comes back in time still answers what a stopping queue waits for. */
 static void test_stop_is_replayed_to_a_new_backend(void **state)
 {
@@ -649,6 +730,9 @@ static int run(void)
 		cmocka_unit_test(test_stop_fences_a_device_that_keeps_its_requests),
 		cmocka_unit_test(test_stop_cuts_off_a_device_that_resists),
 		cmocka_unit_test(test_stop_without_a_backend_ends_with_errors),
+		cmocka_unit_test(test_stop_without_a_backend_gives_requests_back),
+		cmocka_unit_test(test_stop_gives_back_what_a_device_keeps),
+		cmocka_unit_test(test_stop_gives_back_nothing_of_a_type_without_replay),
 		cmocka_unit_test(test_stop_is_replayed_to_a_new_backend),
 		cmocka_unit_test(test_kill_and_restart_drops_stale_answers),
 		cmocka_unit_test(test_killed_queue_resets_the_backend_s),

@@ -410,6 +410,88 @@ static void test_stop_without_drain_is_resubmitted(void **state)
 	close(r.fd);
 }
 
+/* Three requests, of which the first is answered and the others are given back. */
+static void give_back_two(struct env *e, struct guest *g, uint16_t ids[3])
+{
+	for (unsigned int i = 0; i < 3; i++) {
+		ids[i] = guest_add(g, BUFFER_AT + 0x1000 * i);
+		assert_int_equal(pop_id(e), ids[i]);
+	}
+	vhx_vu_queue_push(queue(e), ids[0], 8);
+	vhx_vu_queue_flush(queue(e));
+	assert_int_equal(vhx_vu_queue_give_back(queue(e)), 0);
+}
+
+/* A virtual machine that was paused goes on, twice with nobody who answers. */
+static void test_given_back_requests_are_popped_again(void **state)
+{
+	struct env *e = *state;
+	uint16_t ids[3];
+	struct region r;
+	struct guest g;
+
+	guest_init(&g, e, 0);
+	start(e, 0);
+	region_get(e, &r);
+	enable(e);
+	give_back_two(e, &g, ids);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(client_base(e, 0), 1);
+		assert_int_equal(client_ack_state(e, VHX_VU_SET_VRING_BASE, 0, 1), 0);
+		assert_int_equal(client_ack_u64(e, VHX_VU_SET_VRING_KICK, 0, e->kick[0]), 0);
+		assert_true(queue(e)->started);
+		resubmitted(e, NULL, 0);
+		assert_int_equal(pop_id(e), ids[1]);
+		assert_int_equal(pop_id(e), ids[2]);
+		assert_int_equal(vhx_vu_queue_give_back(queue(e)), 0);
+	}
+	close(r.fd);
+}
+
+/* It was migrated: with its memory goes the base, and no region. */
+static void test_given_back_requests_are_popped_by_another_frontend(void **state)
+{
+	struct env *e = *state;
+	struct region r, other;
+	uint16_t ids[3];
+	struct guest g;
+
+	guest_init(&g, e, 0);
+	start(e, 0);
+	region_get(e, &r);
+	enable(e);
+	give_back_two(e, &g, ids);
+	assert_int_equal(client_base(e, 0), 1);
+	env_reconnect(e);
+	start(e, 0);
+	region_get(e, &other);
+	assert_int_equal(client_ack_state(e, VHX_VU_SET_VRING_BASE, 0, 1), 0);
+	enable(e);
+	resubmitted(e, NULL, 0);
+	assert_int_equal(pop_id(e), ids[1]);
+	assert_int_equal(pop_id(e), ids[2]);
+	close(r.fd);
+	close(other.fd);
+}
+
+/* This process ends by itself: there the VMM knows the used index only, or takes what is available for the base. */
+static void test_given_back_requests_that_the_vmm_did_not_hear_of(void **state)
+{
+	struct env *e = *state;
+	uint16_t ids[3];
+	struct region r;
+	struct guest g;
+
+	guest_init(&g, e, 0);
+	start(e, 0);
+	region_get(e, &r);
+	enable(e);
+	give_back_two(e, &g, ids);
+	successor_start(e, &r, 0, 3);
+	resubmitted(e, ids + 1, 2);
+	close(r.fd);
+}
+
 static void test_reset_forgets_what_was_in_flight(void **state)
 {
 	struct env *e = *state;
@@ -603,6 +685,34 @@ static void test_packed_stop_and_go(void **state)
 	resubmitted(e, NULL, 0);
 	id = guest_add(&g, BUFFER_AT);
 	assert_int_equal(pop_id(e), id);
+	close(r.fd);
+}
+
+static void test_packed_given_back_requests_go_out_again(void **state)
+{
+	struct env *e = *state;
+	uint16_t ids[3];
+	struct region r;
+	struct guest g;
+	uint32_t base;
+
+	packed_begin(e, &g, &r);
+	give_back_two(e, &g, ids);
+	base = client_base(e, 0);
+	assert_int_equal(base, 0x80028002);
+	assert_int_equal(client_ack_state(e, VHX_VU_SET_VRING_BASE, 0, base), 0);
+	assert_int_equal(client_ack_u64(e, VHX_VU_SET_VRING_KICK, 0, e->kick[0]), 0);
+	assert_true(queue(e)->started);
+	resubmitted(e, ids + 1, 2);
+	/* As long as these are in flight. */
+	assert_int_equal(vhx_vu_queue_give_back(queue(e)), -EBUSY);
+	for (unsigned int i = 1; i < 3; i++)
+		vhx_vu_queue_push(queue(e), ids[i], 8);
+	vhx_vu_queue_flush(queue(e));
+	used_are(&g, ids, 3);
+	ids[0] = guest_add(&g, BUFFER_AT);
+	assert_int_equal(pop_id(e), ids[0]);
+	assert_int_equal(vhx_vu_queue_give_back(queue(e)), 0);
 	close(r.fd);
 }
 
@@ -838,12 +948,16 @@ int main(void)
 		T(test_crash_twice),
 		T(test_crash_in_order),
 		T(test_stop_without_drain_is_resubmitted),
+		T(test_given_back_requests_are_popped_again),
+		T(test_given_back_requests_are_popped_by_another_frontend),
+		T(test_given_back_requests_that_the_vmm_did_not_hear_of),
 		T(test_reset_forgets_what_was_in_flight),
 		T(test_forged_region_is_refused),
 		T(test_forged_counters_stay_in_order),
 		T(test_packed_crash_with_requests_in_flight),
 		T(test_packed_crash_with_nothing_in_flight),
 		T(test_packed_stop_and_go),
+		T(test_packed_given_back_requests_go_out_again),
 		T(test_packed_reset_forgets_what_was_in_flight),
 		T(test_packed_forged_region_is_refused),
 		T(test_garbage_in_a_split_region),
