@@ -22,6 +22,14 @@
 /* Chunks up to this size pass through a private copy, so that a status in them can be looked at. */
 #define VHX_FQUEUE_LOOK_MAX 128u
 
+/*
+ * Zeroes that a pass writes into one device's requests, for in bytes that did not come: some 50 us, so that other devices
+ * and the loop's descriptors do not wait for a request of 4 GiB.
+ */
+#define VHX_FDEV_FILL_BYTES (256u << 10)
+/* Gaps up to this size cost no more than the record that skips them, and are not counted. */
+#define VHX_FQUEUE_GAP_SMALL 512u
+
 enum vhx_fqueue_state {
 	VHX_FQUEUE_STOPPED,
 	VHX_FQUEUE_RUNNING,
@@ -38,10 +46,17 @@ struct vhx_fbuffer {
 	uint8_t peek_len;
 	uint8_t peek[VHX_DEVTYPE_PEEK]; /* its first out bytes, read once */
 	uint32_t in_next; /* in bytes up to here have come, or were skipped */
+	uint32_t gap_off, gap_end; /* bytes before in_next that are still to become zero */
+	bool spoilt; /* there are more of them than that: it ends with an error */
 	uint64_t flush_mark; /* FLUSH: writes that had completed when it was sent */
-	/* Answered, in a group that has not ended: the answer, and the next one of the group. */
+	uint32_t used_len; /* of an answer that is not complete()d yet: */
+	/* Held until its in bytes are filled, and all that was answered before it is through. */
+	bool held;
+	bool held_in_group;
+	uint16_t queue;
+	struct vhx_list held_node; /* vhx_fdev.held */
+	/* In a group that has not ended: the next one of it. */
 	bool grouped;
-	uint32_t used_len;
 	uint16_t group_next;
 };
 
@@ -96,6 +111,8 @@ struct vhx_fdev {
 	bool flush_failed;
 	struct vhx_fcommands commands;
 	struct vhx_fdev_stats stats;
+	struct vhx_list held; /* answers that wait, in their order, whatever their queue */
+	uint32_t fill_left; /* zeroes that this pass may still write */
 	uint64_t memory;
 	uint16_t queue_cnt; /* those that were ever started lie below: a pass looks no further */
 	struct vhx_fqueue queues[VHX_VDEV_QUEUES_MAX];
@@ -108,6 +125,8 @@ void vhx_fqueue_pump(struct vhx_fqueue *q);
 /* A USED message of its epoch. */
 void vhx_fqueue_receive(struct vhx_fqueue *q, struct vhx_link *l, uint32_t len);
 void vhx_fqueue_flush(struct vhx_fqueue *q);
+/* A pass begins: fills what answers wait for, and takes those that are through. */
+void vhx_fqueue_fill(struct vhx_fdev *fdev);
 /* True: the source has something after all. */
 bool vhx_fqueue_arm(struct vhx_fqueue *q);
 /* The backend opened the queue: its limits are known. */

@@ -29,6 +29,12 @@
  * Completions of one pass become visible at once (ops->flush), GROUPed ones never apart: they stay in flight until the
  * last one came, and are asked again like any other if it never does.
  *
+ * Drivers of some types do not go by the length of an answer, so that what a backend leaves out of it becomes zero. That
+ * can be 4 GiB of a guest that names one buffer many times, again and again: a pass writes VHX_FDEV_FILL_BYTES of them
+ * per device. An answer that needs more is held, and all later ones of the device behind it, so that completions keep
+ * the order of the answers; the passes that follow go on where the last one ended. What is held is in flight to all
+ * others: a death or a reset finds it not answered, and a stop waits for it.
+ *
  * A queue that stops with something in flight that nobody answers in time gives it back to the source, if that can
  * take it: whoever goes on with the ring, we or another frontend, does it as we would for a replaced backend. So a
  * virtual machine may be paused, saved or migrated while its backend is away. It cannot take what a younger request of
@@ -90,10 +96,10 @@ static void request_finish(struct vhx_fqueue *q, uint16_t id, uint32_t used_len)
 	q->used_due = true;
 }
 
-/* Where bytes for the guest come from: private memory, or the message that is being taken. */
+/* Where bytes for the guest come from: private memory, the message that is being taken, or nowhere. */
 struct in_source {
 	const uint8_t *bytes; /* NULL: the link's message */
-	struct vhx_link *link;
+	struct vhx_link *link; /* NULL as well: zeroes */
 	uint32_t msg_off;
 };
 
@@ -102,6 +108,10 @@ static void in_source_read(struct in_source *src, uint8_t *to, uint32_t len)
 	if (src->bytes) {
 		memcpy(to, src->bytes, len);
 		src->bytes += len;
+		return;
+	}
+	if (!src->link) {
+		memset(to, 0, len);
 		return;
 	}
 	vhx_link_read(src->link, src->msg_off, to, len);
@@ -169,17 +179,46 @@ static uint32_t ending_write(struct vhx_fqueue *q, uint16_t id)
 	return e.used_len;
 }
 
-/* In bytes that did not come, of a driver that does not go by the length of an answer. */
-static void in_fill(struct vhx_fqueue *q, uint16_t id, uint32_t end)
+/* In bytes that did not come, of a driver that does not go by the length of an answer */
+
+/* Zeroes from *@off on, up to @end, as far as the pass has some left. True: all of them. */
+static bool in_zero(struct vhx_fqueue *q, const struct vhx_fbuffer *b, uint32_t *off, uint32_t end)
 {
-	static const uint8_t zeroes[512];
+	uint32_t n = (uint32_t)vhx_min_u64(end - *off, q->fdev->fill_left);
+	struct in_source zeroes = { 0 };
+
+	in_copy(q, b, *off, &zeroes, n);
+	q->fdev->fill_left -= n;
+	*off += n;
+	return *off == end;
+}
+
+/* All that did not come of an answer which is over. False: not in this pass. */
+static bool in_fill(struct vhx_fqueue *q, uint16_t id)
+{
 	struct vhx_fbuffer *b = &q->buffers[id];
 
-	while (b->in_next < end) {
-		uint32_t n = (uint32_t)vhx_min_u64(sizeof(zeroes), end - b->in_next);
+	if (!q->fdev->type->fill || b->spoilt)
+		return true;
+	return in_zero(q, b, &b->gap_off, b->gap_end) &&
+	       in_zero(q, b, &b->in_next, q->slots[id].in_len);
+}
 
-		in_write(q, b, b->in_next, zeroes, n);
-		b->in_next += n;
+/* A chunk begins at @end. One gap can be put off; a backend that leaves more of them large has no answer. */
+static void gap_fill(struct vhx_fqueue *q, struct vhx_fbuffer *b, uint32_t end)
+{
+	uint32_t len = end - b->in_next;
+	struct in_source zeroes = { 0 };
+
+	if (len <= VHX_FQUEUE_GAP_SMALL) {
+		in_copy(q, b, b->in_next, &zeroes, len);
+	} else if (len <= q->fdev->fill_left) {
+		in_zero(q, b, &b->in_next, end);
+	} else if (b->gap_off == b->gap_end) {
+		b->gap_off = b->in_next;
+		b->gap_end = end;
+	} else {
+		b->spoilt = true;
 	}
 }
 
@@ -192,10 +231,26 @@ static void request_fail(struct vhx_fqueue *q, uint16_t id)
 	request_finish(q, id, used_len);
 }
 
-/* Nobody will end it. What was answered in it is in flight, as if it was not. */
-static void group_forget(struct vhx_fqueue *q)
+static void held_forget(struct vhx_fqueue *q)
+{
+	struct vhx_list *pos;
+
+	vhx_list_for_each (pos, &q->flight.order) {
+		struct vhx_flight_slot *s = vhx_list_entry(pos, struct vhx_flight_slot, node);
+		struct vhx_fbuffer *b = &q->buffers[vhx_flight_id(&q->flight, s)];
+
+		if (b->held)
+			vhx_list_del(&b->held_node);
+		b->held = false;
+	}
+}
+
+/* Nobody will end a group, or is there for what is held. What was answered so is in flight, as if it was not. */
+static void answers_forget(struct vhx_fqueue *q)
 {
 	uint16_t id = q->group_first;
+
+	held_forget(q);
 
 	for (; q->group_cnt; q->group_cnt--) {
 		q->buffers[id].grouped = false;
@@ -209,7 +264,7 @@ void vhx_fqueue_fail_all(struct vhx_fqueue *q)
 
 	if (q->state == VHX_FQUEUE_STOPPED)
 		return;
-	group_forget(q);
+	answers_forget(q);
 	cursor_set(q, &q->flight.order);
 	while (!vhx_list_empty(&q->flight.order)) {
 		s = vhx_list_first_entry(&q->flight.order, struct vhx_flight_slot, node);
@@ -258,7 +313,7 @@ static void rest_end(struct vhx_fqueue *q)
 {
 	struct vhx_flight_slot *s;
 
-	group_forget(q);
+	answers_forget(q);
 	vhx_fqueue_flush(q);
 	if (!rest_give_back(q)) {
 		vhx_fqueue_fail_all(q);
@@ -373,6 +428,7 @@ static void queue_release(struct vhx_fqueue *q)
 {
 	vhx_loop_timer_cancel(vhx_fdev_loop(q->fdev), &q->timer);
 	vhx_fcommands_queue_gone(q);
+	held_forget(q);
 	q->fdev->memory -= q->size * (sizeof(*q->slots) + sizeof(*q->buffers));
 	free(q->slots);
 	free(q->buffers);
@@ -466,7 +522,7 @@ void vhx_fqueue_interrupted(struct vhx_fqueue *q, enum vhx_fqueue_interruption w
 
 	if (q->state == VHX_FQUEUE_STOPPED)
 		return;
-	group_forget(q);
+	answers_forget(q);
 	vhx_fcommands_queue_gone(q);
 	if (q->state == VHX_FQUEUE_FENCING) {
 		queue_stopped(q);
@@ -573,6 +629,8 @@ static void current_set(struct vhx_fqueue *q, uint16_t id)
 	b->status = q->fdev->type->status_error;
 	b->status_came = false;
 	b->in_next = 0;
+	b->gap_off = b->gap_end = 0;
+	b->spoilt = false;
 	b->peek_len = (uint8_t)q->peek_len;
 	memcpy(b->peek, q->peek, sizeof(b->peek));
 	b->through = s->kind == VHX_KIND_WRITE && writes_through(q->fdev);
@@ -807,7 +865,7 @@ static void chunk_receive(struct vhx_fqueue *q, struct vhx_link *l, const struct
 	q->fdev->stats.bytes_copied += u->chunk_len;
 	q->fdev->stats.bytes_in += u->chunk_len;
 	if (q->fdev->type->fill)
-		in_fill(q, u->id, u->in_off);
+		gap_fill(q, b, u->in_off);
 	b->in_next = u->in_off + u->chunk_len;
 	/* A status is looked at, so it is read once and given to the guest from here. So is a response of scsi. */
 	if (u->chunk_len > sizeof(look)) {
@@ -833,8 +891,6 @@ static void answer_judge(struct vhx_fqueue *q, uint16_t id)
 	const struct vhx_flight_slot *s = &q->slots[id];
 	struct vhx_fbuffer *b = &q->buffers[id];
 
-	if (type->fill)
-		in_fill(q, id, s->in_len);
 	if (!type->has_status || !s->in_len)
 		return;
 	if (b->status_came && (b->status != type->status_ok || s->in_prefix >= s->in_len - 1))
@@ -870,6 +926,12 @@ static void durability_note(struct vhx_fqueue *q, uint16_t id)
 
 static void answer_accept(struct vhx_fqueue *q, uint16_t id, uint32_t used_len)
 {
+	if (q->buffers[id].spoilt) {
+		q->buffers[id].status = q->fdev->type->status_error;
+		durability_note(q, id);
+		request_fail(q, id);
+		return;
+	}
 	answer_judge(q, id);
 	durability_note(q, id);
 	vhx_fcommands_end(q, id, q->buffers[id].status_came && !q->buffers[id].status);
@@ -900,6 +962,46 @@ static void group_accept(struct vhx_fqueue *q)
 	}
 }
 
+/* All of it has come, and is filled. */
+static void answer_take(struct vhx_fqueue *q, uint16_t id, uint32_t used_len, bool in_group)
+{
+	if (in_group) {
+		group_add(q, id, used_len);
+		return;
+	}
+	group_accept(q);
+	answer_accept(q, id, used_len);
+}
+
+static void answer_hold(struct vhx_fqueue *q, uint16_t id, uint32_t used_len, bool in_group)
+{
+	struct vhx_fbuffer *b = &q->buffers[id];
+
+	b->held = true;
+	b->held_in_group = in_group;
+	b->used_len = used_len;
+	b->queue = q->index;
+	vhx_list_init(&b->held_node);
+	vhx_list_add_tail(&q->fdev->held, &b->held_node);
+}
+
+void vhx_fqueue_fill(struct vhx_fdev *fdev)
+{
+	fdev->fill_left = VHX_FDEV_FILL_BYTES;
+	while (!vhx_list_empty(&fdev->held)) {
+		struct vhx_fbuffer *b = vhx_list_first_entry(&fdev->held, struct vhx_fbuffer,
+							     held_node);
+		struct vhx_fqueue *q = &fdev->queues[b->queue];
+		uint16_t id = (uint16_t)(b - q->buffers);
+
+		if (!in_fill(q, id))
+			return;
+		vhx_list_del(&b->held_node);
+		b->held = false;
+		answer_take(q, id, b->used_len, b->held_in_group);
+	}
+}
+
 static int record_receive(void *ctx, struct vhx_link *l, const struct vhx_used *u, uint32_t msg_off)
 {
 	struct vhx_fqueue *q = ctx;
@@ -908,18 +1010,17 @@ static int record_receive(void *ctx, struct vhx_link *l, const struct vhx_used *
 	if (ret)
 		return ret;
 	/* Over, though its driver does not know. */
-	if (q->buffers[u->id].grouped)
+	if (q->buffers[u->id].grouped || q->buffers[u->id].held)
 		return -EPROTO;
 	if (u->chunk_len)
 		chunk_receive(q, l, u, msg_off);
 	if (!(u->flags & VHX_USED_COMPLETE))
 		return 0;
-	if (u->flags & VHX_USED_GROUP) {
-		group_add(q, u->id, u->used_len);
-		return 0;
-	}
-	group_accept(q);
-	answer_accept(q, u->id, u->used_len);
+	/* Behind those that wait: who hears of a command through another queue is to find it at its end. */
+	if (vhx_list_empty(&q->fdev->held) && in_fill(q, u->id))
+		answer_take(q, u->id, u->used_len, u->flags & VHX_USED_GROUP);
+	else
+		answer_hold(q, u->id, u->used_len, u->flags & VHX_USED_GROUP);
 	return 0;
 }
 

@@ -447,6 +447,7 @@ static void fdev_pump(struct vhx_fdev *fdev)
 	if (vhx_fdev_link(fdev))
 		control_next(fdev);
 	vhx_fcommands_pump(fdev);
+	vhx_fqueue_fill(fdev);
 	queues_flush(fdev, first);
 	queues_pump(fdev, 0, first);
 	queues_pump(fdev, first, fdev->queue_cnt);
@@ -464,13 +465,25 @@ static void frontend_pass(struct vhx_frontend *fe)
 	fe->next++;
 }
 
+/* Is there an answer that another pass has to fill? */
+static bool frontend_filling(const struct vhx_frontend *fe)
+{
+	uint32_t i;
+
+	for (i = 0; i < fe->device_cnt; i++) {
+		if (!vhx_list_empty(&fe->devices[i]->held))
+			return true;
+	}
+	return false;
+}
+
 static bool frontend_pump(struct vhx_link *l)
 {
 	struct vhx_frontend *fe = l->ctx;
 
 	frontend_pass(fe);
 	vhx_liveness_pass(&fe->liveness);
-	return false;
+	return frontend_filling(fe);
 }
 
 static void retry_arm(struct vhx_frontend *fe)
@@ -670,6 +683,8 @@ int vhx_fdev_new(struct vhx_frontend *fe, const char *name, const struct vhx_fde
 	fdev->control_timer.expired = control_expired;
 	fdev->retry_timer.expired = retry_expired;
 	fdev->reset_timer.expired = reset_expired;
+	vhx_list_init(&fdev->held);
+	fdev->fill_left = VHX_FDEV_FILL_BYTES;
 	vhx_list_init(&fdev->control_timer.node);
 	vhx_list_init(&fdev->retry_timer.node);
 	vhx_list_init(&fdev->reset_timer.node);
