@@ -89,6 +89,17 @@ static void expect_nothing(struct vhx_port *p)
 	assert_int_equal(vhx_port_peek(p, &msg), 0);
 }
 
+/*
+ * Nothing is there to do, and a wake will come. A provider that wakes itself, to look after its peer, may have that to do
+ * first, which a look for messages does: on a slow machine its time comes in any test.
+ */
+static void expect_rest(struct vhx_port *p)
+{
+	if (!(p->ops->caps & VHX_PORT_SLEEP_FLAG) && vhx_port_prepare_wait(p))
+		expect_nothing(p);
+	assert_int_equal(vhx_port_prepare_wait(p), 0);
+}
+
 /* ---- messages ---- */
 
 static void test_messages_whole_in_order_never_merged(void **state)
@@ -355,7 +366,7 @@ static void test_would_block_then_writable_event(void **state)
 
 	fixture_open(&f, SMALL_RING);
 	fill_ring(&f, f.a, 500);
-	assert_int_equal(vhx_port_prepare_wait(f.a), 0);
+	expect_rest(f.a);
 	drain(&f, f.b);
 	assert_true(port_sleep(f.a));
 	assert_int_equal(vhx_port_event(f.a), 0);
@@ -411,7 +422,7 @@ static void test_consumer_gives_room_before_it_sleeps(void **state)
 
 	fixture_open(&f, SMALL_RING);
 	fill_ring(&f, f.a, 500);
-	assert_int_equal(vhx_port_prepare_wait(f.a), 0);
+	expect_rest(f.a);
 	/* One of many, the rest stays: nothing but the wait tells the sender. */
 	assert_int_equal(vhx_port_peek(f.b, &msg), 1);
 	vhx_port_consume(f.b);
@@ -434,7 +445,7 @@ static void test_small_send_does_not_end_the_wait_of_a_large_one(void **state)
 	vhx_port_consume(f.b);
 	assert_int_equal(vhx_port_prepare_wait(f.b), 1);
 	assert_int_equal(send_pattern(&f, f.a, 9, 16), 0);
-	assert_int_equal(vhx_port_prepare_wait(f.a), 0);
+	expect_rest(f.a);
 	drain(&f, f.b);
 	assert_true(port_sleep(f.a));
 	assert_int_equal(vhx_port_event(f.a), 0);
@@ -448,13 +459,13 @@ static void test_prepare_wait_sees_message_and_peeked_message(void **state)
 	struct vhx_msg msg;
 
 	fixture_open(&f, RING);
-	assert_int_equal(vhx_port_prepare_wait(f.b), 0);
+	expect_rest(f.b);
 	assert_int_equal(send_pattern(&f, f.a, 1, 10), 0);
 	assert_int_equal(vhx_port_prepare_wait(f.b), 1);
 	assert_int_equal(vhx_port_peek(f.b, &msg), 1);
 	assert_int_equal(vhx_port_prepare_wait(f.b), 1);
 	vhx_port_consume(f.b);
-	assert_int_equal(vhx_port_prepare_wait(f.b), 0);
+	expect_rest(f.b);
 	fixture_close(&f);
 }
 
@@ -464,7 +475,7 @@ static void test_sleeper_is_woken_once_for_many_messages(void **state)
 
 	fixture_open(&f, RING);
 	drain(&f, f.b);
-	assert_int_equal(vhx_port_prepare_wait(f.b), 0);
+	expect_rest(f.b);
 	for (uint32_t i = 0; i < 20; i++)
 		assert_int_equal(send_pattern(&f, f.a, i, 10), 0);
 	assert_true(port_sleep(f.b));
@@ -694,7 +705,7 @@ static void test_reserve_would_block_then_event(void **state)
 		skip();
 	fill_ring(&f, f.a, 100);
 	assert_int_equal(vhx_port_reserve(f.a, 2000, &buf), -EAGAIN);
-	assert_int_equal(vhx_port_prepare_wait(f.a), 0);
+	expect_rest(f.a);
 	drain(&f, f.b);
 	assert_true(port_sleep(f.a));
 	assert_int_equal(vhx_port_event(f.a), 0);
@@ -760,7 +771,7 @@ static void test_peer_gone_idle(void **state)
 	struct fixture f;
 
 	fixture_open(&f, RING);
-	assert_int_equal(vhx_port_prepare_wait(f.a), 0);
+	expect_rest(f.a);
 	close_peer(&f);
 	expect_gone(&f, f.a);
 	fixture_close(&f);
@@ -807,7 +818,7 @@ static void test_peer_gone_with_full_ring(void **state)
 
 	fixture_open(&f, SMALL_RING);
 	fill_ring(&f, f.a, 100);
-	assert_int_equal(vhx_port_prepare_wait(f.a), 0);
+	expect_rest(f.a);
 	close_peer(&f);
 	expect_gone(&f, f.a);
 	fixture_close(&f);
@@ -863,7 +874,7 @@ static void meet_by_event(struct vhx_port *p)
 {
 	if (vhx_port_ready(p))
 		return;
-	assert_int_equal(vhx_port_prepare_wait(p), 0);
+	expect_rest(p);
 	assert_true(port_sleep(p));
 	assert_int_equal(vhx_port_event(p), 0);
 }
