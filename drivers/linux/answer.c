@@ -16,14 +16,8 @@
  */
 #include "queue.h"
 
-/* A USED record in private memory. */
-struct used {
-	u16 id, flags;
-	u32 in_off, used_len, chunk_len;
-};
-
 /* @left: bytes of the message behind the record. What can be judged without the slot. */
-static int used_decode(const struct vhx_used_record *wire, u32 left, struct used *u)
+static int used_decode(const struct vhx_used_record *wire, u32 left, struct hmx_used *u)
 {
 	u->id = le16_to_cpu(wire->id);
 	u->flags = le16_to_cpu(wire->flags);
@@ -38,7 +32,7 @@ static int used_decode(const struct vhx_used_record *wire, u32 left, struct used
 }
 
 /* What needs the slot. Notes the chunk; 0, or -EPROTO: nothing was noted. */
-static int slot_answer(struct hmx_slot *s, const struct used *u, u32 *gap)
+static int slot_answer(struct hmx_slot *s, const struct hmx_used *u, u32 *gap)
 {
 	u32 prefix = s->in_prefix;
 
@@ -70,7 +64,7 @@ static int slot_answer(struct hmx_slot *s, const struct used *u, u32 *gap)
  * Under the lock: judges a record against its slot. 1: @gap bytes of in lie between the last chunk
  * and this one; 0: nobody waits for it any more; -EPROTO.
  */
-static int answer_accept(struct hmx_queue *q, const struct used *u, u32 *gap)
+static int answer_accept(struct hmx_queue *q, const struct hmx_used *u, u32 *gap)
 {
 	/* Of a queue that was closed, or a device given up, nobody waits for answers. */
 	if (!q->live || q->broken || q->dev->failed)
@@ -214,7 +208,7 @@ static void answer_listen(struct hmx_queue *q, const struct hmx_slot *s)
 
 /* Without the lock, or of a queue that keeps it: the bytes of an accepted record. */
 static int record_copy(struct hmx_queue *q, struct hmx_slot *s, struct hmx_rx *rx,
-		       const struct used *u, u32 gap)
+		       const struct hmx_used *u, u32 gap)
 {
 	if (u->chunk_len && chunk_receive(q, s, rx, gap, u->chunk_len))
 		return -EINVAL;
@@ -231,6 +225,7 @@ static void request_end(struct hmx_queue *q, struct hmx_slot *s)
 	if (s->early)
 		return;
 	durability_note(q, s);
+	hmx_commands_note(q, s);
 	answer_listen(q, s);
 	hmx_used_put(q, hmx_slot_id(q, s), s->used_len);
 }
@@ -246,7 +241,7 @@ static void group_end(struct hmx_queue *q)
 }
 
 /* Under the lock, of which one holding shows all of a group. */
-static void record_end(struct hmx_queue *q, struct hmx_slot *s, const struct used *u)
+static void record_end(struct hmx_queue *q, struct hmx_slot *s, const struct hmx_used *u)
 {
 	if (!(u->flags & VHX_USED_COMPLETE))
 		return;
@@ -263,14 +258,17 @@ static void record_end(struct hmx_queue *q, struct hmx_slot *s, const struct use
  * Where a timer can end requests, that must not be between the judgment and the last byte. These
  * have short answers.
  */
-static int record_receive_locked(struct hmx_queue *q, struct hmx_rx *rx, const struct used *u)
+static int record_receive_locked(struct hmx_queue *q, struct hmx_rx *rx, const struct hmx_used *u)
 {
 	struct hmx_slot *s = &q->slots[u->id];
 	u32 gap = 0;
 	int ret;
 
 	spin_lock_irq(hmx_queue_lock(q));
-	ret = answer_accept(q, u, &gap);
+	if (hmx_commands_await(q))
+		ret = hmx_commands_answer(q, rx, u);
+	else
+		ret = answer_accept(q, u, &gap);
 	if (ret > 0 && record_copy(q, s, rx, u, gap))
 		hmx_queue_break(q, "a chain that changed under way");
 	else if (ret > 0)
@@ -279,7 +277,7 @@ static int record_receive_locked(struct hmx_queue *q, struct hmx_rx *rx, const s
 	return ret;
 }
 
-static int record_receive(struct hmx_queue *q, struct hmx_rx *rx, const struct used *u)
+static int record_receive(struct hmx_queue *q, struct hmx_rx *rx, const struct hmx_used *u)
 {
 	struct hmx_slot *s = &q->slots[u->id];
 	u32 gap = 0;
@@ -301,7 +299,7 @@ static int record_receive(struct hmx_queue *q, struct hmx_rx *rx, const struct u
 }
 
 /* 0, or -EPROTO. What was not read of the message is skipped. */
-static int record_apply(struct hmx_queue *q, struct hmx_rx *rx, const struct used *u)
+static int record_apply(struct hmx_queue *q, struct hmx_rx *rx, const struct hmx_used *u)
 {
 	u32 end = rx->off + u->chunk_len;
 	int ret;
@@ -319,7 +317,7 @@ static int record_apply(struct hmx_queue *q, struct hmx_rx *rx, const struct use
 int hmx_queue_receive(struct hmx_queue *q, struct hmx_rx *rx)
 {
 	struct vhx_used_record wire;
-	struct used u;
+	struct hmx_used u;
 	int ret;
 
 	while (rx->off < rx->len) {

@@ -23,7 +23,6 @@
 #include <linux/log2.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
-#include <uapi/linux/virtio_ids.h>
 #include <uapi/linux/virtio_net.h>
 
 #include "walk.h"
@@ -214,6 +213,7 @@ bool hmx_device_pump(struct hmx_device *dev)
 	bool more;
 
 	device_report(dev);
+	hmx_commands_report(dev);
 	spin_lock_irq(lock_of(dev));
 	hmx_walk_step(dev);
 	spin_unlock_irq(lock_of(dev));
@@ -246,7 +246,7 @@ bool hmx_device_outstanding(const struct hmx_device *dev)
 	const struct hmx_queue *q;
 	unsigned int i;
 
-	if (dev->walk->waiting)
+	if (dev->walk->waiting || (dev->commands.sent && !dev->failed))
 		return true;
 	for (i = 0; i < dev->id.num_queues; i++) {
 		q = dev->queues[i];
@@ -448,6 +448,7 @@ static void queue_stop(struct hmx_device *dev, unsigned int index)
 		return;
 	q->live = false;
 	list_del_init(&q->starved);
+	hmx_commands_stop(q);
 }
 
 static void queues_stop(struct hmx_device *dev)
@@ -468,7 +469,8 @@ static void device_reset(struct virtio_device *vdev)
 	dev->active = false;
 	/* Due also if it is used again before the backend could be asked. */
 	dev->walk->reset_done = false;
-	/* What the last driver wrote is nobody's wish any more. */
+	/* What the last driver wrote, and told by commands, is nobody's wish any more. */
+	hmx_commands_forget(dev);
 	dev->walk->kept.set = false;
 	if (hmx_walk_writing(dev->walk))
 		dev->walk->write.orphan = true;
@@ -622,6 +624,15 @@ static int queue_enable(struct virtqueue *vq)
 	return 0;
 }
 
+/* The driver, which has been found when features are asked for, and not each of its type. */
+static bool control_spins(const struct virtio_device *vdev)
+{
+	const struct device_driver *drv = vdev->dev.driver;
+
+	return HMX_NET_CONTROL_SPINS && num_online_cpus() == 1 && drv &&
+	       !strcmp(drv->name, "virtio_net");
+}
+
 static u64 features_get(struct virtio_device *vdev)
 {
 	struct hmx_device *dev = to_hmx_device(vdev);
@@ -629,7 +640,7 @@ static u64 features_get(struct virtio_device *vdev)
 
 	if (dev->handles)
 		features |= BIT_ULL(VIRTIO_F_ACCESS_PLATFORM);
-	if (HMX_NET_CONTROL_SPINS && num_online_cpus() == 1 && vdev->id.device == VIRTIO_ID_NET)
+	if (control_spins(vdev))
 		features &= ~FEATURES_NET_CONTROL;
 	return features;
 }
@@ -753,6 +764,7 @@ void hmx_device_exit(void)
 /* Who unloads the module waits for the end of this, and not only for the count. */
 static void device_free(struct hmx_device *dev)
 {
+	hmx_commands_forget(dev);
 	rcu_read_lock();
 	kfree(dev->walk);
 	kfree(dev);
@@ -782,6 +794,7 @@ struct hmx_device *hmx_device_new(struct hmx_channel *ch, unsigned int index, co
 	dev->type = hmx_type_find(0);
 	strscpy(dev->name, name, sizeof(dev->name));
 	init_waitqueue_head(&dev->wait);
+	hmx_commands_init(dev);
 	mutex_init(&dev->write_lock);
 	spin_lock_init(&dev->config_lock);
 	INIT_DELAYED_WORK(&dev->guard, device_guard);

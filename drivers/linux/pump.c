@@ -279,7 +279,7 @@ static bool queue_pump(struct hmx_queue *q, u32 budget, u32 first)
 	struct hmx_tx *tx = &q->dev->ch->tx;
 	bool more;
 
-	if (!queue_sendable(q))
+	if (!queue_sendable(q) || hmx_commands_pump(q))
 		return false;
 	more = queue_send(q, budget, first);
 	if (tx->open)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
  * Between the files that make a virtqueue: queue.c, whose theory of operation names objects and
- * locks, pump.c, answer.c, ending.c and early.c. Everything is under the lock, hmx_port.lock, where
- * it does not say otherwise.
+ * locks, pump.c, answer.c, ending.c, early.c and commands.c. Everything is under the lock,
+ * hmx_port.lock, where it does not say otherwise.
  */
 #ifndef HMX_QUEUE_H
 #define HMX_QUEUE_H
@@ -34,6 +34,18 @@ static inline void hmx_slot_window_give(struct hmx_queue *q, struct hmx_slot *s)
 {
 	q->window_used -= s->window;
 	s->window = 0;
+}
+
+/* A USED record in private memory. */
+struct hmx_used {
+	u16 id, flags;
+	u32 in_off, used_len, chunk_len;
+};
+
+/* Are its requests commands, of which a replaced backend is told? */
+static inline bool hmx_queue_commands(const struct hmx_queue *q)
+{
+	return q->dev->type->command && q->patience == HMX_PATIENCE_SHORT;
 }
 
 /* Are there chains that were not taken? */
@@ -77,6 +89,19 @@ static inline bool hmx_queue_behind(const struct hmx_queue *q)
 
 /* hmx_queue_pump(), in notify: at the cost of HMX_NOTIFY_BYTES and no more. True: there is more. */
 bool hmx_queue_pump_notified(struct hmx_queue *q);
+
+/* commands.c */
+
+/* A request was answered, and its chain is about to go back. */
+void hmx_commands_note(struct hmx_queue *q, const struct hmx_slot *s);
+/*
+ * The queue's turn: tells the backend what it has not been told yet, if it is by this queue. True:
+ * it has not been told of all; the device's queues stand still.
+ */
+bool hmx_commands_pump(struct hmx_queue *q);
+/* Is what comes next on this queue about a command that it was told of; 0, or -EPROTO. */
+bool hmx_commands_await(const struct hmx_queue *q);
+int hmx_commands_answer(struct hmx_queue *q, struct hmx_rx *rx, const struct hmx_used *u);
 
 /* ending.c */
 

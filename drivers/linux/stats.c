@@ -150,6 +150,8 @@ static int device_show(struct seq_file *s, void *unused)
 	value_show(s, "handles", dev->handles);
 	value_show(s, "replays", dev->replays);
 	value_show(s, "stale", dev->stale);
+	value_show(s, "commands_kept", dev->commands.cnt);
+	value_show(s, "commands_told", dev->commands.told);
 	value_show(s, "writes_done", dev->writes_done);
 	value_show(s, "writes_flushed", dev->writes_flushed);
 	for (i = 0; i < HMX_QUEUES_MAX; i++) {

@@ -267,6 +267,47 @@ static int console_told(u64 features, u16 vq, const u8 *in, u32 len)
 	return id ? 2 * (id + 1) + 1 : 1;
 }
 
+/*
+ * 5.1.6.5: class and command, and what the command says. To acknowledge an announcement sets
+ * nothing, nor does asking for the coalescing of a queue.
+ */
+#define NET_COAL_VQ_SET 2
+
+static const u8 net_commands[] = {
+	[VIRTIO_NET_CTRL_RX] = 6, /* modes: each one */
+	[VIRTIO_NET_CTRL_MAC] = 2, /* the address tables, and the address */
+	[VIRTIO_NET_CTRL_VLAN] = 2, /* a VLAN: its number tells which */
+	[VIRTIO_NET_CTRL_ANNOUNCE] = 0,
+	[VIRTIO_NET_CTRL_MQ] = 3, /* pairs in use, RSS, hash reports */
+	[VIRTIO_NET_CTRL_GUEST_OFFLOADS] = 1,
+	[VIRTIO_NET_CTRL_NOTF_COAL] = 3, /* the last of all but one queue: its number tells which */
+};
+
+static bool net_command(const u8 *out, u32 len, struct hmx_setting *set)
+{
+	u8 class, command;
+
+	*set = (struct hmx_setting){ 0 };
+	if (len < sizeof(struct virtio_net_ctrl_hdr))
+		return false;
+	class = out[0];
+	command = out[1];
+	if (class >= ARRAY_SIZE(net_commands) || command >= net_commands[class])
+		return false;
+	set->what = class << 24 | command << 16;
+	if (class != VIRTIO_NET_CTRL_VLAN &&
+	    (class != VIRTIO_NET_CTRL_NOTF_COAL || command != NET_COAL_VQ_SET))
+		return true;
+	if (len < HMX_COMMAND_HEAD)
+		return false;
+	/* What adds a VLAN and what takes it away are about the same. */
+	if (class == VIRTIO_NET_CTRL_VLAN)
+		set->what = class << 24;
+	set->what |= out[2] | out[3] << 8;
+	set->clears = class == VIRTIO_NET_CTRL_VLAN && command == VIRTIO_NET_CTRL_VLAN_DEL;
+	return true;
+}
+
 #define MESSAGE(id, text) .device_id = (id), .name = (text), .class = HMX_CLASS_MESSAGE
 
 static const struct hmx_type types[] = {
@@ -275,6 +316,7 @@ static const struct hmx_type types[] = {
 		.config_kept = true,
 		.end = net_end,
 		.patience = net_patience,
+		.command = net_command,
 	},
 	{
 		MESSAGE(VIRTIO_ID_BLOCK, "blk"),

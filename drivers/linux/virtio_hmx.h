@@ -12,6 +12,7 @@
  *   answer.c    USED to chains                                               (the work)
  *   ending.c    how requests end that no backend answers, and replay         (anywhere)
  *   early.c     output that is taken from a driver before anybody has it     (notify)
+ *   commands.c  what commands have set, for the next backend                 (notify and the work)
  *   chain.c     one chain of descriptors
  *   map.c       what an address in a descriptor means
  *   type.c      what is to be known of device types
@@ -342,6 +343,15 @@ struct hmx_ending {
 	u8 bytes[16];
 };
 
+/* Out bytes of a command that say what it sets. */
+#define HMX_COMMAND_HEAD 4u
+
+/* What a command sets: a later one about the same takes its place. */
+struct hmx_setting {
+	u32 what;
+	bool clears; /* it takes away what another one has set */
+};
+
 #define HMX_ALWAYS (~0ull)
 
 /*
@@ -384,6 +394,11 @@ struct hmx_type {
 	bool (*write_back)(u64 features, const u8 *config, u32 config_len);
 	enum hmx_patience (*patience)(u64 features, u16 vq, u16 vqs);
 	int (*told)(u64 features, u16 vq, const u8 *in, u32 len);
+	/*
+	 * Does a command set state of the device? Of types whose requests on queues of
+	 * HMX_PATIENCE_SHORT are commands, with a last in byte that is 0 when they were done.
+	 */
+	bool (*command)(const u8 *out, u32 len, struct hmx_setting *set);
 };
 
 const struct hmx_type *hmx_type_find(u32 device_id); /* never NULL */
@@ -428,6 +443,23 @@ struct hmx_identity {
 	bool cache_known, cache_changed;
 };
 
+/* Commands that the device did, commands.c. Under the lock. */
+struct hmx_commands {
+	struct list_head kept; /* oldest first */
+	unsigned int cnt;
+	u16 queue; /* that they came by */
+	bool due; /* a backend has not been told of all of them */
+	/* While it is told */
+	bool sent; /* of one the answer is awaited, */
+	unsigned long until; /* at most so long, and so much of it came: */
+	u32 answered;
+	u8 answer;
+	bool refused; /* one was */
+	unsigned int deaths; /* lives in a row that ended meanwhile */
+	const char *why; /* to be logged by the work, once; NULL: nothing is */
+	u64 told;
+};
+
 struct hmx_device {
 	struct virtio_device vdev;
 	struct hmx_channel *ch;
@@ -463,6 +495,7 @@ struct hmx_device {
 	u64 writes_done, writes_flushed;
 	bool flush_failed;
 
+	struct hmx_commands commands;
 	struct hmx_vq_state vq_states[HMX_QUEUES_MAX];
 	struct hmx_queue *queues[HMX_QUEUES_MAX]; /* entries change under the lock */
 	u16 vq_cnt; /* that the driver asked for */
@@ -719,6 +752,20 @@ void hmx_early_trim(struct hmx_queue *q);
 void hmx_early_take(struct hmx_queue *q);
 /* Appends up to @len bytes of what is not sent of @s to the open message; returns how many. */
 u32 hmx_early_append(struct hmx_queue *q, const struct hmx_slot *s, u32 len);
+
+/* commands.c */
+
+void hmx_commands_init(struct hmx_device *dev);
+/* Under the lock, all of these: what a driver had set is no more, or nobody has the device. */
+void hmx_commands_forget(struct hmx_device *dev);
+/* The backend is gone. */
+void hmx_commands_lost(struct hmx_device *dev);
+/* The backend has not answered for too long. */
+bool hmx_commands_overdue(const struct hmx_device *dev);
+/* The queue stops. */
+void hmx_commands_stop(struct hmx_queue *q);
+/* The work, without the lock: the log's line about them, if there is one to say. */
+void hmx_commands_report(struct hmx_device *dev);
 
 /* map.c */
 

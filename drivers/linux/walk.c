@@ -809,9 +809,12 @@ void hmx_walk_lost(struct hmx_device *dev)
 	w->waiting = false;
 	w->paused = false;
 	queues_closed(dev);
+	hmx_commands_lost(dev);
 }
 
 bool hmx_device_overdue(const struct hmx_device *dev)
 {
+	if (hmx_commands_overdue(dev))
+		return true;
 	return dev->walk->waiting && time_after(jiffies, dev->walk->until);
 }

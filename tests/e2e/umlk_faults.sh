@@ -3,8 +3,9 @@
 # Faults that a reading of the guest's driver found, one scenario each (tests/lab/hmx-faults.c): lost requests of
 # every type, devices that go and come back at once, chains that are too long, a backend that asks for too much or has
 # devices without end, freeze and unbind without anybody to answer, freeze and removal while a driver waits in its probe,
-# queue reset with requests in flight, half a group of completions, a ring that its driver breaks, losses over death, sleep and
-# rebind, a write of the config that its driver left behind, no memory for a device, devices that come and go without end.
+# queue reset with requests in flight, half a group of completions, a ring that its driver breaks, commands that no other
+# backend was told of, and those that kill, losses over death, sleep and rebind, a write of the config that its driver left
+# behind, no memory for a device, devices that come and go without end.
 # shellcheck source=../lab/lib.sh
 . "$(dirname "$0")/../lab/lib.sh"
 faults=$vhx_build/tests/lab/hmx-faults

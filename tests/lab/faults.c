@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_ids.h>
+#include <linux/virtio_net.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,6 +75,22 @@ static int answer_zero(struct vhx_request *req)
 	return 0;
 }
 
+/* Commands end at once, receive buffers never do. */
+static bool net_takes(struct dumb *d, struct vhx_request *req)
+{
+	static const uint8_t done, not_done = 1;
+	uint8_t class = 0;
+
+	vhx_request_out_read(req, 0, &class, sizeof(class));
+	if (d->seen_cnt == sizeof(d->seen) - 1)
+		die("more is seen of a network than anybody has asked for");
+	d->seen[d->seen_cnt++] = req->out_len ? (char)('0' + class) : 'p';
+	if (!req->out_len || d->silent)
+		return false;
+	vhx_request_complete(req, 0, class == d->refused ? &not_done : &done, 0, 1, 1);
+	return true;
+}
+
 static int dumb_submit(struct vhx_device *dev, struct vhx_request *req)
 {
 	struct dumb *d = dumb_of(dev);
@@ -83,10 +100,12 @@ static int dumb_submit(struct vhx_device *dev, struct vhx_request *req)
 	d->last_queues[0] = vhx_queue_index(req->queue);
 	if (d->disk)
 		return answer_zero(req);
+	if (d->net && net_takes(d, req))
+		return 0;
 	vhx_request_out_read(req, 0, &action, sizeof(action));
-	if (action == FULL)
+	if (action == FULL && !d->net)
 		return answer_full(req);
-	if (action == NOTHING) {
+	if (action == NOTHING && !d->net) {
 		vhx_request_complete(req, 0, NULL, 0, 0, 0);
 		return 0;
 	}
@@ -224,6 +243,28 @@ struct dumb *disk_add(void)
 	return d;
 }
 
+struct dumb *net_add(void)
+{
+	struct dumb *d = dumb_new(VIRTIO_ID_NET, 3, 64, sizeof(struct virtio_net_config));
+
+	d->net = true;
+	d->refused = UINT8_MAX;
+	d->dev.features = 1u << VIRTIO_NET_F_CTRL_VQ;
+	if (vhx_backend_add_device(backend, &d->dev))
+		die("the network");
+	return d;
+}
+
+void seen_expect(struct dumb *d, const char *want)
+{
+	while (d->seen_cnt < strlen(want))
+		loop_step();
+	if (strcmp(d->seen, want))
+		die("of a network \"%s\" was seen, not \"%s\"", d->seen, want);
+	memset(d->seen, 0, sizeof(d->seen));
+	d->seen_cnt = 0;
+}
+
 /* The seat and its lives: hmx-hostile.c has the same, with lies. */
 
 static void kernel_ring(void)
@@ -282,7 +323,9 @@ static bool listing_edit(void *ctx, uint32_t type, uint8_t *bytes, uint32_t len)
 	if (listing_mode == LIST_UNWRITTEN)
 		return type != VHX_MSG_CONTROL || h->type != VIRTIO_MSG_TYPE_RESPONSE ||
 		       h->msg_id != VIRTIO_MSG_SET_CONFIG;
-	if (type != VHX_MSG_CONTROL ||
+	if (listing_mode == LIST_LYING && type == VHX_MSG_USED)
+		bytes[VHX_DATA_HEADER_LEN]++;
+	if (listing_mode == LIST_LYING || type != VHX_MSG_CONTROL ||
 	    h->type != (VIRTIO_MSG_TYPE_BUS | VIRTIO_MSG_TYPE_RESPONSE) ||
 	    (h->msg_id != VIRTIO_MSG_BUS_GET_DEVICES && h->msg_id != VIRTIO_MSG_BUS_VHX_GET_NAME))
 		return true;

@@ -45,6 +45,15 @@ struct dumb {
 	unsigned int held_cnt, posted_cnt; /* with out bytes, and without */
 	unsigned int last_queues[2]; /* of the last requests, the newest first */
 	bool refuses; /* what it has offered: so the driver fails it */
+	/*
+	 * A network, of whose packets only receive buffers are taken: what its requests were, in their order: the
+	 * class of a command, or 'p' of a posted buffer. Commands are done, but for those of class @refused.
+	 */
+	bool net;
+	char seen[32];
+	unsigned int seen_cnt;
+	uint8_t refused;
+	bool silent; /* no command is answered any more */
 	bool disk; /* every request succeeds, whatever its first byte, and the config can be written */
 	unsigned int config_writes;
 	/* Starts an unbind of its driver, @leaver, in the first write of the config, which is answered once it has left. */
@@ -61,6 +70,10 @@ extern struct vhx_backend *backend;
 struct dumb *device_add(uint32_t type, uint8_t queues, uint16_t size, uint32_t config_len);
 /* One with a write cache that can be switched: type 2. */
 struct dumb *disk_add(void);
+/* One with a queue for commands, its third and last: type 1. */
+struct dumb *net_add(void);
+/* What was seen of it since the last call is @want, once that much was seen. */
+void seen_expect(struct dumb *d, const char *want);
 /* Answers the oldest held request, a posted one. @group: it belongs to the next ones. */
 void posted_answer(struct dumb *d, bool group);
 void linger_end(struct dumb *d);
@@ -75,6 +88,7 @@ enum listing {
 	LIST_ENDLESS, /* there is always more */
 	LIST_SILENT, /* they are lost */
 	LIST_UNWRITTEN, /* they are well; but answers to writes of the config are lost */
+	LIST_LYING, /* they are well; but data is about requests that nobody has made */
 };
 
 void seat_take(void);

@@ -687,6 +687,112 @@ static void write_that_is_answered_late(void)
 	said("a write that is answered after its driver left is not kept");
 }
 
+/* What the commands of a network have set, and the next backend. */
+
+static const char net_file[] = DEBUG "virtio_hmx/hmx0/devices/d1";
+
+static void net_command(const char *command, const char *want)
+{
+	if (probe_do(1, "ask", command))
+		die("a command");
+	expect("a command", 1, want);
+}
+
+static void net_over_death(enum listing listing)
+{
+	life_end();
+	memset(devices[1]->seen, 0, sizeof(devices[1]->seen));
+	devices[1]->seen_cnt = 0;
+	life_begin(listing);
+}
+
+/* A receive mode twice, an address table, pairs, and an announcement, which sets nothing. */
+static void net_set(void)
+{
+	running_wait(1);
+	probe_do(1, "post", "0 64");
+	net_command("2 64 1 4", "used=1 in=00");
+	net_command("2 2 1 0", "used=1 in=00");
+	net_command("2 700 1 1", "used=1 in=00");
+	net_command("2 2 1 3", "used=1 in=00");
+	net_command("2 64 1 4", "used=1 in=00");
+}
+
+static void commands_of_a_network(void)
+{
+	char name[NAME_MAX_];
+
+	devices[1] = net_add();
+	net_set();
+	seen_expect(devices[1], "p40134");
+	net_over_death(LIST_WELL);
+	/* Each once, in the order in which they were last done, and no buffer before. */
+	seen_expect(devices[1], "014p");
+	running_wait(1);
+	net_command("2 2 1 5", "used=1 in=00");
+	seen_expect(devices[1], "5");
+	net_over_death(LIST_WELL);
+	seen_expect(devices[1], "0145p");
+	if (value(net_file, "commands_kept") != 4)
+		die("%lu commands are kept", value(net_file, "commands_kept"));
+	/* What a backend refuses is passed over; what a driver is refused is not kept. */
+	devices[1]->refused = 1;
+	net_over_death(LIST_WELL);
+	seen_expect(devices[1], "0145p");
+	running_wait(1);
+	net_command("2 2 1 1", "used=1 in=01");
+	if (logged("refuses what another one has done") != 1)
+		die("nobody said that a command was refused");
+	/* The next driver's device has nothing set. */
+	probe_find(1, name);
+	if (file_do("/sys/bus/virtio/drivers/hmx_probe/unbind", name) ||
+	    file_do("/sys/bus/virtio/drivers/hmx_probe/bind", name))
+		die("unbind and bind");
+	running_wait(1);
+	probe_do(1, "post", "0 64");
+	net_over_death(LIST_WELL);
+	seen_expect(devices[1], "p");
+	vhx_backend_remove_device(backend, "d1");
+	while (probe_find(1, name))
+		loop_step();
+	said("a new backend is told of commands before anything else");
+}
+
+/* Backends that lie about a command, or do not answer it: the third one is the last that is told. */
+static void commands_that_kill(void)
+{
+	unsigned long timeouts = logged("the backend does not answer");
+	unsigned long told;
+	char name[NAME_MAX_];
+
+	devices[1] = net_add();
+	net_set();
+	told = value(net_file, "commands_told");
+	net_over_death(LIST_LYING);
+	while (value(net_file, "commands_told") < told + 1 || vhx_backend_channel_count(backend))
+		loop_step();
+	net_over_death(LIST_LYING);
+	while (value(net_file, "commands_told") < told + 2 || vhx_backend_channel_count(backend))
+		loop_step();
+	devices[1]->silent = true;
+	net_over_death(LIST_WELL);
+	while (vhx_backend_channel_count(backend))
+		loop_step();
+	if (logged("the backend does not answer") != timeouts + 1)
+		die("a command that is not answered ends no channel");
+	devices[1]->silent = false;
+	net_over_death(LIST_WELL);
+	seen_expect(devices[1], "p");
+	running_wait(1);
+	if (value(net_file, "commands_told") != told + 3 || value(net_file, "commands_kept"))
+		die("backends go on dying of commands");
+	net_command("2 2 1 0", "used=1 in=00");
+	vhx_backend_remove_device(backend, "d1");
+	while (probe_find(1, name))
+		loop_step();
+	said("a command that kills is told three times at most");
+}
+
 /* For the caller, who unloads the modules: somebody holds the device, and its channel. */
 static void held_device(void)
 {
@@ -724,6 +830,8 @@ static const struct {
 	{ "written", write_of_the_last_driver },
 	{ "left", write_that_is_left_behind },
 	{ "late", write_that_is_answered_late },
+	{ "commands", commands_of_a_network },
+	{ "deadly", commands_that_kill },
 	{ "broken", broken_ring },
 	{ "posted", posted_on_a_failed_device },
 	{ "flood", devices_that_come_and_go },

@@ -30,6 +30,7 @@
 #include <linux/virtio.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 
 #define QUEUES_MAX 64u
@@ -544,12 +545,14 @@ static const struct virtio_device_id ids[] = {
 	{ 8, VIRTIO_DEV_ANY_ID },  { 20, VIRTIO_DEV_ANY_ID }, { 25, VIRTIO_DEV_ANY_ID },
 	{ 34, VIRTIO_DEV_ANY_ID }, { 36, VIRTIO_DEV_ANY_ID }, { 41, VIRTIO_DEV_ANY_ID },
 	{ 99, VIRTIO_DEV_ANY_ID }, { 9, VIRTIO_DEV_ANY_ID },  { 26, VIRTIO_DEV_ANY_ID },
-	{ 18, VIRTIO_DEV_ANY_ID }, { 2, VIRTIO_DEV_ANY_ID },  { 0 },
+	{ 18, VIRTIO_DEV_ANY_ID }, { 2, VIRTIO_DEV_ANY_ID },  { 1, VIRTIO_DEV_ANY_ID },
+	{ 0 },
 };
 MODULE_DEVICE_TABLE(virtio, ids);
 
-/* Of a disk; no other device that is served to us offers them. */
-static const unsigned int features[] = { VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_CONFIG_WCE };
+/* Of a disk, and of a network; no other device that is served to us offers them. */
+static const unsigned int features[] = { VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_CONFIG_WCE,
+					 VIRTIO_NET_F_CTRL_VQ };
 
 static struct virtio_driver probe_driver = {
 	.driver.name = KBUILD_MODNAME,
@@ -566,7 +569,8 @@ static struct virtio_driver probe_driver = {
 };
 
 /* Drivers that a kernel may have built in for these types: off the bus as long as the probe is there. */
-static const char *const rivals[] = { "virtio_blk", "virtio_scsi", "virtiofs" };
+static const char *const rivals[] = { "virtio_blk", "virtio_scsi", "virtiofs",
+						"virtio_net" };
 static struct device_driver *rivals_off[ARRAY_SIZE(rivals)];
 
 static void rivals_take(void)
