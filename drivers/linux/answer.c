@@ -14,6 +14,8 @@
  * from what came. Drivers that look at a status only get an error where bytes are missing; those
  * that look at neither length nor status find zeroes.
  */
+#include <linux/nospec.h>
+
 #include "queue.h"
 
 /* @left: bytes of the message behind the record. What can be judged without the slot. */
@@ -299,13 +301,15 @@ static int record_receive(struct hmx_queue *q, struct hmx_rx *rx, const struct h
 }
 
 /* 0, or -EPROTO. What was not read of the message is skipped. */
-static int record_apply(struct hmx_queue *q, struct hmx_rx *rx, const struct hmx_used *u)
+static int record_apply(struct hmx_queue *q, struct hmx_rx *rx, struct hmx_used *u)
 {
 	u32 end = rx->off + u->chunk_len;
 	int ret;
 
 	if (u->id >= q->size)
 		return -EPROTO;
+	/* A CPU that runs ahead of this check stays within the slots, too. */
+	u->id = array_index_nospec(u->id, q->size);
 	if (q->patience == HMX_PATIENCE_SHORT)
 		ret = record_receive_locked(q, rx, u);
 	else

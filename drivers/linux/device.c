@@ -21,6 +21,7 @@
  */
 #include <linux/jiffies.h>
 #include <linux/log2.h>
+#include <linux/nospec.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <uapi/linux/virtio_net.h>
@@ -135,11 +136,14 @@ int hmx_device_used(struct hmx_device *dev, const struct hmx_key *key, struct hm
 {
 	const struct hmx_vq_state *s;
 	struct hmx_queue *q;
+	unsigned int vq;
 
 	if (key->vq >= dev->id.num_queues)
 		return -EPROTO;
-	s = &dev->vq_states[key->vq];
-	q = queue_get(dev, key->vq);
+	/* It is the backend's: a CPU that runs ahead of the check stays within the table, too. */
+	vq = array_index_nospec(key->vq, HMX_QUEUES_MAX);
+	s = &dev->vq_states[vq];
+	q = queue_get(dev, vq);
 	/* Answers to a life of the queue that is over. */
 	if (!q || !s->open || s->recycle || s->epoch != key->epoch || READ_ONCE(dev->failed)) {
 		dev->stale++;
@@ -296,8 +300,12 @@ bool hmx_device_writes_through(struct hmx_device *dev)
 
 void hmx_device_hurry(struct hmx_device *dev, unsigned int index)
 {
-	struct hmx_queue *q = index < HMX_QUEUES_MAX ? dev->queues[index] : NULL;
+	struct hmx_queue *q;
 
+	if (index >= HMX_QUEUES_MAX)
+		return;
+	/* As in hmx_device_used(). */
+	q = dev->queues[array_index_nospec(index, HMX_QUEUES_MAX)];
 	if (!q || q->patience != HMX_PATIENCE_TOLD || q->impatient)
 		return;
 	q->impatient = true;
