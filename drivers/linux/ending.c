@@ -108,12 +108,13 @@ void hmx_queue_hurry(struct hmx_queue *q)
 	if (!hmx_device_reachable(q->dev) || q->dev->failed)
 		queue_end_now(q);
 	else if (!hrtimer_is_queued(&q->hurry))
-		hrtimer_start(&q->hurry, q->hurry_until, HRTIMER_MODE_ABS_HARD);
+		hrtimer_start(&q->hurry, q->hurry_until, HRTIMER_MODE_ABS);
 }
 
 /*
  * From the interrupt itself, as nothing later may come: who spins does it with bottom halves off
- * (virtio_net under netif_addr_lock_bh()), on the CPU that has the timer.
+ * (virtio_net under netif_addr_lock_bh()), on the CPU that has the timer. Not so with PREEMPT_RT,
+ * where the lock sleeps and the timer's mode means a thread.
  */
 static enum hrtimer_restart hurry_over(struct hrtimer *t)
 {
@@ -124,7 +125,7 @@ static enum hrtimer_restart hurry_over(struct hrtimer *t)
 	if (!q->live || (list_empty(&q->order) && !hmx_queue_waiting(q)))
 		goto unlock;
 	if (ktime_before(ktime_get(), q->hurry_until)) {
-		hrtimer_start(t, q->hurry_until, HRTIMER_MODE_ABS_HARD);
+		hrtimer_start(t, q->hurry_until, HRTIMER_MODE_ABS);
 		goto unlock;
 	}
 	/* What was sent may still be answered: not in this life. */
@@ -138,7 +139,7 @@ unlock:
 
 void hmx_hurry_init(struct hmx_queue *q)
 {
-	hmx_hrtimer_setup(&q->hurry, hurry_over, CLOCK_MONOTONIC, HRTIMER_MODE_ABS_HARD);
+	hmx_hrtimer_setup(&q->hurry, hurry_over, CLOCK_MONOTONIC, HRTIMER_MODE_ABS);
 }
 
 /* Of a device that has failed, or a queue that is broken: the work, without the lock */
