@@ -322,13 +322,16 @@ static bool (*const steps[])(struct hmx_device *dev, struct hmx_walk *w) = {
 
 static bool walk_resting(struct hmx_device *dev, struct hmx_walk *w)
 {
+	/* First of all: a channel that was stopped arms nothing. */
+	if (w->waiting || !hmx_channel_usable(dev->ch))
+		return true;
 	if (w->paused && time_before(jiffies, w->resume)) {
 		/* The work may have come for somebody else. */
 		hmx_channel_remind(dev->ch, jiffies_to_msecs(w->resume - jiffies) + 1);
 		return true;
 	}
 	w->paused = false;
-	return w->waiting || !hmx_channel_usable(dev->ch);
+	return false;
 }
 
 static bool walk_next(struct hmx_device *dev, struct hmx_walk *w)
