@@ -820,6 +820,7 @@ int hmx_device_register(struct hmx_device *dev)
 	vdev->config = &config_ops;
 	vdev->dev.parent = &dev->ch->dev;
 	vdev->dev.release = device_release;
+	vdev->dev.groups = hmx_device_groups;
 	dev->handles = hmx_map_setup(&dev->ch->dev, vdev);
 	if (hmx_line_due(dev->ch))
 		dev_info(&dev->ch->dev, "%s: %s device, %u queue(s)\n", dev->name, dev->type->name,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 /*
- * Theory of operation: what can be seen of channels. Few facts for everybody in
- * /sys/class/hmx/hmxN, and counters for tests and for the curious in debugfs: a file for the
+ * Theory of operation: what can be seen of channels. Few facts for everybody in sysfs, one a file
+ * (ABI/sysfs-hmx): of a channel in /sys/class/hmx/hmxN, of a device in that of the virtio device;
+ * and counters for tests and for the curious in debugfs: a file for the
  * channel and one for each of its devices, one "name value" per line. Everything is read under the
  * lock. The removal of a file waits for its readers, so that whatever it shows is there; no more
  * locks are needed.
@@ -40,34 +41,44 @@ static ssize_t state_show(struct device *d, struct device_attribute *attr, char 
 }
 static DEVICE_ATTR_RO(state);
 
-static ssize_t devices_show(struct device *d, struct device_attribute *attr, char *buf)
-{
-	struct hmx_channel *ch = dev_get_drvdata(d);
-	unsigned int i;
-	int len = 0;
-
-	spin_lock_irq(&ch->port->lock);
-	for (i = 0; i < HMX_DEVICES_MAX; i++) {
-		if (ch->devices[i])
-			len += sysfs_emit_at(buf, len, "%s %s\n", ch->devices[i]->name,
-					     hmx_device_state(ch->devices[i]));
-	}
-	spin_unlock_irq(&ch->port->lock);
-	return len;
-}
-static DEVICE_ATTR_RO(devices);
-
 static struct attribute *channel_attrs[] = {
 	&dev_attr_provider.attr,
 	&dev_attr_peer.attr,
 	&dev_attr_state.attr,
-	&dev_attr_devices.attr,
 	NULL,
 };
 
 static const struct attribute_group channel_group = { .attrs = channel_attrs };
 
 const struct attribute_group *hmx_channel_groups[] = { &channel_group, NULL };
+
+static ssize_t hmx_name_show(struct device *d, struct device_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%s\n", to_hmx_device(dev_to_virtio(d))->name);
+}
+static DEVICE_ATTR_RO(hmx_name);
+
+static ssize_t hmx_state_show(struct device *d, struct device_attribute *attr, char *buf)
+{
+	struct hmx_device *dev = to_hmx_device(dev_to_virtio(d));
+	const char *state;
+
+	spin_lock_irq(&dev->ch->port->lock);
+	state = hmx_device_state(dev);
+	spin_unlock_irq(&dev->ch->port->lock);
+	return sysfs_emit(buf, "%s\n", state);
+}
+static DEVICE_ATTR_RO(hmx_state);
+
+static struct attribute *device_attrs[] = {
+	&dev_attr_hmx_name.attr,
+	&dev_attr_hmx_state.attr,
+	NULL,
+};
+
+static const struct attribute_group device_group = { .attrs = device_attrs };
+
+const struct attribute_group *hmx_device_groups[] = { &device_group, NULL };
 
 /* debugfs */
 

@@ -600,6 +600,7 @@ void hmx_scan_work(struct work_struct *work);
 /* stats.c */
 
 extern const struct attribute_group *hmx_channel_groups[];
+extern const struct attribute_group *hmx_device_groups[];
 void hmx_stats_init(void);
 void hmx_stats_exit(void);
 void hmx_stats_channel_add(struct hmx_channel *ch);

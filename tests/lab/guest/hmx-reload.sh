@@ -67,7 +67,8 @@ for n in $(seq "$rounds"); do
 	backend_kill
 	backend_start "$other"
 	load_ended
-	wait_for "the other device" grep -q '^other ' /sys/class/hmx/hmx0/devices
+	wait_for "the other device" sh -c 'grep -qx other /sys/bus/virtio/devices/*/hmx_name'
+	wait_for "its use" sh -c 'grep -qx running /sys/bus/virtio/devices/*/hmx_state'
 	backend_kill
 	backend_start "$disk"
 	check "its return to the backend"
