@@ -12,9 +12,10 @@
  *
  * Contexts. open() and close() may sleep and exclude each other and all the rest. send(), peek(),
  * consume() and prepare_wait() are called under hmx_port.lock with interrupts off, and do not
- * sleep. read() is called without the lock, between peek() and consume(), by the one context that
- * makes these two. After open() a provider calls hmx_port_event() whenever the peer has raised
- * its event, in any context; it looks at nothing itself.
+ * sleep. read() is called between peek() and consume(), by the one context that makes these two,
+ * without the lock for all that is long, and with it for some that is short. After open() a
+ * provider calls hmx_port_event() whenever the peer has raised its event, in any context; it looks
+ * at nothing itself.
  *
  * Errors: -EAGAIN would block, an event follows when there is room; -EMSGSIZE never fits; -EPIPE
  * the peer is gone; -EPROTO the peer broke the rules of the exchange, and is as good as gone. The
@@ -113,27 +114,53 @@ struct hmx_port {
 	struct hmx_channel *channel;
 };
 
-/*
- * Makes a channel of the port and starts it. Returns at once: devices appear when a backend is
- * there. @port stays the provider's and is closed. Process context. 0, -EINVAL, -ENOMEM.
+/**
+ * hmx_port_register() - makes a channel of a port and starts it
+ * @port: stays the provider's; zeroed but for ops, parent, owner and peer, and closed
+ *
+ * Returns at once: devices appear when a backend is there. Process context.
+ *
+ * Return: 0, -EINVAL, -ENOMEM, or what the device core says.
  */
 int hmx_port_register(struct hmx_port *port);
 
-/*
- * Removes the channel and its devices; on return none of the ops is called any more. @present:
- * the backend can still be reached, so that drivers may write back what they hold; else every
- * request ends with an error first. Process context. The partner of hmx_port_register().
+/**
+ * hmx_port_unregister() - removes the channel and its devices
+ * @port: that was registered; on return none of its ops is called any more
+ * @present: the backend can still be reached, so that drivers may write back what they hold; else
+ *	every request ends with an error first
+ *
+ * Process context. The partner of hmx_port_register().
  */
 void hmx_port_unregister(struct hmx_port *port, bool present);
 
-/* The peer has raised our event. Any context. */
+/**
+ * hmx_port_event() - the peer has raised our event
+ * @port: the port, from open() until close() returns
+ *
+ * Any context.
+ */
 void hmx_port_event(struct hmx_port *port);
 
-/*
- * Around a sleep of the system: freezes the drivers, closes the port; opens it again, restores
- * them. Process context. freeze: 0, or what a driver says, and nothing has changed then.
+/**
+ * hmx_port_freeze() - before a sleep of the system: freezes the drivers, closes the port
+ * @port: that is registered
+ *
+ * Process context.
+ *
+ * Return: 0; -EBUSY: requests wait, and no backend ends them; or what a driver says. With an
+ * error nothing has changed.
  */
 int hmx_port_freeze(struct hmx_port *port);
+
+/**
+ * hmx_port_restore() - behind a sleep: opens the port again, restores the drivers
+ * @port: that was frozen
+ *
+ * Process context. Backends may come later.
+ *
+ * Return: 0, or what the first driver says that was not restored. The channel is in use then, too.
+ */
 int hmx_port_restore(struct hmx_port *port);
 
 #endif
