@@ -14,18 +14,16 @@
 
 #include <cmocka.h>
 
-#include "../unit/device/fake_backend.h"
 #include "../unit/device/fake_vhost_user.h"
+#include "device.h"
 #include "device/vhost_user.h"
 
-#define REQUESTS_MAX 64u
 #define BUFFER_MAX 9000u
 #define STEPS_MAX 150u
 
-static struct vhx_loop *loop;
-static struct vhx_device *dev;
-static struct vhx_queue queues[FAKE_RINGS];
-static struct fake_request *requests[REQUESTS_MAX];
+_Static_assert(FAKE_RINGS <= FUZZ_QUEUES_MAX, "bounds");
+
+static struct fuzz_device d;
 static struct fake_peer peer;
 
 /* Of each kind: a status at the end, buffers that are merged, answers that are filled. */
@@ -43,11 +41,8 @@ static void device_make(struct fuzz_input *in)
 		.connector = { .connect = fake_peer_connect, .ctx = &peer },
 	};
 	struct vhx_error err;
-	uint16_t i;
 
-	if (!loop && vhx_loop_new(0, &loop))
-		abort();
-	fake_init();
+	fuzz_device_begin(&d);
 	fake_peer_init(&peer);
 	if (cfg.device_id != 2)
 		peer.features = (peer.features & ~0xffffffull) | 1ull << 15;
@@ -58,45 +53,23 @@ static void device_make(struct fuzz_input *in)
 	peer.queue_num = FAKE_RINGS;
 	if (fuzz_u8(in) & 1)
 		peer.protocol |= VHX_VU_P_INFLIGHT_SHMFD;
-	for (i = 0; i < FAKE_RINGS; i++)
-		queues[i] = (struct vhx_queue){ .index = i };
-	dev = NULL;
-	if (vhx_bridge_new(loop, &cfg, NULL, &dev, &err))
+	d.dev = NULL;
+	if (vhx_bridge_new(d.loop, &cfg, NULL, &d.dev, &err))
 		return;
-	dev->ops->set_features(dev, dev->features);
-}
-
-static void requests_reap(void)
-{
-	unsigned int i;
-
-	for (i = 0; i < REQUESTS_MAX; i++) {
-		if (!requests[i] || !(requests[i]->completed || requests[i]->dropped))
-			continue;
-		fake_request_free(requests[i]);
-		requests[i] = NULL;
-	}
+	d.dev->ops->set_features(d.dev, d.dev->features);
 }
 
 static void do_request(struct fuzz_input *in)
 {
 	static uint8_t out[BUFFER_MAX];
-	uint16_t queue = fuzz_u8(in) % dev->num_queues;
+	uint16_t queue = fuzz_u8(in) % d.dev->num_queues;
 	uint32_t out_len = fuzz_u16(in) % BUFFER_MAX, in_len = fuzz_u16(in) % BUFFER_MAX;
-	unsigned int i;
 
 	/* A queue that is being reset gets nothing. */
-	if (queues[queue].quiesced == 2)
+	if (d.queues[queue].quiesced == 2)
 		return;
-	requests_reap();
 	out[0] = fuzz_u8(in);
-	for (i = 0; i < REQUESTS_MAX && requests[i]; i++)
-		;
-	if (i == REQUESTS_MAX)
-		return;
-	requests[i] = fake_request_new(dev, &queues[queue], out, fuzz_u8(in) & 3 ? out_len : 0,
-				       in_len);
-	fake_submit(requests[i]);
+	fuzz_device_give(&d, queue, out, fuzz_u8(in) & 3 ? out_len : 0, in_len);
 }
 
 static void turn(void)
@@ -104,9 +77,9 @@ static void turn(void)
 	uint16_t i;
 
 	fake_peer_serve(&peer);
-	vhx_loop_once(loop, 0);
-	for (i = 0; i < dev->num_queues; i++)
-		fake_room(dev, &queues[i]);
+	vhx_loop_once(d.loop, 0);
+	for (i = 0; i < d.dev->num_queues; i++)
+		fake_room(d.dev, &d.queues[i]);
 }
 
 static void do_turn(struct fuzz_input *in)
@@ -119,7 +92,7 @@ static void do_serve(struct fuzz_input *in)
 {
 	struct iovec out[16], buf[16];
 	struct vhx_chain c = { .out = out, .in = buf, .out_max = 16, .in_max = 16 };
-	uint16_t i = fuzz_u8(in) % dev->num_queues;
+	uint16_t i = fuzz_u8(in) % d.dev->num_queues;
 	struct fake_ring *r = &peer.rings[i];
 
 	if (!r->running || r->ring.broken || vhx_vring_pop(&r->ring, &c) <= 0)
@@ -131,7 +104,7 @@ static void do_serve(struct fuzz_input *in)
 
 static void do_scribble(struct fuzz_input *in)
 {
-	struct fake_ring *r = &peer.rings[fuzz_u8(in) % dev->num_queues];
+	struct fake_ring *r = &peer.rings[fuzz_u8(in) % d.dev->num_queues];
 	uint64_t gpa, at;
 	uint8_t *p;
 
@@ -192,14 +165,14 @@ static void do_config(struct fuzz_input *in)
 {
 	const uint8_t byte = fuzz_u8(in);
 
-	if (dev->config_len)
-		dev->ops->set_config(dev, fuzz_u8(in) % dev->config_len, &byte, 1);
+	if (d.dev->config_len)
+		d.dev->ops->set_config(d.dev, fuzz_u8(in) % d.dev->config_len, &byte, 1);
 }
 
 static bool queue_reset(struct vhx_queue *q)
 {
 	q->quiesced = 0;
-	dev->ops->reset(dev, q);
+	d.dev->ops->reset(d.dev, q);
 	return q->quiesced;
 }
 
@@ -208,20 +181,20 @@ static void all_reset(void)
 {
 	uint16_t i;
 
-	for (i = 0; i < dev->num_queues; i++)
-		queue_reset(&queues[i]);
+	for (i = 0; i < d.dev->num_queues; i++)
+		queue_reset(&d.queues[i]);
 	fake_peer_leave(&peer);
 	turn();
-	for (i = 0; i < dev->num_queues; i++)
-		FUZZ_CHECK(queues[i].quiesced == 1);
+	for (i = 0; i < d.dev->num_queues; i++)
+		FUZZ_CHECK(d.queues[i].quiesced == 1);
 	fake.group_open = 0;
 }
 
 static void do_restart(struct fuzz_input *in)
 {
 	all_reset();
-	dev->ops->restarted(dev);
-	dev->ops->set_features(dev, fuzz_u32(in) & dev->features);
+	d.dev->ops->restarted(d.dev);
+	d.dev->ops->set_features(d.dev, fuzz_u32(in) & d.dev->features);
 }
 
 static void (*const steps[])(struct fuzz_input *in) = {
@@ -235,16 +208,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	unsigned int i;
 
 	device_make(&in);
-	if (!dev)
+	if (!d.dev)
 		return 0;
 	for (i = 0; i < STEPS_MAX && in.len; i++)
 		steps[fuzz_u8(&in) % VHX_ARRAY_SIZE(steps)](&in);
 	all_reset();
-	requests_reap();
-	for (i = 0; i < REQUESTS_MAX; i++)
-		FUZZ_CHECK(!requests[i]);
-	FUZZ_CHECK(!fake.in_flight);
-	dev->ops->close(dev);
+	fuzz_device_check_idle(&d);
+	d.dev->ops->close(d.dev);
 	fake_peer_leave(&peer);
 	if (peer.inflight_fd >= 0)
 		close(peer.inflight_fd);

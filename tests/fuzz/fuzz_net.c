@@ -15,25 +15,21 @@
 
 #include <cmocka.h>
 
-#include "../unit/device/fake_backend.h"
+#include "device.h"
 #include "device/net.h"
 #include "device/net_layout.h"
 
 #define QUEUES 3u
 #define CONTROL 2u
-#define REQUESTS_MAX 64u
 #define BUFFER_MAX 4096u
 #define STEPS_MAX 200u
 
-static struct vhx_loop *loop;
-static struct vhx_device *dev;
-static struct vhx_queue queues[QUEUES];
-static struct fake_request *requests[REQUESTS_MAX];
+static struct fuzz_device d;
 static int peer;
 
 static void features_choose(struct fuzz_input *in)
 {
-	dev->ops->set_features(dev, fuzz_u32(in) & dev->features);
+	d.dev->ops->set_features(d.dev, fuzz_u32(in) & d.dev->features);
 }
 
 static void device_make(struct fuzz_input *in)
@@ -41,47 +37,17 @@ static void device_make(struct fuzz_input *in)
 	struct vhx_net_config cfg = { .id = "n0", .offload = true, .mtu = 1500 };
 	struct vhx_error err;
 	char end[16];
-	uint16_t i;
 	int fds[2];
 
-	if (!loop && vhx_loop_new(0, &loop))
-		abort();
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds))
 		abort();
 	peer = fds[1];
 	snprintf(end, sizeof(end), "fd:%d", fds[0]);
 	cfg.end = end;
-	fake_init();
-	for (i = 0; i < QUEUES; i++)
-		queues[i] = (struct vhx_queue){ .index = i };
-	if (vhx_net_new(loop, &cfg, NULL, &dev, &err))
+	fuzz_device_begin(&d);
+	if (vhx_net_new(d.loop, &cfg, NULL, &d.dev, &err))
 		abort();
 	features_choose(in);
-}
-
-static void requests_reap(void)
-{
-	unsigned int i;
-
-	for (i = 0; i < REQUESTS_MAX; i++) {
-		if (!requests[i] || !(requests[i]->completed || requests[i]->dropped))
-			continue;
-		fake_request_free(requests[i]);
-		requests[i] = NULL;
-	}
-}
-
-static void request_give(unsigned int queue, const uint8_t *out, uint32_t out_len, uint32_t in_len)
-{
-	unsigned int i;
-
-	requests_reap();
-	for (i = 0; i < REQUESTS_MAX && requests[i]; i++)
-		;
-	if (i == REQUESTS_MAX)
-		return;
-	requests[i] = fake_request_new(dev, &queues[queue], out, out_len, in_len);
-	fake_submit(requests[i]);
 }
 
 static void peer_write(const uint8_t *bytes, size_t len)
@@ -110,7 +76,7 @@ static void do_frame(struct fuzz_input *in)
 
 static void do_post(struct fuzz_input *in)
 {
-	request_give(0, NULL, 0, fuzz_u16(in) % BUFFER_MAX);
+	fuzz_device_give(&d, 0, NULL, 0, fuzz_u16(in) % BUFFER_MAX);
 }
 
 static void do_packet(struct fuzz_input *in)
@@ -119,7 +85,7 @@ static void do_packet(struct fuzz_input *in)
 	uint32_t len = fuzz_u32(in) % sizeof(bytes);
 
 	fuzz_bytes(in, bytes, sizeof(struct virtio_net_hdr));
-	request_give(1, bytes, len, fuzz_u8(in));
+	fuzz_device_give(&d, 1, bytes, len, fuzz_u8(in));
 }
 
 static void do_command(struct fuzz_input *in)
@@ -127,7 +93,7 @@ static void do_command(struct fuzz_input *in)
 	uint8_t bytes[1024];
 	uint32_t len = fuzz_bytes(in, bytes, sizeof(bytes));
 
-	request_give(CONTROL, bytes, len, fuzz_u8(in) % 3);
+	fuzz_device_give(&d, CONTROL, bytes, len, fuzz_u8(in) % 3);
 }
 
 static void do_read(struct fuzz_input *in)
@@ -140,22 +106,22 @@ static void do_read(struct fuzz_input *in)
 
 static void do_turn(struct fuzz_input *in)
 {
-	vhx_loop_once(loop, 0);
-	fake_room(dev, &queues[0]);
+	vhx_loop_once(d.loop, 0);
+	fake_room(d.dev, &d.queues[0]);
 }
 
 static void queue_reset(struct vhx_queue *q)
 {
 	q->quiesced = 0;
-	dev->ops->reset(dev, q);
+	d.dev->ops->reset(d.dev, q);
 	FUZZ_CHECK(q->quiesced == 1);
-	if (q == &queues[0])
+	if (q == &d.queues[0])
 		fake.group_open = 0;
 }
 
 static void do_reset(struct fuzz_input *in)
 {
-	queue_reset(&queues[fuzz_u8(in) % QUEUES]);
+	queue_reset(&d.queues[fuzz_u8(in) % QUEUES]);
 }
 
 static void do_restart(struct fuzz_input *in)
@@ -163,8 +129,8 @@ static void do_restart(struct fuzz_input *in)
 	unsigned int i;
 
 	for (i = 0; i < QUEUES; i++)
-		queue_reset(&queues[i]);
-	dev->ops->restarted(dev);
+		queue_reset(&d.queues[i]);
+	d.dev->ops->restarted(d.dev);
 	features_choose(in);
 }
 
@@ -181,7 +147,7 @@ static void do_config(struct fuzz_input *in)
 	uint32_t len = fuzz_bytes(in, bytes, sizeof(bytes));
 
 	if (len)
-		dev->ops->set_config(dev, fuzz_u8(in) % (13 - len), bytes, len);
+		d.dev->ops->set_config(d.dev, fuzz_u8(in) % (13 - len), bytes, len);
 }
 
 static void do_leave(struct fuzz_input *in)
@@ -206,12 +172,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	for (i = 0; i < STEPS_MAX && in.len; i++)
 		steps[fuzz_u8(&in) % VHX_ARRAY_SIZE(steps)](&in);
 	for (i = 0; i < QUEUES; i++)
-		queue_reset(&queues[i]);
-	requests_reap();
-	for (i = 0; i < REQUESTS_MAX; i++)
-		FUZZ_CHECK(!requests[i]);
-	FUZZ_CHECK(!fake.in_flight);
-	dev->ops->close(dev);
+		queue_reset(&d.queues[i]);
+	fuzz_device_check_idle(&d);
+	d.dev->ops->close(d.dev);
 	if (peer >= 0)
 		close(peer);
 	return 0;

@@ -14,21 +14,17 @@
 
 #include <cmocka.h>
 
-#include "../unit/device/fake_backend.h"
+#include "device.h"
 #include "device/scsi.h"
 #include "device/scsi_layout.h"
 
 #define QUEUES 4u
-#define REQUESTS_MAX 64u
 #define IN_MAX 8192u
 #define OUT_MAX 4096u
 #define IMAGE_LEN (1u << 20)
 #define STEPS_MAX 100u
 
-static struct vhx_loop *loop;
-static struct vhx_device *dev;
-static struct vhx_queue queues[QUEUES];
-static struct fake_request *requests[REQUESTS_MAX];
+static struct fuzz_device d;
 static char path[] = "/dev/shm/vhx-fuzz-scsi-XXXXXX",
 	    path_readonly[] = "/dev/shm/vhx-fuzz-scsi-XXXXXX";
 static int image = -1;
@@ -62,45 +58,15 @@ static void device_make(struct fuzz_input *in)
 		.io = VHX_IO_THREADS,
 	};
 	struct vhx_error err;
-	uint16_t i;
 
-	if (!loop && vhx_loop_new(0, &loop))
-		abort();
 	if (image < 0)
 		images_make();
 	if (ftruncate(image, IMAGE_LEN))
 		abort();
-	fake_init();
-	for (i = 0; i < QUEUES; i++)
-		queues[i] = (struct vhx_queue){ .index = i };
-	if (vhx_scsi_new(loop, &cfg, NULL, &dev, &err))
+	fuzz_device_begin(&d);
+	if (vhx_scsi_new(d.loop, &cfg, NULL, &d.dev, &err))
 		abort();
-	dev->ops->set_features(dev, fuzz_u32(in) & dev->features);
-}
-
-static void requests_reap(void)
-{
-	unsigned int i;
-
-	for (i = 0; i < REQUESTS_MAX; i++) {
-		if (!requests[i] || !(requests[i]->completed || requests[i]->dropped))
-			continue;
-		fake_request_free(requests[i]);
-		requests[i] = NULL;
-	}
-}
-
-static void request_give(unsigned int queue, const uint8_t *out, uint32_t out_len, uint32_t in_len)
-{
-	unsigned int i;
-
-	requests_reap();
-	for (i = 0; i < REQUESTS_MAX && requests[i]; i++)
-		;
-	if (i == REQUESTS_MAX)
-		return;
-	requests[i] = fake_request_new(dev, &queues[queue], out, out_len, in_len);
-	fake_submit(requests[i]);
+	d.dev->ops->set_features(d.dev, fuzz_u32(in) & d.dev->features);
 }
 
 static void do_raw(struct fuzz_input *in)
@@ -108,7 +74,7 @@ static void do_raw(struct fuzz_input *in)
 	uint8_t out[128];
 	uint32_t len = fuzz_bytes(in, out, sizeof(out));
 
-	request_give(fuzz_u8(in) % QUEUES, out, len, fuzz_u16(in) % IN_MAX);
+	fuzz_device_give(&d, fuzz_u8(in) % QUEUES, out, len, fuzz_u16(in) % IN_MAX);
 }
 
 /* A command for a unit that is there, with a CDB and data of any bytes. */
@@ -128,8 +94,8 @@ static void do_command(struct fuzz_input *in)
 	} else {
 		in_len = fuzz_u16(in) % IN_MAX;
 	}
-	request_give(VIRTIO_SCSI_REQUESTQ + fuzz_u8(in) % 2, out, (uint32_t)sizeof(head) + out_len,
-		     108 + in_len);
+	fuzz_device_give(&d, VIRTIO_SCSI_REQUESTQ + fuzz_u8(in) % 2, out,
+			 (uint32_t)sizeof(head) + out_len, 108 + in_len);
 }
 
 static void do_function(struct fuzz_input *in)
@@ -141,21 +107,22 @@ static void do_function(struct fuzz_input *in)
 	};
 
 	tmf.id[0] = fuzz_u8(in) % 8;
-	request_give(VIRTIO_SCSI_CONTROLQ, (const uint8_t *)&tmf, sizeof(tmf), fuzz_u8(in) % 6);
+	fuzz_device_give(&d, VIRTIO_SCSI_CONTROLQ, (const uint8_t *)&tmf, sizeof(tmf),
+			 fuzz_u8(in) % 6);
 }
 
 static void do_event_buffer(struct fuzz_input *in)
 {
-	request_give(VIRTIO_SCSI_EVENTQ, (const uint8_t *)"", 0, fuzz_u8(in) % 32);
+	fuzz_device_give(&d, VIRTIO_SCSI_EVENTQ, (const uint8_t *)"", 0, fuzz_u8(in) % 32);
 }
 
 static void do_turn(struct fuzz_input *in)
 {
 	unsigned int i;
 
-	vhx_loop_once(loop, 0);
+	vhx_loop_once(d.loop, 0);
 	for (i = 0; i < QUEUES; i++)
-		fake_room(dev, &queues[i]);
+		fake_room(d.dev, &d.queues[i]);
 }
 
 static void do_resize(struct fuzz_input *in)
@@ -169,7 +136,7 @@ static void do_config(struct fuzz_input *in)
 	uint8_t bytes[4];
 
 	fuzz_bytes(in, bytes, sizeof(bytes));
-	dev->ops->set_config(dev, fuzz_u8(in) % 33, bytes, 4);
+	d.dev->ops->set_config(d.dev, fuzz_u8(in) % 33, bytes, 4);
 }
 
 static void do_room(struct fuzz_input *in)
@@ -183,15 +150,15 @@ static void do_room(struct fuzz_input *in)
 static void queue_reset(struct vhx_queue *q)
 {
 	q->quiesced = 0;
-	dev->ops->reset(dev, q);
+	d.dev->ops->reset(d.dev, q);
 	while (!q->quiesced)
-		vhx_loop_once(loop, -1);
+		vhx_loop_once(d.loop, -1);
 	FUZZ_CHECK(q->quiesced == 1);
 }
 
 static void do_reset(struct fuzz_input *in)
 {
-	queue_reset(&queues[fuzz_u8(in) % QUEUES]);
+	queue_reset(&d.queues[fuzz_u8(in) % QUEUES]);
 }
 
 static void (*const steps[])(struct fuzz_input *in) = {
@@ -208,12 +175,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	for (i = 0; i < STEPS_MAX && in.len; i++)
 		steps[fuzz_u8(&in) % VHX_ARRAY_SIZE(steps)](&in);
 	for (i = QUEUES; i-- > 0;)
-		queue_reset(&queues[i]);
-	requests_reap();
-	for (i = 0; i < REQUESTS_MAX; i++)
-		FUZZ_CHECK(!requests[i]);
-	FUZZ_CHECK(!fake.in_flight);
-	dev->ops->close(dev);
+		queue_reset(&d.queues[i]);
+	fuzz_device_check_idle(&d);
+	d.dev->ops->close(d.dev);
 	return 0;
 }
 

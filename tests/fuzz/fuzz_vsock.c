@@ -17,22 +17,18 @@
 
 #include <cmocka.h>
 
-#include "../unit/device/fake_backend.h"
+#include "device.h"
 #include "device/vsock.h"
 #include "device/vsock_connect.h"
 #include "device/vsock_layout.h"
 
 #define QUEUES 3u
-#define REQUESTS_MAX 64u
 #define PEERS_MAX 8u
 #define BUFFER_MAX 2048u
 #define STEPS_MAX 200u
 #define CID 3u
 
-static struct vhx_loop *loop;
-static struct vhx_device *dev;
-static struct vhx_queue queues[QUEUES];
-static struct fake_request *requests[REQUESTS_MAX];
+static struct fuzz_device d;
 static int connector, peers[PEERS_MAX];
 static char dir[64], path[80];
 
@@ -52,9 +48,9 @@ static void device_make(struct fuzz_input *in)
 	unsigned int i;
 	int fds[2];
 
-	if (!loop) {
+	if (!dir[0]) {
 		strcpy(dir, "/tmp/vhx-fuzz.XXXXXX");
-		if (vhx_loop_new(0, &loop) || !mkdtemp(dir) || atexit(folder_remove))
+		if (!mkdtemp(dir) || atexit(folder_remove))
 			abort();
 		snprintf(path, sizeof(path), "%s/v", dir);
 	}
@@ -62,39 +58,12 @@ static void device_make(struct fuzz_input *in)
 		abort();
 	connector = fds[1];
 	cfg.connector = fds[0];
-	fake_init();
-	for (i = 0; i < QUEUES; i++)
-		queues[i] = (struct vhx_queue){ .index = (uint16_t)i };
+	fuzz_device_begin(&d);
 	for (i = 0; i < PEERS_MAX; i++)
 		peers[i] = -1;
-	if (vhx_vsock_new(loop, &cfg, NULL, &dev, &err))
+	if (vhx_vsock_new(d.loop, &cfg, NULL, &d.dev, &err))
 		abort();
-	dev->ops->set_features(dev, fuzz_u8(in) & dev->features);
-}
-
-static void requests_reap(void)
-{
-	unsigned int i;
-
-	for (i = 0; i < REQUESTS_MAX; i++) {
-		if (!requests[i] || !(requests[i]->completed || requests[i]->dropped))
-			continue;
-		fake_request_free(requests[i]);
-		requests[i] = NULL;
-	}
-}
-
-static void request_give(unsigned int queue, const uint8_t *out, uint32_t out_len, uint32_t in_len)
-{
-	unsigned int i;
-
-	requests_reap();
-	for (i = 0; i < REQUESTS_MAX && requests[i]; i++)
-		;
-	if (i == REQUESTS_MAX)
-		return;
-	requests[i] = fake_request_new(dev, &queues[queue], out, out_len, in_len);
-	fake_submit(requests[i]);
+	d.dev->ops->set_features(d.dev, fuzz_u8(in) & d.dev->features);
 }
 
 /* Mostly such as a guest would send, on few ports, so that they meet. */
@@ -122,17 +91,17 @@ static void do_packet(struct fuzz_input *in)
 	len += (uint32_t)sizeof(hdr);
 	if (odd == 6)
 		len = fuzz_u8(in) % len;
-	request_give(1, bytes, len, 0);
+	fuzz_device_give(&d, 1, bytes, len, 0);
 }
 
 static void do_post(struct fuzz_input *in)
 {
-	request_give(0, (const uint8_t *)"", 0, fuzz_u16(in) % BUFFER_MAX);
+	fuzz_device_give(&d, 0, (const uint8_t *)"", 0, fuzz_u16(in) % BUFFER_MAX);
 }
 
 static void do_event(struct fuzz_input *in)
 {
-	request_give(2, (const uint8_t *)"", 0, fuzz_u8(in) % 8);
+	fuzz_device_give(&d, 2, (const uint8_t *)"", 0, fuzz_u8(in) % 8);
 }
 
 static unsigned int peer_place(void)
@@ -248,21 +217,21 @@ static void do_leave(struct fuzz_input *in)
 
 static void do_turn(struct fuzz_input *in)
 {
-	if (vhx_loop_once(loop, 0))
+	if (vhx_loop_once(d.loop, 0))
 		abort();
 }
 
 static void queue_reset(struct vhx_queue *queue)
 {
 	queue->quiesced = 0;
-	dev->ops->reset(dev, queue);
+	d.dev->ops->reset(d.dev, queue);
 	FUZZ_CHECK(queue->quiesced == 1);
 }
 
 static void do_reset(struct fuzz_input *in)
 {
 	if (fuzz_u8(in) >= 0xc0)
-		queue_reset(&queues[fuzz_u8(in) % QUEUES]);
+		queue_reset(&d.queues[fuzz_u8(in) % QUEUES]);
 }
 
 static void do_restart(struct fuzz_input *in)
@@ -272,14 +241,14 @@ static void do_restart(struct fuzz_input *in)
 	if (fuzz_u8(in) < 0xe0)
 		return;
 	for (i = 0; i < QUEUES; i++)
-		queue_reset(&queues[i]);
-	dev->ops->restarted(dev);
-	dev->ops->set_features(dev, fuzz_u8(in) & dev->features);
+		queue_reset(&d.queues[i]);
+	d.dev->ops->restarted(d.dev);
+	d.dev->ops->set_features(d.dev, fuzz_u8(in) & d.dev->features);
 }
 
 static void do_room(struct fuzz_input *in)
 {
-	fake_room(dev, &queues[0]);
+	fake_room(d.dev, &d.queues[0]);
 	fake.later = fuzz_u8(in) % 4;
 	fake.reserve_max = fuzz_u16(in) | 1;
 }
@@ -299,12 +268,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	for (i = 0; i < STEPS_MAX && in.len; i++)
 		steps[fuzz_u8(&in) % VHX_ARRAY_SIZE(steps)](&in);
 	for (i = 0; i < QUEUES; i++)
-		queue_reset(&queues[i]);
-	requests_reap();
-	for (i = 0; i < REQUESTS_MAX; i++)
-		FUZZ_CHECK(!requests[i]);
-	FUZZ_CHECK(!fake.in_flight);
-	dev->ops->close(dev);
+		queue_reset(&d.queues[i]);
+	fuzz_device_check_idle(&d);
+	d.dev->ops->close(d.dev);
 	close(connector);
 	for (i = 0; i < PEERS_MAX; i++) {
 		if (peers[i] >= 0)
