@@ -3,7 +3,7 @@
  * A port of `argo` whose ring holds anything, also what no hypervisor would write, and whose hypercalls answer
  * anything, between any two of our calls.
  */
-#include "fuzz.h"
+#include "argo_ring.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,16 +12,9 @@
 
 #include "exchange/argo.h"
 
-#define RING 4096u
-#define PARTNER 7u
 #define STEPS_MAX 512u
 
-struct memory {
-	struct argo_ring head;
-	uint8_t data[RING];
-};
-
-static struct memory memory;
+static struct fuzz_argo_ring ring;
 static struct fuzz_input input;
 static bool honest; /* for now, all hypercalls do what they are for */
 static uint32_t own_inc; /* as the last MEET of the port said it */
@@ -30,20 +23,16 @@ static uint32_t own_inc; /* as the last MEET of the port said it */
 
 static int answer(void)
 {
-	static const int errs[] = { 0,	    0,	      0,      -EAGAIN,
-				    -EBUSY, -ENOMEM,  -ESRCH, -ECONNREFUSED,
-				    -EPERM, -EMSGSIZE };
-
-	return honest ? 0 : errs[fuzz_u8(&input) % VHX_ARRAY_SIZE(errs)];
+	return honest ? 0 : fuzz_argo_answer(&input);
 }
 
 static int fake_bind(struct vhx_argo_dev *dev, const struct vhx_argo_ring_id *id,
-		     const struct argo_ring **ring)
+		     const struct argo_ring **head)
 {
 	int err = answer();
 
-	memory.head.rx_ptr = memory.head.tx_ptr = 0;
-	*ring = &memory.head;
+	ring.head.rx_ptr = ring.head.tx_ptr = 0;
+	*head = &ring.head;
 	return err == -EAGAIN ? 0 : err;
 }
 
@@ -52,7 +41,7 @@ static int fake_send(struct vhx_argo_dev *dev, const struct argo_addr *dst, uint
 {
 	struct vhx_argo_meet meet;
 
-	FUZZ_CHECK(dst->domid == PARTNER && cnt <= ARGO_IOVS_MAX);
+	FUZZ_CHECK(dst->domid == FUZZ_ARGO_PARTNER && cnt <= ARGO_IOVS_MAX);
 	if (type == VHX_ARGO_MEET) {
 		FUZZ_CHECK(cnt == 1 && iov[0].iov_len == sizeof(meet));
 		memcpy(&meet, iov[0].iov_base, sizeof(meet));
@@ -63,10 +52,7 @@ static int fake_send(struct vhx_argo_dev *dev, const struct argo_addr *dst, uint
 
 static int fake_consume(struct vhx_argo_dev *dev, uint32_t rx_ptr, uint32_t above, uint32_t *tx_ptr)
 {
-	FUZZ_CHECK(rx_ptr < RING && rx_ptr % 16 == 0);
-	memory.head.rx_ptr = rx_ptr;
-	*tx_ptr = memory.head.tx_ptr;
-	return fuzz_u8(&input) % 2;
+	return fuzz_argo_consume(&ring, &input, rx_ptr, tx_ptr);
 }
 
 static int fake_query(struct vhx_argo_dev *dev, const struct argo_addr *dst)
@@ -102,25 +88,6 @@ static const struct vhx_argo_dev_ops fake_ops = {
 
 /* ---- what happens to the ring ---- */
 
-static void put(const void *bytes, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		memory.data[(memory.head.tx_ptr + i) % RING] = ((const uint8_t *)bytes)[i];
-}
-
-static void message(uint32_t port, uint32_t type, const void *bytes, uint32_t len)
-{
-	struct argo_message header = { .len = len + 16,
-				       .src = { .port = port, .domid = PARTNER },
-				       .type = type };
-
-	memory.head.tx_ptr %= RING;
-	put(&header, sizeof(header));
-	memory.head.tx_ptr = (memory.head.tx_ptr + 16) % RING;
-	put(bytes, len);
-	memory.head.tx_ptr = (memory.head.tx_ptr + (len + 15) / 16 * 16) % RING;
-}
-
 static void do_meet(struct vhx_port *p)
 {
 	uint8_t how = fuzz_u8(&input);
@@ -129,11 +96,11 @@ static void do_meet(struct vhx_port *p)
 		.state = vhx_le32_of(how & 2 ? VHX_ARGO_HERE : fuzz_u8(&input) % 3),
 		.inc = vhx_le32_of(fuzz_u8(&input) % 3),
 		.peer_inc = vhx_le32_of(how & 4 ? own_inc : fuzz_u8(&input)),
-		.ring_len = vhx_le32_of(how & 8 ? RING : fuzz_u16(&input)),
+		.ring_len = vhx_le32_of(how & 8 ? FUZZ_ARGO_RING : fuzz_u16(&input)),
 	};
 
-	message(how & 16 ? VHX_ARGO_PORT_BE : fuzz_u32(&input), VHX_ARGO_MEET, &meet,
-		how & 32 ? sizeof(meet) : fuzz_u8(&input) % sizeof(meet));
+	fuzz_argo_message(&ring, how & 16 ? VHX_ARGO_PORT_BE : fuzz_u32(&input), VHX_ARGO_MEET,
+			  &meet, how & 32 ? sizeof(meet) : fuzz_u8(&input) % sizeof(meet));
 }
 
 static void do_message(struct vhx_port *p)
@@ -141,18 +108,17 @@ static void do_message(struct vhx_port *p)
 	static const uint8_t bytes[1024];
 	uint32_t len = fuzz_u16(&input) % sizeof(bytes);
 
-	message(VHX_ARGO_PORT_BE, fuzz_u8(&input), bytes, len);
+	fuzz_argo_message(&ring, VHX_ARGO_PORT_BE, fuzz_u8(&input), bytes, len);
 }
 
 static void do_scribble(struct vhx_port *p)
 {
-	memory.data[fuzz_u16(&input) % RING] = fuzz_u8(&input);
+	fuzz_argo_scribble(&ring, &input);
 }
 
 static void do_tx_ptr(struct vhx_port *p)
 {
-	memory.head.tx_ptr = fuzz_u8(&input) % 8 ? fuzz_u16(&input) % RING & ~15u
-						 : fuzz_u32(&input);
+	fuzz_argo_tx_ptr(&ring, &input);
 }
 
 /* A peer that answers as it should: most of what there is to break comes after that. */
@@ -163,10 +129,10 @@ static void meet(struct vhx_port *p)
 		.state = vhx_le32_of(VHX_ARGO_HERE),
 		.inc = vhx_le32_of(1),
 		.peer_inc = vhx_le32_of(own_inc),
-		.ring_len = vhx_le32_of(RING),
+		.ring_len = vhx_le32_of(FUZZ_ARGO_RING),
 	};
 
-	message(VHX_ARGO_PORT_BE, VHX_ARGO_MEET, &wire, sizeof(wire));
+	fuzz_argo_message(&ring, VHX_ARGO_PORT_BE, VHX_ARGO_MEET, &wire, sizeof(wire));
 	vhx_port_event(p);
 	FUZZ_CHECK(vhx_port_ready(p));
 }
@@ -185,7 +151,7 @@ static void do_wait(struct vhx_port *p)
 
 static void do_take(struct vhx_port *p)
 {
-	uint8_t bytes[RING];
+	uint8_t bytes[FUZZ_ARGO_RING];
 	struct vhx_msg msg;
 	int ret = vhx_port_peek(p, &msg);
 
@@ -225,13 +191,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		.dev = &dev,
 		.port = VHX_ARGO_PORT_FE,
 		.peer_port = VHX_ARGO_PORT_BE,
-		.partner = PARTNER,
-		.ring_len = RING,
+		.partner = FUZZ_ARGO_PARTNER,
+		.ring_len = FUZZ_ARGO_RING,
 		.probe_ns = 1,
 	};
 	struct vhx_port *port;
 
-	memset(&memory, 0, sizeof(memory));
+	memset(&ring, 0, sizeof(ring));
 	own_inc = 0;
 	input = (struct fuzz_input){ data, len };
 	dev.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

@@ -3,7 +3,7 @@
  * An end of a stream whose ring holds anything, also what no hypervisor would write, and whose hypercalls answer
  * anything, between any two of the program's calls. And a listener, likewise.
  */
-#include "fuzz.h"
+#include "argo_ring.h"
 
 #include <string.h>
 #include <sys/eventfd.h>
@@ -13,17 +13,14 @@
 
 #include "argo/driver.h"
 
-#define RING 4096u
-#define PARTNER 7u
 #define LISTEN 5u
 #define ENDS 3u /* a listener, who connects, who is accepted */
 #define STEPS_MAX 512u
 
-/* A ring without a hypervisor. */
+/* An end without a hypervisor. */
 struct fake {
 	struct vhx_argo_dev dev;
-	struct argo_ring head;
-	uint8_t data[RING];
+	struct fuzz_argo_ring ring;
 	uint64_t key; /* of the end behind it, as its greeting said */
 	bool used;
 };
@@ -39,11 +36,7 @@ static struct fake *to_fake(struct vhx_argo_dev *dev)
 
 static int answer(void)
 {
-	static const int errs[] = { 0,	    0,	      0,      -EAGAIN,
-				    -EBUSY, -ENOMEM,  -ESRCH, -ECONNREFUSED,
-				    -EPERM, -EMSGSIZE };
-
-	return honest ? 0 : errs[fuzz_u8(&input) % VHX_ARRAY_SIZE(errs)];
+	return honest ? 0 : fuzz_argo_answer(&input);
 }
 
 static int fake_bind(struct vhx_argo_dev *dev, const struct vhx_argo_ring_id *id,
@@ -51,8 +44,8 @@ static int fake_bind(struct vhx_argo_dev *dev, const struct vhx_argo_ring_id *id
 {
 	struct fake *f = to_fake(dev);
 
-	f->head = (struct argo_ring){ 0 };
-	*ring = &f->head;
+	f->ring.head = (struct argo_ring){ 0 };
+	*ring = &f->ring.head;
 	dev->port = id->port ? id->port : 100;
 	return 0;
 }
@@ -64,7 +57,8 @@ static int fake_send(struct vhx_argo_dev *dev, const struct argo_addr *dst, uint
 	struct vhx_argo_greeting greeting;
 	size_t len = 0;
 
-	FUZZ_CHECK(dst->domid == PARTNER && !dst->pad && type == VHX_ARGO_STREAM && cnt <= 2);
+	FUZZ_CHECK(dst->domid == FUZZ_ARGO_PARTNER && !dst->pad && type == VHX_ARGO_STREAM &&
+		   cnt <= 2);
 	for (unsigned int i = 0; i < cnt; i++)
 		len += iov[i].iov_len;
 	FUZZ_CHECK(len >= sizeof(frame) && len <= VHX_ARGO_FRAME_MAX);
@@ -81,12 +75,7 @@ static int fake_send(struct vhx_argo_dev *dev, const struct argo_addr *dst, uint
 
 static int fake_consume(struct vhx_argo_dev *dev, uint32_t rx_ptr, uint32_t above, uint32_t *tx_ptr)
 {
-	struct fake *f = to_fake(dev);
-
-	FUZZ_CHECK(rx_ptr < RING && rx_ptr % 16 == 0);
-	f->head.rx_ptr = rx_ptr;
-	*tx_ptr = f->head.tx_ptr;
-	return fuzz_u8(&input) % 2;
+	return fuzz_argo_consume(&to_fake(dev)->ring, &input, rx_ptr, tx_ptr);
 }
 
 static int fake_query(struct vhx_argo_dev *dev, const struct argo_addr *dst)
@@ -140,25 +129,6 @@ static int fake_endpoint(struct vhx_argo_driver *driver, struct vhx_argo_dev **d
 
 /* ---- what happens to a ring ---- */
 
-static void put(struct fake *f, const void *bytes, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		f->data[(f->head.tx_ptr + i) % RING] = ((const uint8_t *)bytes)[i];
-}
-
-static void message(struct fake *f, uint32_t port, uint32_t type, const void *bytes, uint32_t len)
-{
-	struct argo_message header = { .len = len + 16,
-				       .src = { .port = port, .domid = PARTNER },
-				       .type = type };
-
-	f->head.tx_ptr %= RING;
-	put(f, &header, sizeof(header));
-	f->head.tx_ptr = (f->head.tx_ptr + 16) % RING;
-	put(f, bytes, len);
-	f->head.tx_ptr = (f->head.tx_ptr + (len + 15) / 16 * 16) % RING;
-}
-
 static void do_frame(struct fake *f)
 {
 	static struct {
@@ -178,17 +148,18 @@ static void do_frame(struct fake *f)
 	m.greeting.version = vhx_le32_of(how & 32 ? fuzz_u8(&input) : VHX_ARGO_STREAM_VERSION);
 	m.greeting.frame_max = vhx_le32_of(how & 64 ? fuzz_u32(&input) : 1024);
 	m.greeting.key = vhx_le64_of(9);
-	message(f, fuzz_u8(&input), how & 128 ? fuzz_u32(&input) : VHX_ARGO_STREAM, &m, len);
+	fuzz_argo_message(&f->ring, fuzz_u8(&input), how & 128 ? fuzz_u32(&input) : VHX_ARGO_STREAM,
+			  &m, len);
 }
 
 static void do_scribble(struct fake *f)
 {
-	f->data[fuzz_u16(&input) % RING] = fuzz_u8(&input);
+	fuzz_argo_scribble(&f->ring, &input);
 }
 
 static void do_tx_ptr(struct fake *f)
 {
-	f->head.tx_ptr = fuzz_u8(&input) % 8 ? fuzz_u16(&input) % RING & ~15u : fuzz_u32(&input);
+	fuzz_argo_tx_ptr(&f->ring, &input);
 }
 
 static void (*const happenings[])(struct fake *f) = { do_frame, do_frame, do_scribble, do_tx_ptr };
@@ -197,7 +168,7 @@ static void (*const happenings[])(struct fake *f) = { do_frame, do_frame, do_scr
 
 static void stream_step(struct vhx_argo_stream *s)
 {
-	static uint8_t bytes[RING];
+	static uint8_t bytes[FUZZ_ARGO_RING];
 	size_t len = fuzz_u16(&input) % sizeof(bytes);
 	int64_t ret;
 
@@ -268,11 +239,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	vhx_argo_driver_init(&w.driver);
 	w.driver.endpoint = fake_endpoint;
 	w.driver.ctx = &event;
-	w.driver.ring_len = RING;
+	w.driver.ring_len = FUZZ_ARGO_RING;
 	w.driver.probe_ns = 1;
 	honest = true;
-	FUZZ_CHECK(!vhx_argo_listener_open(&w.driver, LISTEN, PARTNER, &w.listener));
-	FUZZ_CHECK(!vhx_argo_stream_connect(&w.driver, PARTNER, 1, &w.connector));
+	FUZZ_CHECK(!vhx_argo_listener_open(&w.driver, LISTEN, FUZZ_ARGO_PARTNER, &w.listener));
+	FUZZ_CHECK(!vhx_argo_stream_connect(&w.driver, FUZZ_ARGO_PARTNER, 1, &w.connector));
 	world_run(&w);
 	vhx_argo_stream_close(w.connector);
 	vhx_argo_stream_close(w.accepted);
