@@ -24,12 +24,14 @@ static uint64_t now_ms(void)
 }
 
 int vhx_pump_init(struct vhx_pump *p, const struct vhx_relay_config *cfg, size_t tx_max,
-		  size_t rx_max)
+		  size_t rx_max, struct vhx_relay_counts *counts)
 {
 	struct stat st;
 
+	*counts = (struct vhx_relay_counts){ 0 };
 	*p = (struct vhx_pump){
 		.cfg = cfg,
+		.counts = counts,
 		.tx_max = tx_max,
 		.tx = malloc(tx_max),
 		.rx = malloc(rx_max),
@@ -47,6 +49,24 @@ void vhx_pump_fini(struct vhx_pump *p)
 	free(p->rx);
 }
 
+int vhx_pump_fail(struct vhx_pump *p, enum vhx_relay_side side, int err)
+{
+	p->counts->failed = side;
+	return err;
+}
+
+int vhx_pump_again(struct vhx_pump *p)
+{
+	p->again = true;
+	return 0;
+}
+
+/* @side said errno. */
+static int errno_judge(struct vhx_pump *p, enum vhx_relay_side side)
+{
+	return errno == EINTR || errno == EAGAIN ? 0 : vhx_pump_fail(p, side, -errno);
+}
+
 int vhx_pump_read(struct vhx_pump *p)
 {
 	ssize_t n;
@@ -56,7 +76,7 @@ int vhx_pump_read(struct vhx_pump *p)
 	p->in_ready = false;
 	n = read(p->cfg->in, p->tx, p->tx_max);
 	if (n < 0)
-		return errno == EINTR || errno == EAGAIN ? 0 : -errno;
+		return errno_judge(p, VHX_RELAY_IN);
 	p->tx_off = 0;
 	p->tx_len = (size_t)n;
 	p->in_ended = !n;
@@ -75,7 +95,7 @@ int vhx_pump_write(struct vhx_pump *p)
 		len = vhx_min_u64(len, PIPE_BUF);
 	n = write(p->cfg->out, p->rx + p->rx_off, len);
 	if (n < 0)
-		return errno == EINTR || errno == EAGAIN ? 0 : -errno;
+		return errno_judge(p, VHX_RELAY_OUT);
 	p->rx_off += (size_t)n;
 	if (p->rx_off == p->rx_len)
 		p->rx_off = p->rx_len = 0;
@@ -105,7 +125,12 @@ static bool is_late(const struct vhx_pump *p, bool idle)
 	return p->quits && !time_left(p) && (!p->rx_len || (idle && !p->out_ready));
 }
 
-int vhx_pump_wait(struct vhx_pump *p, int fd, bool idle)
+/*
+ * After each turn: which descriptors are ready that something can be done with? With @idle, sleeps until one is, @fd too;
+ * a peer that never lets us sleep keeps us from none of them. @fd: the endpoint's if a call in this turn said -EAGAIN, or
+ * -1: it means nothing then, and may be readable for ever. 0; -ETIME: after quit_ms.
+ */
+static int pump_wait(struct vhx_pump *p, int fd, bool idle)
 {
 	struct pollfd fds[3] = {
 		{ .fd = fd, .events = POLLIN },
@@ -119,4 +144,26 @@ int vhx_pump_wait(struct vhx_pump *p, int fd, bool idle)
 	p->in_ready = fds[1].revents;
 	p->out_ready = fds[2].revents;
 	return is_late(p, idle) ? -ETIME : 0;
+}
+
+int vhx_pump_run(struct vhx_pump *p, const struct vhx_pump_ops *ops, int fd)
+{
+	int there, here, err;
+
+	while (!ops->is_over(p)) {
+		p->again = false;
+		there = ops->forth(p);
+		if (there < 0)
+			return there;
+		here = ops->back(p);
+		if (here < 0)
+			return here;
+		err = pump_wait(p, p->again ? fd : -1, !there && !here);
+		/* What was asked for, as long as nothing that was received is lost by it. */
+		if (err == -ETIME)
+			return p->rx_len ? vhx_pump_fail(p, VHX_RELAY_OUT, -ETIMEDOUT) : 0;
+		if (err)
+			return vhx_pump_fail(p, VHX_RELAY_PEER, err);
+	}
+	return 0;
 }

@@ -12,24 +12,15 @@
 struct relay {
 	struct vhx_pump pump;
 	struct vhx_argo_stream *stream;
-	struct vhx_relay_counts *counts;
 	bool ends; /* our direction is to be ended when all is sent */
 	bool ended; /* it was */
 	bool peer_ended;
 	int error; /* of sending: nothing more is sent */
-	bool waits; /* a call in this turn said -EAGAIN */
 };
 
-static int wait(struct relay *r)
+static struct relay *to_relay(struct vhx_pump *p)
 {
-	r->waits = true;
-	return 0;
-}
-
-static int fail(struct relay *r, enum vhx_relay_side side, int err)
-{
-	r->counts->failed = side;
-	return err;
+	return vhx_container_of(p, struct relay, pump);
 }
 
 /* 1: went on; 0: cannot now; negative. */
@@ -39,12 +30,12 @@ static int send_step(struct relay *r)
 	int64_t n = vhx_argo_stream_send(r->stream, p->tx + p->tx_off, p->tx_len - p->tx_off);
 
 	if (n == -EAGAIN)
-		return wait(r);
+		return vhx_pump_again(p);
 	if (n < 0) {
 		r->error = (int)n;
 		return 1;
 	}
-	r->counts->sent += (uint64_t)n;
+	p->counts->sent += (uint64_t)n;
 	p->tx_off += (size_t)n;
 	if (p->tx_off == p->tx_len)
 		p->tx_len = 0;
@@ -53,20 +44,21 @@ static int send_step(struct relay *r)
 
 static int end_step(struct relay *r)
 {
+	struct vhx_pump *p = &r->pump;
 	int err = vhx_argo_stream_shutdown(r->stream);
 
 	if (err == -EAGAIN)
-		return wait(r);
+		return vhx_pump_again(p);
 	r->error = err;
 	r->ended = true;
-	vhx_pump_quit(&r->pump);
+	vhx_pump_quit(p);
 	return 1;
 }
 
 /* From in to the peer. */
-static int forth(struct relay *r)
+static int forth(struct vhx_pump *p)
 {
-	struct vhx_pump *p = &r->pump;
+	struct relay *r = to_relay(p);
 	int ret;
 
 	if (r->ended || r->error)
@@ -78,28 +70,25 @@ static int forth(struct relay *r)
 	ret = vhx_pump_read(p);
 	if (p->in_ended && (p->cfg->shut || p->cfg->quit_ms >= 0))
 		r->ends = true;
-	return ret < 0 ? fail(r, VHX_RELAY_IN, ret) : ret;
+	return ret;
 }
 
 /* From the peer to out. */
-static int back(struct relay *r)
+static int back(struct vhx_pump *p)
 {
-	struct vhx_pump *p = &r->pump;
+	struct relay *r = to_relay(p);
 	int64_t n;
-	int ret;
 
-	if (p->rx_len) {
-		ret = vhx_pump_write(p);
-		return ret < 0 ? fail(r, VHX_RELAY_OUT, ret) : ret;
-	}
+	if (p->rx_len)
+		return vhx_pump_write(p);
 	if (r->peer_ended)
 		return 0;
 	n = vhx_argo_stream_recv(r->stream, p->rx, BUFFER_LEN);
 	if (n == -EAGAIN)
-		return wait(r);
+		return vhx_pump_again(p);
 	if (n < 0)
-		return fail(r, VHX_RELAY_PEER, (int)n);
-	r->counts->received += (uint64_t)n;
+		return vhx_pump_fail(p, VHX_RELAY_PEER, (int)n);
+	p->counts->received += (uint64_t)n;
 	p->rx_len = (size_t)n;
 	if (!n) {
 		r->peer_ended = true;
@@ -110,50 +99,27 @@ static int back(struct relay *r)
 	return 1;
 }
 
-static bool is_over(const struct relay *r)
+static bool is_over(struct vhx_pump *p)
 {
-	return (r->ended || r->error) && r->peer_ended && !r->pump.rx_len;
+	const struct relay *r = to_relay(p);
+
+	return (r->ended || r->error) && r->peer_ended && !p->rx_len;
 }
 
-/* Of a peer that said all and went, nothing was lost unless there was more for it. */
-static int relay_result(struct relay *r)
-{
-	return r->pump.tx_len ? fail(r, VHX_RELAY_PEER, r->error) : 0;
-}
-
-static int relay_run(struct relay *r)
-{
-	int there, here, err;
-
-	while (!is_over(r)) {
-		r->waits = false;
-		there = forth(r);
-		if (there < 0)
-			return there;
-		here = back(r);
-		if (here < 0)
-			return here;
-		err = vhx_pump_wait(&r->pump, r->waits ? vhx_argo_stream_fileno(r->stream) : -1,
-				    !there && !here);
-		/* What was asked for, as long as nothing that was received is lost by it. */
-		if (err == -ETIME)
-			return r->pump.rx_len ? fail(r, VHX_RELAY_OUT, -ETIMEDOUT) : 0;
-		if (err)
-			return fail(r, VHX_RELAY_PEER, err);
-	}
-	return relay_result(r);
-}
+static const struct vhx_pump_ops ops = { .forth = forth, .back = back, .is_over = is_over };
 
 int vhx_relay_stream(const struct vhx_relay_config *cfg, struct vhx_argo_stream *stream,
 		     struct vhx_relay_counts *counts)
 {
-	struct relay r = { .stream = stream, .counts = counts };
-	int err = vhx_pump_init(&r.pump, cfg, BUFFER_LEN, BUFFER_LEN);
+	struct relay r = { .stream = stream };
+	int err = vhx_pump_init(&r.pump, cfg, BUFFER_LEN, BUFFER_LEN, counts);
 
-	*counts = (struct vhx_relay_counts){ 0 };
 	if (err)
 		return err;
-	err = relay_run(&r);
+	err = vhx_pump_run(&r.pump, &ops, vhx_argo_stream_fileno(stream));
+	/* Of a peer that said all and went, nothing was lost unless there was more for it. */
+	if (!err && r.pump.tx_len)
+		err = vhx_pump_fail(&r.pump, VHX_RELAY_PEER, r.error);
 	vhx_pump_fini(&r.pump);
 	return err;
 }
