@@ -15,12 +15,10 @@
 #include "device/image.h"
 #include "exchange/argo_device.h"
 #include "mediator/argo_peers.h"
-#include "mediator/control.h"
-#include "mediator/metrics.h"
 #include "mediator/devices.h"
+#include "mediator/operation.h"
 #include "mediator/program.h"
 #include "mediator/reception.h"
-#include "mediator/reload.h"
 #include "mediator/stats.h"
 #include "mediator/tracer.h"
 #include "mediator/xen_names.h"
@@ -86,11 +84,9 @@ struct server {
 	const struct settings *settings;
 	struct vhx_backend *backend;
 	struct vhx_reception *reception;
-	struct vhx_control_socket *control;
-	struct vhx_metrics *metrics;
 	struct vhx_tracer tracer;
 	struct vhx_source source;
-	struct vhx_reload reload;
+	struct vhx_operation operation;
 	struct listener listeners[VHX_OPTION_LIST_MAX];
 	unsigned int listener_cnt;
 	struct vhx_log_limit refusals;
@@ -549,7 +545,7 @@ static int settings_apply(void *ctx, const void *wanted_ctx, bool commit, struct
 {
 	const struct settings *wanted = wanted_ctx;
 	struct server *s = ctx;
-	int ret = vhx_reload_control(&s->reload, &wanted->common, commit, err);
+	int ret = vhx_reload_control(&s->operation.reload, &wanted->common, commit, err);
 
 	if (ret)
 		return ret;
@@ -564,23 +560,7 @@ static int settings_apply(void *ctx, const void *wanted_ctx, bool commit, struct
 static int reload_change(void *ctx, struct vhx_control_request *req, struct json_object *into,
 			 struct vhx_error *err)
 {
-	return vhx_reload_change(&((struct server *)ctx)->reload, req, err);
-}
-
-static int reload_open(struct server *s)
-{
-	struct vhx_reload_config cfg = {
-		.program = &s->program,
-		.source = &s->source,
-		.settings = &settings,
-		.apply = settings_apply,
-		.ctx = s,
-	};
-	int ret = vhx_reload_open(&s->reload, &cfg);
-
-	if (ret)
-		vhx_log(s->program.log, VHX_LOG_ERROR, "reload: %s", strerror(-ret));
-	return ret;
+	return vhx_reload_change(&((struct server *)ctx)->operation.reload, req, err);
 }
 
 static int trace_take(void *ctx, struct json_object *request, int fd)
@@ -679,46 +659,23 @@ static const struct vhx_control_command commands[] = {
 	{ .name = "reload", .change = reload_change },
 };
 
-static int control_open(struct server *s)
+static int operation_open(struct server *s)
 {
-	struct vhx_control_config cfg = {
-		.path = s->program.control.path,
-		.policy = &s->program.control.policy,
+	struct vhx_operation_config cfg = {
+		.program = &s->program,
+		.source = &s->source,
+		.settings = &settings,
 		.commands = commands,
 		.commands_cnt = VHX_ARRAY_SIZE(commands),
-		.ctx = s,
-		.log = s->program.log,
-	};
-	struct vhx_error err;
-	int ret;
-
-	if (!cfg.path[0])
-		return 0;
-	ret = vhx_control_open(s->program.loop, &cfg, &s->control, &err);
-	if (ret)
-		vhx_log(s->program.log, VHX_LOG_ERROR, "%s", err.text);
-	else
-		vhx_program_removes(&s->program, cfg.path);
-	return ret;
-}
-
-static int metrics_open(struct server *s)
-{
-	struct vhx_metrics_config cfg = {
-		.address = s->settings->common.metrics,
 		.stats = stats_run,
+		.apply = settings_apply,
 		.ctx = s,
 	};
 	struct vhx_error err;
-	int ret;
+	int ret = vhx_operation_open(&s->operation, &cfg, &err);
 
-	if (!cfg.address)
-		return 0;
-	ret = vhx_metrics_open(s->program.loop, &cfg, &s->metrics, &err);
 	if (ret)
 		vhx_log(s->program.log, VHX_LOG_ERROR, "%s", err.text);
-	else if (vhx_metrics_path(s->metrics))
-		vhx_program_removes(&s->program, vhx_metrics_path(s->metrics));
 	return ret;
 }
 
@@ -743,11 +700,7 @@ static int server_start(struct server *s)
 	if (!ret)
 		ret = inherited_open(s);
 	if (!ret)
-		ret = control_open(s);
-	if (!ret)
-		ret = metrics_open(s);
-	if (!ret)
-		ret = reload_open(s);
+		ret = operation_open(s);
 	if (!ret)
 		ret = vhx_program_confine(&s->program, s->peers ? &vhx_confine_backend_argo
 								: &vhx_confine_backend);
@@ -756,8 +709,7 @@ static int server_start(struct server *s)
 
 static void server_end(struct server *s)
 {
-	vhx_metrics_close(s->metrics);
-	vhx_control_close(s->control);
+	vhx_operation_close(&s->operation);
 	listeners_close(s);
 	vhx_reception_free(s->reception);
 	vhx_xen_names_close(s->names);
@@ -766,7 +718,6 @@ static void server_end(struct server *s)
 	if (s->argo_fd >= 0)
 		close(s->argo_fd);
 	vhx_tracer_fini(&s->tracer);
-	vhx_reload_close(&s->reload);
 	vhx_program_fini(&s->program);
 	vhx_source_fini(&s->source);
 }

@@ -18,11 +18,9 @@
 #include "exchange/argo.h"
 #include "exchange/argo_device.h"
 #include "frontend/frontend.h"
-#include "mediator/control.h"
-#include "mediator/metrics.h"
 #include "mediator/guest.h"
+#include "mediator/operation.h"
 #include "mediator/program.h"
-#include "mediator/reload.h"
 #include "mediator/spawner.h"
 #include "mediator/stats.h"
 #include "mediator/tracer.h"
@@ -136,11 +134,9 @@ struct client {
 	struct vhx_spawner spawner;
 	unsigned int spawn_cnt;
 	struct vhx_frontend *frontend;
-	struct vhx_control_socket *control;
-	struct vhx_metrics *metrics;
 	struct vhx_tracer tracer;
 	struct vhx_source source;
-	struct vhx_reload reload;
+	struct vhx_operation operation;
 	/* In this order: --vhost-user, the one of the conventions, --vduse. */
 	struct presented presented[2 * VHX_OPTION_LIST_MAX + 1];
 	unsigned int presented_cnt;
@@ -697,7 +693,7 @@ static int settings_apply(void *ctx, const void *wanted_ctx, bool commit, struct
 	const struct settings *wanted = wanted_ctx;
 	struct client *c = ctx;
 	unsigned int i;
-	int ret = vhx_reload_control(&c->reload, &wanted->common, commit, err);
+	int ret = vhx_reload_control(&c->operation.reload, &wanted->common, commit, err);
 
 	if (!ret && wanted->vhost_user.cnt != c->settings->vhost_user.cnt) {
 		vhx_error_set(
@@ -715,23 +711,7 @@ static int settings_apply(void *ctx, const void *wanted_ctx, bool commit, struct
 static int reload_change(void *ctx, struct vhx_control_request *req, struct json_object *into,
 			 struct vhx_error *err)
 {
-	return vhx_reload_change(&((struct client *)ctx)->reload, req, err);
-}
-
-static int reload_open(struct client *c, struct vhx_error *err)
-{
-	struct vhx_reload_config cfg = {
-		.program = &c->program,
-		.source = &c->source,
-		.settings = &settings,
-		.apply = settings_apply,
-		.ctx = c,
-	};
-	int ret = vhx_reload_open(&c->reload, &cfg);
-
-	if (ret)
-		vhx_error_set(err, "reload: %s", strerror(-ret));
-	return ret;
+	return vhx_reload_change(&((struct client *)ctx)->operation.reload, req, err);
 }
 
 static int trace_take(void *ctx, struct json_object *request, int fd)
@@ -747,42 +727,20 @@ static const struct vhx_control_command commands[] = {
 	{ .name = "reload", .change = reload_change },
 };
 
-static int control_open(struct client *c, struct vhx_error *err)
+static int operation_open(struct client *c, struct vhx_error *err)
 {
-	struct vhx_control_config cfg = {
-		.path = c->program.control.path,
-		.policy = &c->program.control.policy,
+	struct vhx_operation_config cfg = {
+		.program = &c->program,
+		.source = &c->source,
+		.settings = &settings,
 		.commands = commands,
 		.commands_cnt = VHX_ARRAY_SIZE(commands),
-		.ctx = c,
-		.log = c->program.log,
-	};
-
-	int ret;
-
-	if (!cfg.path[0])
-		return 0;
-	ret = vhx_control_open(c->program.loop, &cfg, &c->control, err);
-	if (!ret)
-		vhx_program_removes(&c->program, cfg.path);
-	return ret;
-}
-
-static int metrics_open(struct client *c, struct vhx_error *err)
-{
-	struct vhx_metrics_config cfg = {
-		.address = c->settings->common.metrics,
 		.stats = stats_run,
+		.apply = settings_apply,
 		.ctx = c,
 	};
 
-	int ret = 0;
-
-	if (cfg.address)
-		ret = vhx_metrics_open(c->program.loop, &cfg, &c->metrics, err);
-	if (!ret && c->metrics && vhx_metrics_path(c->metrics))
-		vhx_program_removes(&c->program, vhx_metrics_path(c->metrics));
-	return ret;
+	return vhx_operation_open(&c->operation, &cfg, err);
 }
 
 static int client_start(struct client *c)
@@ -796,11 +754,7 @@ static int client_start(struct client *c)
 	if (!ret)
 		ret = presented_open(c, &err);
 	if (!ret)
-		ret = control_open(c, &err);
-	if (!ret)
-		ret = metrics_open(c, &err);
-	if (!ret)
-		ret = reload_open(c, &err);
+		ret = operation_open(c, &err);
 	if (ret) {
 		vhx_log(c->program.log, VHX_LOG_ERROR, "%s", err.text);
 		return ret;
@@ -836,8 +790,7 @@ static void client_end(struct client *c)
 {
 	unsigned int i;
 
-	vhx_metrics_close(c->metrics);
-	vhx_control_close(c->control);
+	vhx_operation_close(&c->operation);
 	for (i = 0; i < c->presented_cnt; i++) {
 		vhx_unix_unlisten(&c->presented[i].sock);
 		vhx_guest_free(c->presented[i].guest);
@@ -850,7 +803,6 @@ static void client_end(struct client *c)
 	vhx_tracer_fini(&c->tracer);
 	/* Its channel is closed: the child ends by itself. */
 	vhx_spawner_close(&c->spawner);
-	vhx_reload_close(&c->reload);
 	vhx_program_fini(&c->program);
 	vhx_source_fini(&c->source);
 }

@@ -8,9 +8,8 @@
 
 #include "config/address.h"
 #include "config/window_spec.h"
-#include "mediator/control.h"
+#include "mediator/operation.h"
 #include "mediator/program.h"
-#include "mediator/reload.h"
 #include "mediator/stats.h"
 #include "mediator/window_qemu.h"
 
@@ -55,9 +54,8 @@ struct helper {
 	struct vhx_address backend;
 	struct vhx_window_spec spec;
 	struct vhx_window_qemu *qemu;
-	struct vhx_control_socket *control;
 	struct vhx_source source;
-	struct vhx_reload reload;
+	struct vhx_operation operation;
 };
 
 static const char nothing[] = "nothing to do: give --connect and --qemu (see --help)";
@@ -134,7 +132,7 @@ static int settings_apply(void *ctx, const void *wanted_ctx, bool commit, struct
 	const struct settings *wanted = wanted_ctx;
 	struct helper *h = ctx;
 	struct vhx_window_spec spec;
-	int ret = vhx_reload_control(&h->reload, &wanted->common, commit, err);
+	int ret = vhx_reload_control(&h->operation.reload, &wanted->common, commit, err);
 
 	if (ret || !strcmp(wanted->qemu, h->settings->qemu))
 		return ret;
@@ -153,23 +151,7 @@ static int settings_apply(void *ctx, const void *wanted_ctx, bool commit, struct
 static int reload_change(void *ctx, struct vhx_control_request *req, struct json_object *into,
 			 struct vhx_error *err)
 {
-	return vhx_reload_change(&((struct helper *)ctx)->reload, req, err);
-}
-
-static int reload_open(struct helper *h, struct vhx_error *err)
-{
-	struct vhx_reload_config cfg = {
-		.program = &h->program,
-		.source = &h->source,
-		.settings = &settings,
-		.apply = settings_apply,
-		.ctx = h,
-	};
-	int ret = vhx_reload_open(&h->reload, &cfg);
-
-	if (ret)
-		vhx_error_set(err, "reload: %s", strerror(-ret));
-	return ret;
+	return vhx_reload_change(&((struct helper *)ctx)->operation.reload, req, err);
 }
 
 static const struct vhx_control_command commands[] = {
@@ -177,25 +159,20 @@ static const struct vhx_control_command commands[] = {
 	{ .name = "reload", .change = reload_change },
 };
 
-static int control_open(struct helper *h, struct vhx_error *err)
+static int operation_open(struct helper *h, struct vhx_error *err)
 {
-	struct vhx_control_config cfg = {
-		.path = h->program.control.path,
-		.policy = &h->program.control.policy,
+	struct vhx_operation_config cfg = {
+		.program = &h->program,
+		.source = &h->source,
+		.settings = &settings,
 		.commands = commands,
 		.commands_cnt = VHX_ARRAY_SIZE(commands),
+		.stats = stats_run,
+		.apply = settings_apply,
 		.ctx = h,
-		.log = h->program.log,
 	};
 
-	int ret;
-
-	if (!cfg.path[0])
-		return 0;
-	ret = vhx_control_open(h->program.loop, &cfg, &h->control, err);
-	if (!ret)
-		vhx_program_removes(&h->program, cfg.path);
-	return ret;
+	return vhx_operation_open(&h->operation, &cfg, err);
 }
 
 static int helper_start(struct helper *h)
@@ -219,9 +196,7 @@ static int helper_start(struct helper *h)
 		ret = vhx_window_qemu_open(&cfg, &h->qemu, &err);
 	}
 	if (!ret)
-		ret = control_open(h, &err);
-	if (!ret)
-		ret = reload_open(h, &err);
+		ret = operation_open(h, &err);
 	if (ret) {
 		vhx_log(h->program.log, VHX_LOG_ERROR, "%s", err.text);
 		return ret;
@@ -232,9 +207,8 @@ static int helper_start(struct helper *h)
 
 static void helper_end(struct helper *h)
 {
-	vhx_control_close(h->control);
+	vhx_operation_close(&h->operation);
 	vhx_window_qemu_close(h->qemu);
-	vhx_reload_close(&h->reload);
 	vhx_program_fini(&h->program);
 	vhx_source_fini(&h->source);
 }
