@@ -306,13 +306,6 @@ static void patience_expired(struct vhx_loop_timer *t)
 
 /* Start */
 
-static uint32_t ring_features(const struct vdpa *v)
-{
-	return (v->ring_bits & F_INDIRECT_DESC ? VHX_RING_F_INDIRECT : 0) |
-	       (v->ring_bits & F_EVENT_IDX ? VHX_RING_F_EVENT_IDX : 0) |
-	       (v->ring_bits & F_RING_PACKED ? VHX_RING_F_PACKED : 0);
-}
-
 static void waiting_fail(struct vdpa *v)
 {
 	uint16_t i;
@@ -441,7 +434,8 @@ static void stop_done(struct vdpa *v)
 		v->breach = !ring_pull(&v->rings[i]);
 	v->state = VDPA_STOPPED;
 	for (i = 0; i < v->dev.num_queues; i++)
-		vhx_bridge_queue_restart(&v->rings[i].q, ring_features(v), v->breach);
+		vhx_bridge_queue_restart(&v->rings[i].q, vhx_ring_features(v->ring_bits),
+					 v->breach);
 	for (i = 0; i < v->dev.num_queues; i++) {
 		if (v->rings[i].resetting)
 			ring_reset_end(&v->rings[i]);
@@ -871,7 +865,7 @@ static int ring_make(struct vdpa *v, const struct vhx_bridge_queue_config *cfg, 
 	if (r->kick_fd < 0)
 		return r->kick_fd;
 	v->dev.memory += r->q.memory;
-	vhx_bridge_queue_restart(&r->q, ring_features(v), false);
+	vhx_bridge_queue_restart(&r->q, vhx_ring_features(v->ring_bits), false);
 	return event_new(v, &r->call);
 }
 

@@ -203,13 +203,6 @@ static void ring_push(struct bridge_ring *r)
 	vhx_bridge_queue_go(&r->q, queue_push);
 }
 
-static uint32_t ring_features(const struct bridge *b)
-{
-	return (b->ring_bits & VHX_VU_F_INDIRECT_DESC ? VHX_RING_F_INDIRECT : 0) |
-	       (b->ring_bits & VHX_VU_F_EVENT_IDX ? VHX_RING_F_EVENT_IDX : 0) |
-	       (b->ring_bits & VHX_VU_F_RING_PACKED ? VHX_RING_F_PACKED : 0);
-}
-
 /* The back-end has a ring that its driver does not use, and puts nothing into it. */
 static bool ring_disabled(const struct bridge *b, uint16_t index)
 {
@@ -230,7 +223,7 @@ static void ring_start(struct bridge *b, uint16_t index)
 	struct bridge_ring *r = &b->rings[index];
 
 	if (!r->ready)
-		vhx_bridge_queue_restart(&r->q, ring_features(b), false);
+		vhx_bridge_queue_restart(&r->q, vhx_ring_features(b->ring_bits), false);
 	r->ready = true;
 	r->q.merges = b->traits->merges && !(index & 1) &&
 		      b->features >> VIRTIO_NET_F_MRG_RXBUF & 1;
@@ -512,7 +505,7 @@ static void ring_lost(struct bridge_ring *r, bool resumes)
 	}
 	if (resumes || !r->ready)
 		return;
-	vhx_bridge_queue_restart(&r->q, ring_features(r->b), true);
+	vhx_bridge_queue_restart(&r->q, vhx_ring_features(r->b->ring_bits), true);
 	r->ready = false;
 }
 

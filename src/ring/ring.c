@@ -53,6 +53,40 @@ const char *vhx_ring_fault_name(enum vhx_ring_fault fault)
 	return (unsigned int)fault < VHX_RING_FAULT_CNT_ ? fault_names[fault] : "unknown";
 }
 
+static const struct {
+	enum vhx_ring_feature feature;
+	unsigned int bit;
+} feature_bits[] = {
+	{ VHX_RING_F_INDIRECT, 28 },
+	{ VHX_RING_F_EVENT_IDX, 29 },
+	{ VHX_RING_F_PACKED, 34 },
+	{ VHX_RING_F_IN_ORDER, 35 },
+};
+
+uint32_t vhx_ring_features(uint64_t bits)
+{
+	uint32_t features = 0;
+	size_t i;
+
+	for (i = 0; i < VHX_ARRAY_SIZE(feature_bits); i++) {
+		if (bits >> feature_bits[i].bit & 1)
+			features |= feature_bits[i].feature;
+	}
+	return features;
+}
+
+uint64_t vhx_ring_feature_bits(uint32_t features)
+{
+	uint64_t bits = 0;
+	size_t i;
+
+	for (i = 0; i < VHX_ARRAY_SIZE(feature_bits); i++) {
+		if (features & feature_bits[i].feature)
+			bits |= 1ull << feature_bits[i].bit;
+	}
+	return bits;
+}
+
 /* The first fault stays: it is the cause of what comes after. */
 int vhx_vring_break(struct vhx_vring *r, enum vhx_ring_fault fault)
 {

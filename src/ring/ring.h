@@ -36,6 +36,10 @@ enum vhx_ring_feature {
 	VHX_RING_F_IN_ORDER = 1 << 3, /* VIRTIO_F_IN_ORDER */
 };
 
+/* Those among the feature bits of a device, and the bits for them. */
+uint32_t vhx_ring_features(uint64_t bits);
+uint64_t vhx_ring_feature_bits(uint32_t features);
+
 /*
  * What is wrong with a chain, in the order in which it is looked for; each has a test by its name.
  */

@@ -14,11 +14,8 @@
 #define VHX_VDUSE_S_DRIVER_OK 4u
 #define VHX_VDUSE_S_FEATURES_OK 8u
 
-/* Feature bits that the rings own (VirtIO 6). */
-#define VHX_VDUSE_F_INDIRECT_DESC (1ull << 28)
-#define VHX_VDUSE_F_EVENT_IDX (1ull << 29)
+/* A feature bit that the rings own (VirtIO 6). */
 #define VHX_VDUSE_F_RING_PACKED (1ull << 34)
-#define VHX_VDUSE_F_IN_ORDER (1ull << 35)
 
 struct vhx_vduse_vq {
 	struct vhx_vduse_queue pub;

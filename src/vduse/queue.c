@@ -57,31 +57,11 @@ void vhx_vduse_vq_fini(struct vhx_vduse_vq *vq)
 	free(vq->slots);
 }
 
-static uint32_t ring_features(uint64_t features)
-{
-	static const struct {
-		uint64_t bit;
-		uint32_t flag;
-	} map[] = {
-		{ VHX_VDUSE_F_INDIRECT_DESC, VHX_RING_F_INDIRECT },
-		{ VHX_VDUSE_F_EVENT_IDX, VHX_RING_F_EVENT_IDX },
-		{ VHX_VDUSE_F_RING_PACKED, VHX_RING_F_PACKED },
-		{ VHX_VDUSE_F_IN_ORDER, VHX_RING_F_IN_ORDER },
-	};
-	uint32_t flags = 0;
-
-	for (size_t i = 0; i < VHX_ARRAY_SIZE(map); i++) {
-		if (features & map[i].bit)
-			flags |= map[i].flag;
-	}
-	return flags;
-}
-
 /* The three areas, in the memory of this moment. vhx_vring_init() looks at their alignment. */
 static int areas_find(struct vhx_vduse_vq *vq, struct vhx_vring_config *cfg)
 {
 	struct vhx_vduse_memory *m = vq->dev->memory;
-	uint32_t f = ring_features(vq->dev->features);
+	uint32_t f = vhx_ring_features(vq->dev->features);
 	uint16_t size = vq->pub.size;
 
 	cfg->desc = vhx_vduse_memory_at(m, vq->desc, vhx_ring_desc_len(size, f));
@@ -129,7 +109,7 @@ static int ring_open(struct vhx_vduse_vq *vq, const struct vduse_vq_info *info)
 {
 	struct vhx_vring_config cfg = {
 		.size = (uint16_t)info->num,
-		.features = ring_features(vq->dev->features),
+		.features = vhx_ring_features(vq->dev->features),
 		.mem = &vq->dev->ring_mem,
 	};
 	uint16_t avail, used;

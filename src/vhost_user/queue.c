@@ -53,26 +53,6 @@ static struct vhx_vu_vq *vq_of(struct vhx_vu_queue *q)
 	return vhx_container_of(q, struct vhx_vu_vq, pub);
 }
 
-static uint32_t ring_features(uint64_t features)
-{
-	static const struct {
-		uint64_t bit;
-		uint32_t flag;
-	} map[] = {
-		{ VHX_VU_F_INDIRECT_DESC, VHX_RING_F_INDIRECT },
-		{ VHX_VU_F_EVENT_IDX, VHX_RING_F_EVENT_IDX },
-		{ VHX_VU_F_RING_PACKED, VHX_RING_F_PACKED },
-		{ VHX_VU_F_IN_ORDER, VHX_RING_F_IN_ORDER },
-	};
-	uint32_t flags = 0;
-
-	for (size_t i = 0; i < VHX_ARRAY_SIZE(map); i++) {
-		if (features & map[i].bit)
-			flags |= map[i].flag;
-	}
-	return flags;
-}
-
 bool vhx_vu_vq_packed(const struct vhx_vu_vq *vq)
 {
 	return vq->server->features & VHX_VU_F_RING_PACKED;
@@ -149,7 +129,7 @@ static bool aligned(const void *p, uintptr_t to)
 /* Alignments: VirtIO 2.6 (16, 2, 4) and 2.8.10 (16, 4, 4). */
 static int areas_find(const struct vhx_vu_vq *vq, const struct vhx_vu_memory *m, struct vq_areas *a)
 {
-	uint32_t f = ring_features(vq->server->features);
+	uint32_t f = vhx_ring_features(vq->server->features);
 	uint16_t size = vq->pub.size;
 
 	a->desc = vhx_vu_memory_user(m, vq->addr.desc, vhx_ring_desc_len(size, f), &a->desc_gpa);
@@ -347,7 +327,7 @@ static int vq_open(struct vhx_vu_vq *vq)
 		return ret;
 	cfg = (struct vhx_vring_config){
 		.size = vq->pub.size,
-		.features = ring_features(vq->server->features),
+		.features = vhx_ring_features(vq->server->features),
 		.desc = a.desc,
 		.driver = a.driver,
 		.device = a.device,

@@ -33,14 +33,6 @@ static void reply_u64(struct vhx_vu_server *s, uint64_t value)
 	s->reply.len = sizeof(value);
 }
 
-static uint64_t ring_feature_bits(uint32_t flags)
-{
-	return (flags & VHX_RING_F_INDIRECT ? VHX_VU_F_INDIRECT_DESC : 0) |
-	       (flags & VHX_RING_F_EVENT_IDX ? VHX_VU_F_EVENT_IDX : 0) |
-	       (flags & VHX_RING_F_PACKED ? VHX_VU_F_RING_PACKED : 0) |
-	       (flags & VHX_RING_F_IN_ORDER ? VHX_VU_F_IN_ORDER : 0);
-}
-
 static int features_offered(struct vhx_vu_server *s, uint64_t *features)
 {
 	uint64_t device = 0;
@@ -48,7 +40,7 @@ static int features_offered(struct vhx_vu_server *s, uint64_t *features)
 
 	if (ret)
 		return ret;
-	*features = (device & DEVICE_FEATURES) | ring_feature_bits(s->cfg.ring_features) |
+	*features = (device & DEVICE_FEATURES) | vhx_ring_feature_bits(s->cfg.ring_features) |
 		    VHX_VU_F_VERSION_1 | VHX_VU_F_PROTOCOL_FEATURES | VHX_VU_F_LOG_ALL;
 	return 0;
 }

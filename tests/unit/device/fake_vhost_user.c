@@ -165,15 +165,6 @@ int fake_peer_connect(void *ctx, struct vhx_error *err)
 
 /* Rings */
 
-static uint32_t ring_features(const struct fake_peer *p)
-{
-	uint64_t f = p->driver_features;
-
-	return (f & VHX_VU_F_INDIRECT_DESC ? VHX_RING_F_INDIRECT : 0) |
-	       (f & VHX_VU_F_EVENT_IDX ? VHX_RING_F_EVENT_IDX : 0) |
-	       (f & VHX_VU_F_RING_PACKED ? VHX_RING_F_PACKED : 0);
-}
-
 static void *area(struct fake_peer *p, uint64_t uva, uint64_t len)
 {
 	uint64_t gpa;
@@ -185,7 +176,7 @@ static void *area(struct fake_peer *p, uint64_t uva, uint64_t len)
 
 static void ring_run(struct fake_peer *p, struct fake_ring *r)
 {
-	uint32_t f = ring_features(p);
+	uint32_t f = vhx_ring_features(p->driver_features);
 	bool packed = f & VHX_RING_F_PACKED;
 	uint16_t base = (uint16_t)r->base;
 	struct vhx_vring_config cfg = {
