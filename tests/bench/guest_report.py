@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """guest_report.py FILE: the tables of guest.sh from the lines of its guest."""
-import statistics
 import sys
+
+from ratios import compare, table
 
 WANTED = 0.5
 PER_REQUEST = (('messages', 'data_messages'), ('sends', 'sends'), ('bells', 'wakes_sent'), ('irqs', 'wakes_taken'),
@@ -25,24 +26,9 @@ def read(path):
     return iops, counts
 
 
-def table(rows):
-    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        print('  '.join(c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths))))
-
-
 def main(path):
     iops, counts = read(path)
-    rows = [['I/Os per second', 'ivshmem', 'virtio-blk-pci', 'ratio', 'least', 'most', 'wanted']]
-    short = 0
-    for point, engines in iops.items():
-        single = [a / b for a, b in zip(engines['hmx'], engines['qemu'])]
-        ratio = statistics.median(engines['hmx']) / statistics.median(engines['qemu'])
-        short += ratio < WANTED
-        rows.append([point, '%.0f' % statistics.median(engines['hmx']), '%.0f' % statistics.median(engines['qemu']),
-                     '%.2f' % ratio, '%.2f' % min(single), '%.2f' % max(single),
-                     '%.1f%s' % (WANTED, '' if ratio >= WANTED else ' missed')])
-    table(rows)
+    summary = compare(iops, ['I/Os per second', 'ivshmem', 'virtio-blk-pci'], WANTED)
     print()
     rows = [['per request'] + [name for name, _ in PER_REQUEST]]
     for point, count in counts.items():
@@ -50,7 +36,7 @@ def main(path):
         rows.append([point] + ['%.2f' % (count[key] / chains) for _, key in PER_REQUEST])
     table(rows)
     print()
-    print('%d of %d ratios are below %.1f' % (short, len(iops), WANTED))
+    print(summary)
 
 
 if __name__ == '__main__':

@@ -114,4 +114,4 @@ say end
 guest_ok
 [ -z "${BENCH_KEEP:-}" ] || cp "$tmp/raw" "$BENCH_KEEP"
 echo "bench: load $(cut -d' ' -f1-3 /proc/loadavg)"
-python3 "$here/net_report.py" "$tmp/raw"
+python3 -B "$here/net_report.py" "$tmp/raw"

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """net_report.py FILE: the tables of net.sh from its lines: NET END ENGINE WAY MBIT BYTES COUNT..."""
-import statistics
 import sys
+
+from ratios import compare, table
 
 WANTED = 0.8
 COUNTS = ('packets', 'messages out', 'messages in', 'sends', 'wakes')
@@ -22,23 +23,9 @@ def read(path):
     return speed, counts
 
 
-def table(rows):
-    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        print('  '.join(c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths))))
-
-
 def main(path):
     speed, counts = read(path)
-    rows = [['Mbit/s', 'virtio-hmx', "QEMU's own", 'ratio', 'least', 'most', 'wanted']]
-    short = 0
-    for point, engines in speed.items():
-        single = [a / b for a, b in zip(engines['hmx'], engines['qemu'])]
-        hmx, qemu = statistics.median(engines['hmx']), statistics.median(engines['qemu'])
-        short += hmx / qemu < WANTED
-        rows.append([point, '%.0f' % hmx, '%.0f' % qemu, '%.2f' % (hmx / qemu), '%.2f' % min(single),
-                     '%.2f' % max(single), '%.1f%s' % (WANTED, '' if hmx / qemu >= WANTED else ' missed')])
-    table(rows)
+    summary = compare(speed, ['Mbit/s', 'virtio-hmx', "QEMU's own"], WANTED)
     print()
     rows = [['per packet', 'bytes'] + list(COUNTS[1:])]
     for point, total in counts.items():
@@ -46,7 +33,7 @@ def main(path):
         rows.append([point, '%.0f' % (total[0] / packets)] + ['%.2f' % (v / packets) for v in total[2:]])
     table(rows)
     print()
-    print('%d of %d ratios are below %.1f' % (short, len(speed), WANTED))
+    print(summary)
 
 
 if __name__ == '__main__':
