@@ -88,6 +88,9 @@ struct load {
 	struct load_pattern *pattern;
 };
 
+/* For an engine that can transfer any memory. NULL: there is none. */
+uint8_t *load_memory(struct load *l, uint64_t len);
+
 /* @io has ended, @err: 0 or negative. True: it is the next one, to be submitted. */
 bool load_done(struct load *l, struct load_io *io, int err);
 

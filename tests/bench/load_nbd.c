@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include <libnbd.h>
 
@@ -80,14 +79,6 @@ static int engine_open(struct load *l)
 	return 0;
 }
 
-static uint8_t *engine_memory(struct load *l, uint64_t len)
-{
-	uint8_t *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
 static int engine_run(struct load *l)
 {
 	struct client *c = l->client;
@@ -125,7 +116,7 @@ static void engine_close(struct load *l)
 const struct load_engine load_nbd = {
 	.name = "nbd",
 	.open = engine_open,
-	.memory = engine_memory,
+	.memory = load_memory,
 	.submit = submit,
 	.run = engine_run,
 	.counters = engine_counters,
