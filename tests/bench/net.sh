@@ -12,6 +12,8 @@ build=$(cd "${1:?usage: net.sh BUILD}" && pwd) || exit 1
 export VHX_BUILD=$build VHX_GUEST_PATIENCE=${VHX_GUEST_PATIENCE:-1800}
 # shellcheck source=../lab/lib.sh
 . "$here/../lab/lib.sh"
+# shellcheck source=../e2e/commands.sh
+. "$here/../e2e/commands.sh"
 need_programs
 need_qemu 6.1
 need iperf3 iperf3
@@ -48,19 +50,8 @@ done
 ip link set eth1 mtu 65520
 ip link set eth3 mtu 65520
 echo NET-UP
-while read -r line; do
-	[ "$line" = end ] && break
-	sh -c "$line"
-done
-exit 0
 GUEST
-
-asked=0
-guest() {
-	asked=$((asked + 1))
-	say "{ $*; }; echo DONE-$asked"
-	wait_guest "^DONE-$asked"
-}
+guest_obeys >>"$tmp/run.sh"
 
 # Both interfaces on passt have the host's address: one is there at a time.
 passt_use() {

@@ -10,6 +10,8 @@ need_programs
 need_uml
 # shellcheck source=traffic.sh
 . "$(dirname "$0")/traffic.sh"
+# shellcheck source=commands.sh
+. "$(dirname "$0")/commands.sh"
 need ethtool ethtool
 need socat socat
 in_netns "$@"
@@ -45,24 +47,8 @@ ethtool -k eth0 | sed -n 's/^\(tx-checksumming\|tcp-segmentation-offload\|generi
 ping -c 3 10.9.0.1 >/dev/null && echo PING-OK
 iperf3 -s -D -p 5201
 seq 1 1000000000 | head -c 16777216 >/tmp/chunk
-# Commands of the host, one per connection.
-while read -r line; do
-	case $line in
-	end) break ;;
-	*) sh -c "$line" && echo "DONE $line" || echo "FAILED $line" ;;
-	esac
-done
-exit 0
 GUEST
-
-# guest COMMAND: by the guest's shell; waits for its end.
-asked=0
-guest() {
-	asked=$((asked + 1))
-	say "{ $*; } && : $asked"
-	wait_guest "^(DONE|FAILED) .*: $asked\$"
-	guest_said "^DONE .*: $asked\$" || fail "the guest failed: $*"
-}
+guest_obeys >>"$tmp/run.sh"
 
 # A file each way over TCP, compared by its sum.
 transfer() {

@@ -9,6 +9,8 @@
 . "$(dirname "$0")/../lab/lib.sh"
 need_programs
 need_uml
+# shellcheck source=commands.sh
+. "$(dirname "$0")/commands.sh"
 need python3 python3
 need socat socat
 made "the kernel's vsock_test" "$vhx_lab/vsock-test.sh"
@@ -53,24 +55,8 @@ vsock_test_without() {
 }
 seq 1 1000000 | head -c 1048576 >/tmp/bytes
 echo "READY"
-# Commands of the host, one per line.
-while read -r line; do
-	case $line in
-	end) break ;;
-	*) eval "$line" && echo "DONE $line" || echo "FAILED $line" ;;
-	esac
-done
-exit 0
 GUEST
-
-# guest COMMAND: by the guest's shell; waits for its end.
-asked=0
-guest() {
-	asked=$((asked + 1))
-	say "{ $*; } && : $asked"
-	wait_guest "^(DONE|FAILED) .*: $asked\$"
-	guest_said "^DONE .*: $asked\$" || fail "the guest failed: $*"
-}
+guest_obeys >>"$tmp/run.sh"
 
 # Both ways at once, begun by either side.
 transfers() {
