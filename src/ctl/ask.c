@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "util/unix_fds.h"
 #include "util/unix_socket.h"
 
 /* As large as any answer of ours (VHX_CONTROL_REPLY_MAX), with its newline and a NUL. */
@@ -66,24 +67,10 @@ static char *request_line(const struct vhx_ctl_request *req)
 static int line_send(int sock, const char *line, int fd)
 {
 	struct iovec iov = { .iov_base = (char *)line, .iov_len = strlen(line) };
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = { .bytes = { 0 } };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-	ssize_t n;
+	ssize_t n = vhx_unix_send_fd(sock, &iov, 1, fd, MSG_NOSIGNAL);
 
-	if (fd >= 0) {
-		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control);
-		control.header.cmsg_level = SOL_SOCKET;
-		control.header.cmsg_type = SCM_RIGHTS;
-		control.header.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
-	}
-	n = sendmsg(sock, &msg, MSG_NOSIGNAL);
 	if (n < 0)
-		return -errno;
+		return (int)n;
 	return (size_t)n == iov.iov_len ? 0 : -EIO;
 }
 

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "device/vsock_connect.h"
+#include "util/unix_fds.h"
 
 /* "CONNECT 4294967295\n" and some. */
 #define GREETING_MAX 32u
@@ -124,40 +125,16 @@ static void connector_end(struct vhx_vsock_host *h)
 	h->asked = 0;
 }
 
-union fd_control {
-	struct cmsghdr header;
-	char bytes[CMSG_SPACE(sizeof(int))];
-};
-
-/* The descriptor that came with a packet, or -1. */
-static int fd_of(struct msghdr *msg)
-{
-	struct cmsghdr *c = CMSG_FIRSTHDR(msg);
-	int fd = -1;
-
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
-	    c->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(&fd, CMSG_DATA(c), sizeof(int));
-	return fd;
-}
-
 /* 1: an answer, and *@fd or -1. 0: none now. -EPIPE: never again. */
 static int answer_read(int sock, struct vhx_vsock_answer *answer, int *fd)
 {
-	struct iovec iov = { .iov_base = answer, .iov_len = sizeof(*answer) };
-	union fd_control control = { .bytes = { 0 } };
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
-	ssize_t n = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	struct vhx_unix_fds fds = { .fds = fd, .max = 1 };
+	ssize_t n;
 
 	*fd = -1;
+	n = vhx_unix_recv_fds(sock, answer, sizeof(*answer), MSG_DONTWAIT, &fds);
 	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : -EPIPE;
-	*fd = fd_of(&msg);
+		return n == -EAGAIN || n == -EINTR ? 0 : -EPIPE;
 	return n == sizeof(*answer) ? 1 : -EPIPE;
 }
 

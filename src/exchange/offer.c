@@ -6,6 +6,7 @@
  */
 #include "exchange/offer.h"
 
+#include "util/unix_fds.h"
 #include "util/unix_guard.h"
 
 #include <fcntl.h>
@@ -30,9 +31,6 @@ struct offer {
 };
 
 _Static_assert(sizeof(struct offer) == 32, "offer layout");
-
-/* Room for more than is accepted, so that a surplus is seen and closed. */
-#define OFFER_CONTROL_LEN 256
 
 static int check_socket(int sock)
 {
@@ -68,31 +66,18 @@ int vhx_offer_send(int sock, uint32_t magic, uint32_t size, int fd)
 {
 	struct offer offer = { magic, VHX_OFFER_VERSION, size, { 0 } };
 	struct iovec iov = { .iov_base = &offer, .iov_len = sizeof(offer) };
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = { .bytes = { 0 } };
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
+	ssize_t n = vhx_unix_send_fd(sock, &iov, 1, fd, MSG_DONTWAIT | MSG_NOSIGNAL);
 
-	control.header.cmsg_level = SOL_SOCKET;
-	control.header.cmsg_type = SCM_RIGHTS;
-	control.header.cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
-	return sendmsg(sock, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+	return n < 0 ? (int)n : 0;
 }
 
 /*
  * ECONNRESET: the peer died before it read what we sent; its own packets may still be queued, and the next call
  * gets at them.
  */
-static int receive_error(void)
+static int receive_error(int err)
 {
-	return errno == EAGAIN || errno == EINTR || errno == ECONNRESET ? -EAGAIN : -EPIPE;
+	return err == -EAGAIN || err == -EINTR || err == -ECONNRESET ? -EAGAIN : -EPIPE;
 }
 
 static bool offer_valid(const struct offer *o, uint32_t magic)
@@ -109,7 +94,7 @@ int vhx_offer_peek(int sock, uint32_t *magic)
 	ssize_t len = recv(sock, &offer, sizeof(offer), MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC);
 
 	if (len < 0)
-		return receive_error();
+		return receive_error(-errno);
 	if (!len)
 		return -EPIPE;
 	if (len != sizeof(offer))
@@ -118,58 +103,23 @@ int vhx_offer_peek(int sock, uint32_t *magic)
 	return 0;
 }
 
-/* Keeps the first descriptor of a packet in *@fd, closes the others and returns how many there were. */
-static unsigned int take_descriptors(struct msghdr *msg, int *fd)
-{
-	unsigned int total = 0;
-
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-		size_t cnt = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t i = 0; i < cnt; i++) {
-			int got;
-
-			memcpy(&got, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-			if (total++)
-				close(got);
-			else
-				*fd = got;
-		}
-	}
-	return total;
-}
-
 int vhx_offer_receive(int sock, uint32_t magic, uint32_t *size, int *fd)
 {
 	struct offer offer;
-	struct iovec iov = { .iov_base = &offer, .iov_len = sizeof(offer) };
-	union {
-		struct cmsghdr align;
-		char bytes[OFFER_CONTROL_LEN];
-	} control;
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
-	ssize_t len = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	unsigned int fds;
+	struct vhx_unix_fds fds = { .fds = fd, .max = 1 };
+	/* With MSG_TRUNC the length is that of the packet, also where it is too long. */
+	ssize_t len = vhx_unix_recv_fds(sock, &offer, sizeof(offer), MSG_DONTWAIT | MSG_TRUNC,
+					&fds);
 
 	if (len < 0)
-		return receive_error();
-	*fd = -1;
-	fds = take_descriptors(&msg, fd);
-	if (fds == 1 && len == sizeof(offer) && !(msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) &&
-	    offer_valid(&offer, magic)) {
+		return receive_error((int)len);
+	if (fds.cnt && !fds.surplus && len == sizeof(offer) && offer_valid(&offer, magic)) {
 		*size = offer.size;
 		return 0;
 	}
-	if (fds)
+	if (fds.cnt)
 		close(*fd);
-	return len == 0 && !fds ? -EPIPE : -EPROTO;
+	return len == 0 && !fds.cnt ? -EPIPE : -EPROTO;
 }
 
 bool vhx_offer_file_sealed(int fd, uint64_t size, int seals)

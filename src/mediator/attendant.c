@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "util/unix_fds.h"
+
 /* Nothing else of what was open before the fork is the attendant's: sockets of virtual machines least of all. */
 static int descriptors_close(int sock)
 {
@@ -59,66 +61,34 @@ int vhx_attendant_open(struct vhx_attendant *a, void (*run)(int sock, const void
 	return 0;
 }
 
-union fd_control {
-	struct cmsghdr header;
-	char bytes[CMSG_SPACE(sizeof(int))];
-};
-
 void vhx_attendant_answer(int sock, const void *answer, size_t answer_len, int fd)
 {
 	struct iovec iov = { .iov_base = (void *)answer, .iov_len = answer_len };
-	union fd_control control = { .bytes = { 0 } };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 
-	if (fd >= 0) {
-		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control);
-		control.header.cmsg_level = SOL_SOCKET;
-		control.header.cmsg_type = SCM_RIGHTS;
-		control.header.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
-	}
-	if (sendmsg(sock, &msg, MSG_NOSIGNAL) >= 0 || fd < 0)
+	if (vhx_unix_send_fd(sock, &iov, 1, fd, MSG_NOSIGNAL) >= 0 || fd < 0)
 		return;
 	/* Too many descriptors of this user are under way (ETOOMANYREFS): an answer without one says that. */
-	msg.msg_control = NULL;
-	msg.msg_controllen = 0;
-	(void)sendmsg(sock, &msg, MSG_NOSIGNAL);
-}
-
-static int fd_of(struct msghdr *msg)
-{
-	struct cmsghdr *c = CMSG_FIRSTHDR(msg);
-	int fd = -1;
-
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
-		memcpy(&fd, CMSG_DATA(c), sizeof(int));
-	return fd;
+	vhx_unix_send_fd(sock, &iov, 1, -1, MSG_NOSIGNAL);
 }
 
 int vhx_attendant_ask(const struct vhx_attendant *a, const void *request, size_t request_len,
 		      void *answer, size_t answer_len, int *fd)
 {
-	struct iovec iov = { .iov_base = answer, .iov_len = answer_len };
-	union fd_control control;
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
+	struct vhx_unix_fds fds = { .fds = fd, .max = 1 };
 	ssize_t n;
 
 	*fd = -1;
 	if (send(a->sock, request, request_len, MSG_NOSIGNAL) != (ssize_t)request_len)
 		return -EPIPE;
 	do {
-		n = recvmsg(a->sock, &msg, MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
-	if (n != (ssize_t)answer_len)
-		return -EPIPE;
-	*fd = fd_of(&msg);
-	return 0;
+		n = vhx_unix_recv_fds(a->sock, answer, answer_len, 0, &fds);
+	} while (n == -EINTR);
+	if (n == (ssize_t)answer_len)
+		return 0;
+	if (fds.cnt)
+		close(*fd);
+	*fd = -1;
+	return -EPIPE;
 }
 
 void vhx_attendant_close(struct vhx_attendant *a)

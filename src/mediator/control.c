@@ -24,6 +24,7 @@
  */
 #include "mediator/control.h"
 
+#include "util/unix_fds.h"
 #include "util/unix_socket.h"
 
 #include <json-c/json.h>
@@ -350,47 +351,17 @@ static void request_advance(struct client *cl, size_t n)
 		client_drop(cl);
 }
 
-/* Keeps the first descriptor that a client sends, and closes all others. */
-static void client_take_fds(struct client *cl, struct msghdr *msg)
-{
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-		size_t cnt = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t i = 0; i < cnt; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-			if (cl->fd >= 0)
-				close(fd);
-			cl->fds_many |= cl->fd >= 0;
-			cl->fd = cl->fd >= 0 ? cl->fd : fd;
-		}
-	}
-	/* What did not fit was never ours; there was too much of it. */
-	cl->fds_many |= msg->msg_flags & MSG_CTRUNC;
-}
-
 static void client_read(struct client *cl)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct iovec iov = { .iov_base = cl->request + cl->request_len,
-			     .iov_len = sizeof(cl->request) - cl->request_len };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = &control,
-			      .msg_controllen = sizeof(control) };
-	ssize_t n = recvmsg(cl->watch.fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	/* The first of all its reads is kept. */
+	struct vhx_unix_fds fds = { .fds = &cl->fd, .max = cl->fd < 0 };
+	ssize_t n = vhx_unix_recv_fds(cl->watch.fd, cl->request + cl->request_len,
+				      sizeof(cl->request) - cl->request_len, MSG_DONTWAIT, &fds);
 
-	if (n >= 0)
-		client_take_fds(cl, &msg);
+	cl->fds_many |= fds.surplus;
 	if (n >= 0)
 		request_advance(cl, (size_t)n);
-	else if (errno != EAGAIN && errno != EINTR)
+	else if (n != -EAGAIN && n != -EINTR)
 		client_drop(cl);
 }
 

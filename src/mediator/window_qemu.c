@@ -34,6 +34,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "util/unix_fds.h"
 #include "util/unix_socket.h"
 
 #define PROTOCOL_VERSION 0
@@ -95,23 +96,8 @@ static ssize_t message_send(int sock, const struct message *m, uint32_t done)
 {
 	uint64_t bytes = htole64((uint64_t)m->value);
 	struct iovec iov = { (char *)&bytes + done, sizeof(bytes) - done };
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = { .bytes = { 0 } };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-	ssize_t n;
 
-	if (m->fd >= 0 && !done) {
-		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control);
-		control.header.cmsg_level = SOL_SOCKET;
-		control.header.cmsg_type = SCM_RIGHTS;
-		control.header.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&control.header), &m->fd, sizeof(int));
-	}
-	n = sendmsg(sock, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-	return n < 0 ? -errno : n;
+	return vhx_unix_send_fd(sock, &iov, 1, done ? -1 : m->fd, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 /* 0: all is told. -EAGAIN: go on when there is room. */

@@ -15,58 +15,21 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "util/unix_fds.h"
 #include "vhost_user/message.h"
 
-union fd_control {
-	struct cmsghdr align;
-	char space[CMSG_SPACE(VHX_VU_FDS_MAX * sizeof(int))];
-};
-
-/* Takes over the descriptors of one control message. False: more came than a message may carry. */
-static bool fds_take(struct vhx_vu_message *m, const struct cmsghdr *c)
-{
-	unsigned int cnt = (unsigned int)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-	bool fits = true;
-
-	for (unsigned int i = 0; i < cnt; i++) {
-		int fd;
-
-		memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-		if (m->fd_cnt < VHX_VU_FDS_MAX) {
-			m->fds[m->fd_cnt++] = fd;
-		} else {
-			close(fd);
-			fits = false;
-		}
-	}
-	return fits;
-}
-
-static bool control_take(struct vhx_vu_message *m, struct msghdr *msg)
-{
-	bool fits = !(msg->msg_flags & MSG_CTRUNC);
-
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && !fds_take(m, c))
-			fits = false;
-	}
-	return fits;
-}
+_Static_assert(VHX_VU_FDS_MAX <= VHX_UNIX_FDS_MAX, "bounds");
 
 /* Reads at most @len bytes to @to: their number, 0 if there are none now, or an error. */
 static ssize_t part_recv(struct vhx_vu_message *m, int sock, void *to, size_t len)
 {
-	struct iovec iov = { to, len };
-	union fd_control control;
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = control.space,
-			      .msg_controllen = sizeof(control.space) };
-	ssize_t n = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	struct vhx_unix_fds fds = { .fds = m->fds + m->fd_cnt, .max = VHX_VU_FDS_MAX - m->fd_cnt };
+	ssize_t n = vhx_unix_recv_fds(sock, to, len, MSG_DONTWAIT, &fds);
 
 	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-	if (!control_take(m, &msg))
+		return n == -EAGAIN || n == -EINTR ? 0 : n;
+	m->fd_cnt += fds.cnt;
+	if (fds.surplus)
 		return -EPROTO;
 	if (!n)
 		return m->got ? -EPROTO : -ENOTCONN;
@@ -124,31 +87,12 @@ int vhx_vu_message_take_fd(struct vhx_vu_message *m, unsigned int i)
 	return fd;
 }
 
-static void control_put(struct msghdr *msg, union fd_control *control, int fd)
-{
-	struct cmsghdr *c;
-
-	memset(control, 0, sizeof(*control));
-	msg->msg_control = control->space;
-	msg->msg_controllen = CMSG_SPACE(sizeof(fd));
-	c = CMSG_FIRSTHDR(msg);
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(fd));
-	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
-}
-
 int vhx_vu_message_send(int sock, const struct vhx_vu_header *hdr, const void *payload, int fd)
 {
 	struct iovec iov[2] = { { (void *)hdr, sizeof(*hdr) }, { (void *)payload, hdr->size } };
-	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
-	union fd_control control;
-	ssize_t n;
+	ssize_t n = vhx_unix_send_fd(sock, iov, 2, fd, MSG_DONTWAIT | MSG_NOSIGNAL);
 
-	if (fd >= 0)
-		control_put(&msg, &control, fd);
-	n = sendmsg(sock, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (n < 0)
-		return -errno;
+		return (int)n;
 	return (size_t)n == sizeof(*hdr) + hdr->size ? 0 : -EAGAIN;
 }

@@ -476,6 +476,43 @@ static void test_connector_that_ended_refuses_all(void **state)
 	close_device();
 }
 
+static void test_second_descriptor_of_an_answer_is_closed(void **state)
+{
+	struct vhx_vsock_ask ask;
+	struct vhx_vsock_answer answer = { 0 };
+	struct iovec iov = { &answer, sizeof(answer) };
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(2 * sizeof(int))];
+	} control = { .bytes = { 0 } };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
+			      .msg_controllen = sizeof(control) };
+	int first[2], second[2];
+	char byte;
+
+	open_device(0);
+	post(8, RX_LEN);
+	says(OP(REQUEST), 0, NULL, 0);
+	asked_for(&ask);
+	answer.tag = ask.tag;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_NONBLOCK | SOCK_STREAM, 0, first), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_NONBLOCK | SOCK_STREAM, 0, second), 0);
+	control.header.cmsg_level = SOL_SOCKET;
+	control.header.cmsg_type = SCM_RIGHTS;
+	control.header.cmsg_len = CMSG_LEN(2 * sizeof(int));
+	memcpy(CMSG_DATA(&control.header), (int[]){ first[0], second[0] }, 2 * sizeof(int));
+	assert_int_equal(sendmsg(connector, &msg, 0), sizeof(answer));
+	close(first[0]);
+	close(second[0]);
+	settle();
+	assert_int_equal(recv(second[1], &byte, 1, 0), 0);
+	close(first[1]);
+	close(second[1]);
+	close_device();
+}
+
 /* A late answer is for nobody, and its descriptor is closed. */
 static void test_guest_gives_up_before_the_answer(void **state)
 {
@@ -1647,6 +1684,7 @@ int main(void)
 		TEST(test_guest_connects_and_bytes_go_both_ways),
 		TEST(test_nobody_listens_at_the_port),
 		TEST(test_connector_that_ended_refuses_all),
+		TEST(test_second_descriptor_of_an_answer_is_closed),
 		TEST(test_guest_gives_up_before_the_answer),
 		TEST(test_host_connects),
 		TEST(test_host_does_not_wait_for_ok),
