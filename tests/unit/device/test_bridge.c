@@ -8,7 +8,7 @@
 
 #include "fake_backend.h"
 #include "fake_vhost_user.h"
-#include "fds.h"
+#include "../fds.h"
 
 #include <fcntl.h>
 #include <stdlib.h>

@@ -11,7 +11,7 @@
 
 #include "fake_backend.h"
 #include "fake_vdpa.h"
-#include "fds.h"
+#include "../fds.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "fds.h"
+#include "../fds.h"
 
 #include <linux/vhost.h>
 #include <string.h>

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -20,6 +19,7 @@
 
 #include <cmocka.h>
 
+#include "../fds.h"
 #include "exchange/lane_port.h"
 #include "exchange/local.h"
 
@@ -64,18 +64,6 @@ struct raw_peer {
 	int fds_before;
 };
 
-static int count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
-
 static size_t file_len(void)
 {
 	return (size_t)sysconf(_SC_PAGESIZE) + RING;
@@ -87,7 +75,7 @@ static void raw_open(struct raw_peer *r)
 
 	memset(r, 0, sizeof(*r));
 	r->memfd = -1;
-	r->fds_before = count_fds();
+	r->fds_before = fds_open();
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socks), 0);
 	r->sock = socks[1];
 	assert_int_equal(vhx_local_open(socks[0], RING, &r->port), 0);
@@ -101,7 +89,7 @@ static void raw_close(struct raw_peer *r)
 		munmap(r->header, file_len());
 	if (r->memfd >= 0)
 		close(r->memfd);
-	assert_int_equal(count_fds(), r->fds_before);
+	assert_int_equal(fds_open(), r->fds_before);
 }
 
 static void raw_file(struct raw_peer *r, size_t len, bool allocate, int seals)
@@ -432,7 +420,7 @@ static void test_open_wrong_ring_len_or_socket(void **state)
 	static const uint32_t lens[] = {
 		0, 1, RING / 2, RING + 1, RING * 3, 128u << 20, UINT32_MAX
 	};
-	int before = count_fds();
+	int before = fds_open();
 	struct vhx_port *port;
 	int socks[2];
 
@@ -444,19 +432,19 @@ static void test_open_wrong_ring_len_or_socket(void **state)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, socks), 0);
 	assert_int_equal(vhx_local_open(socks[0], RING, &port), -EINVAL);
 	close(socks[1]);
-	assert_int_equal(count_fds(), before);
+	assert_int_equal(fds_open(), before);
 }
 
 static void test_open_when_the_peer_has_left(void **state)
 {
-	int before = count_fds();
+	int before = fds_open();
 	struct vhx_port *port;
 	int socks[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, socks), 0);
 	close(socks[1]);
 	assert_int_equal(vhx_local_open(socks[0], RING, &port), -EPIPE);
-	assert_int_equal(count_fds(), before);
+	assert_int_equal(fds_open(), before);
 }
 
 static void raw_slot(struct raw_peer *r, uint32_t at, uint32_t len, uint32_t type,
@@ -786,14 +774,14 @@ static void test_descriptors_attached_to_wakes_leak_none(void **state)
 	int before;
 
 	raw_meet(&r);
-	before = count_fds();
+	before = fds_open();
 	for (int i = 0; i < 40; i++) {
 		int fds[3] = { r.memfd, r.sock, 0 };
 
 		raw_offer(&r, "x", 1, fds, 3);
 		assert_int_equal(vhx_port_event(r.port), 0);
 	}
-	assert_int_equal(count_fds(), before);
+	assert_int_equal(fds_open(), before);
 	assert_int_equal(r.port->stats.wakes_taken, 40);
 	raw_close(&r);
 }
@@ -814,7 +802,7 @@ static void test_wakes_of_any_length(void **state)
 
 static void test_many_lives_leak_nothing(void **state)
 {
-	int before = count_fds();
+	int before = fds_open();
 
 	for (int i = 0; i < 200; i++) {
 		struct raw_peer r;
@@ -822,7 +810,7 @@ static void test_many_lives_leak_nothing(void **state)
 		raw_meet(&r);
 		raw_close(&r);
 	}
-	assert_int_equal(count_fds(), before);
+	assert_int_equal(fds_open(), before);
 }
 
 /* ---- two processes ---- */

@@ -2,7 +2,6 @@
 /* Whoever connects to a backend: with an offer, with something else, with nothing. */
 #include "mediator/reception.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -17,6 +16,7 @@
 
 #include <vhx/section.h>
 
+#include "../fds.h"
 #include "exchange/ivshmem.h"
 #include "exchange/local.h"
 #include "exchange/offer.h"
@@ -46,18 +46,6 @@ struct world {
 	int fds_before;
 };
 
-static int count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
-
 static void met(void *ctx, struct vhx_port *port)
 {
 	struct world *w = ctx;
@@ -72,7 +60,7 @@ static void world_open(struct world *w)
 	struct vhx_reception_config cfg = { .ring_len = RING, .met = met, .ctx = w };
 
 	memset(w, 0, sizeof(*w));
-	w->fds_before = count_fds();
+	w->fds_before = fds_open();
 	assert_int_equal(vhx_loop_new(0, &w->loop), 0);
 	cfg.loop = w->loop;
 	assert_int_equal(vhx_reception_new(&cfg, &w->reception), 0);
@@ -92,7 +80,7 @@ static void world_close(struct world *w)
 	vhx_port_close(w->port);
 	vhx_reception_free(w->reception);
 	vhx_loop_free(w->loop);
-	assert_int_equal(count_fds(), w->fds_before);
+	assert_int_equal(fds_open(), w->fds_before);
 }
 
 /* Our end of a connection that @w has accepted. */

@@ -5,7 +5,6 @@
  */
 #include "mediator/window_qemu.h"
 
-#include <dirent.h>
 #include <endian.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -24,6 +23,7 @@
 
 #include <vhx/section.h>
 
+#include "../fds.h"
 #include "exchange/ivshmem.h"
 #include "exchange/offer.h"
 #include "util/unix_socket.h"
@@ -59,18 +59,6 @@ struct world {
 	int fds_before;
 };
 
-static int count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
-
 static void backend_listen(struct world *w)
 {
 	assert_int_equal(vhx_unix_listen(&w->backend, w->backend_path, SOCK_SEQPACKET, 0600, NULL),
@@ -82,7 +70,7 @@ static void world_open(struct world *w, uint32_t vectors)
 	struct vhx_window_qemu_config cfg = { .size = SIZE, .vectors = vectors };
 
 	memset(w, 0, sizeof(*w));
-	w->fds_before = count_fds();
+	w->fds_before = fds_open();
 	w->vectors = vectors;
 	w->backend.fd = -1;
 	snprintf(w->dir, sizeof(w->dir), "/tmp/vhx-window-XXXXXX");
@@ -117,7 +105,7 @@ static void world_close(struct world *w)
 	vhx_unix_unlisten(&w->backend);
 	vhx_loop_free(w->loop);
 	assert_int_equal(rmdir(w->dir), 0);
-	assert_int_equal(count_fds(), w->fds_before);
+	assert_int_equal(fds_open(), w->fds_before);
 }
 
 static struct vhx_window_qemu_stats stats_of(struct world *w)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "../fds.h"
 #include "vu_client.h"
 
 /* The limit that is set where a test wants none left. */

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include <dirent.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,6 +13,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "../fds.h"
 #include "vu_client.h"
 
 /* The owner */
@@ -170,19 +170,6 @@ static const struct vhx_vu_ops own_ops = {
 };
 
 /* The environment */
-
-int fds_open(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	int cnt = 0;
-
-	if (!d)
-		return 0;
-	while (readdir(d))
-		cnt++;
-	closedir(d);
-	return cnt;
-}
 
 int memfd_of(uint64_t size)
 {

@@ -61,7 +61,6 @@ struct answer {
 int env_setup(void **state);
 int env_teardown(void **state);
 
-int fds_open(void);
 int memfd_of(uint64_t size);
 int client_connect(struct env *e);
 void env_reconnect(struct env *e);
