@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "../fds.h"
 #include "fake_backend.h"
 
 #include <dirent.h>
@@ -481,14 +482,6 @@ static void test_second_descriptor_of_an_answer_is_closed(void **state)
 	struct vhx_vsock_ask ask;
 	struct vhx_vsock_answer answer = { 0 };
 	struct iovec iov = { &answer, sizeof(answer) };
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(2 * sizeof(int))];
-	} control = { .bytes = { 0 } };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = &control,
-			      .msg_controllen = sizeof(control) };
 	int first[2], second[2];
 	char byte;
 
@@ -499,11 +492,8 @@ static void test_second_descriptor_of_an_answer_is_closed(void **state)
 	answer.tag = ask.tag;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_NONBLOCK | SOCK_STREAM, 0, first), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_NONBLOCK | SOCK_STREAM, 0, second), 0);
-	control.header.cmsg_level = SOL_SOCKET;
-	control.header.cmsg_type = SCM_RIGHTS;
-	control.header.cmsg_len = CMSG_LEN(2 * sizeof(int));
-	memcpy(CMSG_DATA(&control.header), (int[]){ first[0], second[0] }, 2 * sizeof(int));
-	assert_int_equal(sendmsg(connector, &msg, 0), sizeof(answer));
+	assert_int_equal(fds_send(connector, &iov, 1, (int[]){ first[0], second[0] }, 2),
+			 sizeof(answer));
 	close(first[0]);
 	close(second[0]);
 	settle();

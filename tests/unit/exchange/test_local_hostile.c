@@ -22,6 +22,7 @@
 #include "../fds.h"
 #include "exchange/lane_port.h"
 #include "exchange/local.h"
+#include "util/unix_fds.h"
 
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
@@ -116,24 +117,12 @@ static void raw_file(struct raw_peer *r, size_t len, bool allocate, int seals)
 		assert_int_equal(fcntl(r->memfd, F_ADD_SEALS, seals), 0);
 }
 
-static void raw_offer(struct raw_peer *r, const void *bytes, size_t len, const int *fds, size_t cnt)
+static void raw_offer(struct raw_peer *r, const void *bytes, size_t len, const int *fds,
+		      unsigned int cnt)
 {
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)bytes, .iov_len = len };
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(32 * sizeof(int))];
-	} control = { .bytes = { 0 } };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct iovec iov = { .iov_base = vhx_unconst(bytes), .iov_len = len };
 
-	if (cnt) {
-		msg.msg_control = &control;
-		msg.msg_controllen = CMSG_SPACE(cnt * sizeof(int));
-		control.header.cmsg_level = SOL_SOCKET;
-		control.header.cmsg_type = SCM_RIGHTS;
-		control.header.cmsg_len = CMSG_LEN(cnt * sizeof(int));
-		memcpy(CMSG_DATA(&control.header), fds, cnt * sizeof(int));
-	}
-	assert_int_equal(sendmsg(r->sock, &msg, 0), (ssize_t)len);
+	assert_int_equal(fds_send(r->sock, &iov, 1, fds, cnt), (ssize_t)len);
 }
 
 /* A peer that has done all as it should, until now. */
@@ -269,25 +258,15 @@ static void test_section_cannot_shrink_or_lose_pages_later(void **state)
 static void test_our_section_cannot_be_written_by_the_peer(void **state)
 {
 	struct raw_offer offer;
-	struct iovec iov = { .iov_base = &offer, .iov_len = sizeof(offer) };
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
 	struct raw_peer r;
 	void *map;
 	int fd;
+	struct vhx_unix_fds fds = { .fds = &fd, .max = 1 };
 
 	raw_open(&r);
-	assert_int_equal(recvmsg(r.sock, &msg, 0), sizeof(offer));
+	assert_int_equal(vhx_unix_recv_fds(r.sock, &offer, sizeof(offer), 0, &fds), sizeof(offer));
 	assert_int_equal(offer.ring_len, RING);
-	memcpy(&fd, CMSG_DATA(&control.header), sizeof(fd));
+	assert_int_equal(fds.cnt, 1);
 	assert_int_equal(fcntl(fd, F_GET_SEALS) & SEALS, SEALS);
 	assert_true(mmap(NULL, file_len(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) ==
 		    MAP_FAILED);

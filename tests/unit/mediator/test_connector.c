@@ -15,6 +15,7 @@
 
 #include "device/vsock_connect.h"
 #include "mediator/attendant.h"
+#include "util/unix_fds.h"
 #include "util/unix_socket.h"
 
 static char dir[64], path[80];
@@ -56,22 +57,12 @@ static int32_t ask(uint64_t tag, uint32_t port, uint32_t seqpacket, int *fd)
 {
 	struct vhx_vsock_ask a = { .tag = tag, .port = port, .seqpacket = seqpacket };
 	struct vhx_vsock_answer answer;
-	struct iovec iov = { &answer, sizeof(answer) };
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = &control,
-			      .msg_controllen = sizeof(control) };
+	struct vhx_unix_fds fds = { .fds = fd, .max = 1 };
 
 	assert_int_equal(send(sock, &a, sizeof(a), 0), sizeof(a));
-	assert_int_equal(recvmsg(sock, &msg, 0), sizeof(answer));
-	assert_true(answer.tag == tag);
 	*fd = -1;
-	if (msg.msg_controllen)
-		memcpy(fd, CMSG_DATA(&control.header), sizeof(int));
+	assert_int_equal(vhx_unix_recv_fds(sock, &answer, sizeof(answer), 0, &fds), sizeof(answer));
+	assert_true(answer.tag == tag);
 	assert_int_equal(*fd >= 0, !answer.result);
 	return answer.result;
 }

@@ -18,6 +18,8 @@
 
 #include <cmocka.h>
 
+#include "../fds.h"
+
 /* Kills a test that hangs; nothing waits for it otherwise. */
 #define HANG_GUARD_S 60
 /* Far more than a socket buffer takes. */
@@ -429,23 +431,13 @@ static void test_arguments_are_the_ones_that_it_takes(void **state)
 /* As client_send(), with @cnt descriptors that are all @passed. */
 static void client_send_fds(int fd, const char *text, int passed, unsigned int cnt)
 {
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(8 * sizeof(int))];
-	} control = { .bytes = { 0 } };
-	struct iovec iov = { .iov_base = (char *)text, .iov_len = strlen(text) };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = &control,
-			      .msg_controllen = CMSG_SPACE(cnt * sizeof(int)) };
+	struct iovec iov = { .iov_base = vhx_unconst(text), .iov_len = strlen(text) };
+	int fds[8];
 	unsigned int i;
 
-	control.header.cmsg_level = SOL_SOCKET;
-	control.header.cmsg_type = SCM_RIGHTS;
-	control.header.cmsg_len = CMSG_LEN(cnt * sizeof(int));
 	for (i = 0; i < cnt; i++)
-		memcpy(CMSG_DATA(&control.header) + i * sizeof(int), &passed, sizeof(int));
-	assert_int_equal(sendmsg(fd, &msg, MSG_NOSIGNAL), (ssize_t)iov.iov_len);
+		fds[i] = passed;
+	assert_int_equal(fds_send(fd, &iov, 1, fds, cnt), (ssize_t)iov.iov_len);
 }
 
 /* What was sent @cnt times was closed @cnt times: only then is a pipe at its end. */

@@ -100,26 +100,15 @@ static bool closed(int sock)
 	return poll(&pfd, 1, 0) == 1 && pfd.revents & POLLHUP;
 }
 
-static void packet(int sock, const void *bytes, size_t len, int fd, size_t fd_cnt)
+static void packet(int sock, const void *bytes, size_t len, int fd, unsigned int fd_cnt)
 {
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)bytes, .iov_len = len };
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(8 * sizeof(int))];
-	} control = { .bytes = { 0 } };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-	size_t i;
+	struct iovec iov = { .iov_base = vhx_unconst(bytes), .iov_len = len };
+	int fds[8];
+	unsigned int i;
 
-	if (fd_cnt) {
-		msg.msg_control = &control;
-		msg.msg_controllen = CMSG_SPACE(fd_cnt * sizeof(int));
-		control.header.cmsg_level = SOL_SOCKET;
-		control.header.cmsg_type = SCM_RIGHTS;
-		control.header.cmsg_len = CMSG_LEN(fd_cnt * sizeof(int));
-		for (i = 0; i < fd_cnt; i++)
-			memcpy(CMSG_DATA(&control.header) + i * sizeof(int), &fd, sizeof(int));
-	}
-	assert_int_equal(sendmsg(sock, &msg, MSG_NOSIGNAL), (ssize_t)len);
+	for (i = 0; i < fd_cnt; i++)
+		fds[i] = fd;
+	assert_int_equal(fds_send(sock, &iov, 1, fds, fd_cnt), (ssize_t)len);
 }
 
 static void test_section_offered_becomes_a_local_port(void **state)

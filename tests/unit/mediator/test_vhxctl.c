@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* vhxctl (argv[1]) against a control socket that answers what each test says. */
+#include "util/unix_fds.h"
 #include "util/unix_socket.h"
 
 #include <fcntl.h>
@@ -68,21 +69,10 @@ static int passed;
 
 static ssize_t request_take(int fd)
 {
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct iovec iov = { .iov_base = request, .iov_len = sizeof(request) - 1 };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = &control,
-			      .msg_controllen = sizeof(control) };
-	ssize_t n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
+	struct vhx_unix_fds fds = { .fds = &passed, .max = 1 };
 
 	passed = -1;
-	if (CMSG_FIRSTHDR(&msg))
-		memcpy(&passed, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(passed));
-	return n;
+	return vhx_unix_recv_fds(fd, request, sizeof(request) - 1, 0, &fds);
 }
 
 /* Takes one client's request, and sends @len bytes, as far as the client wants them. */

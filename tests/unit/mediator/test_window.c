@@ -26,6 +26,7 @@
 #include "../fds.h"
 #include "exchange/ivshmem.h"
 #include "exchange/offer.h"
+#include "util/unix_fds.h"
 #include "util/unix_socket.h"
 
 #ifndef F_SEAL_FUTURE_WRITE
@@ -130,27 +131,16 @@ struct client {
 static bool message_take(int sock, int64_t *value, int *fd)
 {
 	uint64_t bytes;
-	struct iovec iov = { &bytes, sizeof(bytes) };
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
-	ssize_t n = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	struct vhx_unix_fds fds = { .fds = fd, .max = 1 };
+	ssize_t n;
 
+	*fd = -1;
+	n = vhx_unix_recv_fds(sock, &bytes, sizeof(bytes), MSG_DONTWAIT, &fds);
 	if (n < 0)
 		return false;
 	assert_int_equal(n, sizeof(bytes));
-	assert_false(msg.msg_flags & MSG_CTRUNC);
+	assert_false(fds.surplus);
 	*value = (int64_t)le64toh(bytes);
-	*fd = -1;
-	if (CMSG_FIRSTHDR(&msg))
-		memcpy(fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(*fd));
 	return true;
 }
 

@@ -24,6 +24,7 @@
 
 #include "exchange/ivshmem.h"
 #include "frontend/frontend.h"
+#include "util/unix_fds.h"
 #include "util/unix_socket.h"
 
 #define HANG_GUARD_S 60
@@ -165,22 +166,11 @@ static void helper_start(struct world *w)
 static int64_t message_take(int sock, int *fd)
 {
 	uint64_t bytes;
-	struct iovec iov = { &bytes, sizeof(bytes) };
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
+	struct vhx_unix_fds fds = { .fds = fd, .max = 1 };
 
-	assert_int_equal(recvmsg(sock, &msg, MSG_WAITALL | MSG_CMSG_CLOEXEC), sizeof(bytes));
 	*fd = -1;
-	if (CMSG_FIRSTHDR(&msg))
-		memcpy(fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(*fd));
+	assert_int_equal(vhx_unix_recv_fds(sock, &bytes, sizeof(bytes), MSG_WAITALL, &fds),
+			 sizeof(bytes));
 	return (int64_t)le64toh(bytes);
 }
 

@@ -11,8 +11,7 @@
 
 #include <cmocka.h>
 
-/* More than anybody has room for. */
-#define SENT_MAX (VHX_UNIX_FDS_MAX + 8)
+#include "../fds.h"
 
 static int ours, peer;
 static int pipe_ends[2];
@@ -42,22 +41,12 @@ static int teardown(void **state)
 static void peer_sends(unsigned int cnt)
 {
 	struct iovec iov = { vhx_unconst("bytes"), 5 };
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(SENT_MAX * sizeof(int))];
-	} control = { .bytes = { 0 } };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = &control,
-			      .msg_controllen = CMSG_SPACE(cnt * sizeof(int)) };
+	int fds[FDS_SENT_MAX];
 	unsigned int i;
 
-	control.header.cmsg_level = SOL_SOCKET;
-	control.header.cmsg_type = SCM_RIGHTS;
-	control.header.cmsg_len = CMSG_LEN(cnt * sizeof(int));
 	for (i = 0; i < cnt; i++)
-		memcpy(CMSG_DATA(&control.header) + i * sizeof(int), &pipe_ends[1], sizeof(int));
-	assert_int_equal(sendmsg(peer, &msg, 0), 5);
+		fds[i] = pipe_ends[1];
+	assert_int_equal(fds_send(peer, &iov, 1, fds, cnt), 5);
 	close(pipe_ends[1]);
 	pipe_ends[1] = -1;
 }
@@ -107,7 +96,7 @@ static void test_a_second_one_is_closed(void **state)
 
 static void test_a_surplus_is_closed(void **state)
 {
-	receives(SENT_MAX, VHX_UNIX_FDS_MAX);
+	receives(FDS_SENT_MAX, VHX_UNIX_FDS_MAX);
 }
 
 static void test_none_is_wanted(void **state)

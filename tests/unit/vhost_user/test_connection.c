@@ -59,22 +59,14 @@ static void test_descriptors_on_each_byte(void **state)
 {
 	struct env *e = *state;
 	struct vhx_vu_header h = { VHX_VU_SET_OWNER, VHX_VU_VERSION, 0 };
+	int fds[8];
 
+	for (size_t i = 0; i < VHX_ARRAY_SIZE(fds); i++)
+		fds[i] = e->mem_fd;
 	for (size_t i = 0; i < sizeof(h); i++) {
 		struct iovec iov = { (uint8_t *)&h + i, 1 };
-		char space[CMSG_SPACE(8 * sizeof(int))] = { 0 };
-		struct msghdr msg = { .msg_iov = &iov,
-				      .msg_iovlen = 1,
-				      .msg_control = space,
-				      .msg_controllen = sizeof(space) };
-		struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(8 * sizeof(int));
-		for (int k = 0; k < 8; k++)
-			memcpy(CMSG_DATA(c) + k * sizeof(int), &e->mem_fd, sizeof(int));
-		if (sendmsg(e->sock, &msg, MSG_NOSIGNAL) < 0)
+		if (fds_send(e->sock, &iov, 1, fds, VHX_ARRAY_SIZE(fds)) < 0)
 			break;
 		server_run(e);
 	}

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "../fds.h"
+#include "util/unix_fds.h"
 #include "vu_client.h"
 
 /* The owner */
@@ -297,25 +298,8 @@ void client_put(int sock, uint32_t request, uint32_t flags, const void *payload,
 {
 	struct vhx_vu_header hdr = { request, VHX_VU_VERSION | flags, len };
 	struct iovec iov[2] = { { &hdr, sizeof(hdr) }, { (void *)payload, len } };
-	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(64 * sizeof(int))];
-	} control;
 
-	if (fd_cnt) {
-		struct cmsghdr *c;
-
-		memset(&control, 0, sizeof(control));
-		msg.msg_control = control.space;
-		msg.msg_controllen = CMSG_SPACE(fd_cnt * sizeof(int));
-		c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(fd_cnt * sizeof(int));
-		memcpy(CMSG_DATA(c), fds, fd_cnt * sizeof(int));
-	}
-	assert_int_equal(sendmsg(sock, &msg, MSG_NOSIGNAL), sizeof(hdr) + len);
+	assert_int_equal(fds_send(sock, iov, 2, fds, fd_cnt), sizeof(hdr) + len);
 }
 
 void client_send(struct env *e, uint32_t request, const void *payload, uint32_t len, const int *fds,
@@ -327,24 +311,13 @@ void client_send(struct env *e, uint32_t request, const void *payload, uint32_t 
 
 bool client_answer(struct env *e, struct answer *a)
 {
-	struct iovec iov = { &a->hdr, sizeof(a->hdr) };
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = control.space,
-			      .msg_controllen = sizeof(control.space) };
-	struct cmsghdr *c;
+	struct vhx_unix_fds fds = { .fds = &a->fd, .max = 1 };
 
 	memset(a, 0, sizeof(*a));
 	a->fd = -1;
-	if (recvmsg(e->sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != sizeof(a->hdr))
+	if (vhx_unix_recv_fds(e->sock, &a->hdr, sizeof(a->hdr), MSG_DONTWAIT, &fds) !=
+	    sizeof(a->hdr))
 		return false;
-	c = CMSG_FIRSTHDR(&msg);
-	if (c)
-		memcpy(&a->fd, CMSG_DATA(c), sizeof(a->fd));
 	assert_int_equal(a->hdr.flags, VHX_VU_VERSION | VHX_VU_FLAG_REPLY);
 	assert_true(a->hdr.size <= sizeof(a->payload));
 	if (a->hdr.size)
