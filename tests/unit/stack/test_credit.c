@@ -247,69 +247,63 @@ static void test_starved_queues_take_turns_reading(void **state)
 	starve(3, LAB_READ, LAB_IN_PLACE, 2048);
 }
 
-/* What needs a whole message's room waits beside what needs next to none, which never ends. */
-static void test_large_answer_beside_a_stream_of_small_ones(void **state)
+/* Queues that are deep for their ring: small requests alone can keep it full. */
+static void open_deep(struct lab *w, uint16_t queues)
 {
 	struct lab_config cfg = lab_default;
-	struct lab w;
+	uint16_t i;
 
 	cfg.ring_len = 16u << 10;
 	cfg.staging = 256u << 10;
 	cfg.max_out = cfg.max_in = 16u << 10;
-	cfg.queues = 2;
+	cfg.queues = queues;
 	cfg.queue_size = 128;
-	lab_open(&w, &cfg);
+	lab_open(w, &cfg);
+	for (i = 0; i < queues; i++)
+		lab_start(w, i);
+}
+
+/* The 20 of queue 1 are through before half of the 20000 of queue 0 are. */
+static void large_get_their_share(struct lab *w)
+{
+	while (w->src[1].visible < 20) {
+		assert_true(w->src[0].visible < 10000);
+		lab_turn(w);
+	}
+	lab_finish(w, &w->src[0], 20000);
+	lab_assert_never_full(w);
+	lab_close(w);
+}
+
+/* What needs a whole message's room waits beside what needs next to none, which never ends. */
+static void test_large_answer_beside_a_stream_of_small_ones(void **state)
+{
+	struct lab w;
+
+	open_deep(&w, 2);
 	w.dev[0]->answer = LAB_STAGED;
-	lab_start(&w, 0);
-	lab_start(&w, 1);
 	lab_source_plan(&w.src[0], 20000, LAB_READ, HEAD, 300);
 	lab_source_plan(&w.src[1], 20, LAB_READ, HEAD, 16000);
-	while (w.src[1].visible < 20) {
-		assert_true(w.src[0].visible < 10000);
-		lab_turn(&w);
-	}
-	lab_finish(&w, &w.src[0], 20000);
-	lab_assert_never_full(&w);
-	lab_close(&w);
+	large_get_their_share(&w);
 }
 
 static void test_large_write_beside_a_stream_of_small_ones(void **state)
 {
-	struct lab_config cfg = lab_default;
 	struct lab w;
 
-	cfg.ring_len = 16u << 10;
-	cfg.staging = 256u << 10;
-	cfg.max_out = cfg.max_in = 16u << 10;
-	cfg.queues = 2;
-	cfg.queue_size = 128;
-	lab_open(&w, &cfg);
-	lab_start(&w, 0);
-	lab_start(&w, 1);
+	open_deep(&w, 2);
 	lab_source_plan(&w.src[0], 20000, LAB_WRITE, HEAD + 300, 0);
 	lab_source_plan(&w.src[1], 20, LAB_WRITE, 16000, 0);
-	while (w.src[1].visible < 20) {
-		assert_true(w.src[0].visible < 10000);
-		lab_turn(&w);
-	}
-	lab_finish(&w, &w.src[0], 20000);
-	lab_assert_never_full(&w);
-	lab_close(&w);
+	large_get_their_share(&w);
 }
 
 /* The same on one queue, where small answers go in place and the large one is staged. */
 static void test_staged_answer_beside_answers_in_place(void **state)
 {
-	struct lab_config cfg = lab_default;
 	struct lab w;
 
-	cfg.ring_len = 16u << 10;
-	cfg.staging = 256u << 10;
-	cfg.max_out = cfg.max_in = 16u << 10;
-	cfg.queue_size = 128;
-	lab_open(&w, &cfg);
+	open_deep(&w, 1);
 	w.dev[0]->answer = LAB_BY_SIZE;
-	lab_start(&w, 0);
 	w.src[0].odd = (struct lab_request){ LAB_READ, HEAD, 12001 };
 	w.src[0].odd_seq = 1000;
 	lab_source_plan(&w.src[0], 20000, LAB_READ, HEAD, 300);
