@@ -4,28 +4,13 @@
 # every reason there is, removed while they are used.
 set -u
 backend=$1 load=$2 vhxctl=$3
-guard_s=60
-tmp=$(mktemp -d)
-pids=()
-cleanup() {
-	[ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null
-	wait
-	rm -rf "$tmp"
-}
-trap cleanup EXIT
+# shellcheck source=programs.sh
+. "$(dirname "$0")/programs.sh"
 
 fail() {
 	echo "$1"
 	cat "$tmp/log"
 	exit 1
-}
-
-until_true() {
-	local end=$((SECONDS + guard_s))
-	until "$@"; do
-		[ $SECONDS -lt $end ] || fail "never: $*"
-		sleep 0.1
-	done
 }
 
 # refused TEXT WORDS: vhxctl device WORDS fails and says TEXT.

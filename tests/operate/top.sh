@@ -4,16 +4,9 @@
 # program was replaced; and the terminal as it was, when it ends.
 set -u
 backend=$1 load=$2 vhxctl=$3
-guard_s=60
-tmp=$(mktemp -d)
-pids=()
-cleanup() {
-	tmux -S "$tmp/tmux" kill-server 2>/dev/null
-	[ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null
-	wait
-	rm -rf "$tmp"
-}
-trap cleanup EXIT
+# shellcheck source=programs.sh
+. "$(dirname "$0")/programs.sh"
+trap 'tmux -S "$tmp/tmux" kill-server 2>/dev/null; cleanup' EXIT
 command -v tmux >/dev/null || { echo "SKIP: package tmux is missing"; exit 77; }
 # A terminal description and a locale that any system has.
 export TERM=screen LC_ALL=C.UTF-8
@@ -37,15 +30,15 @@ until_screen() {
 	done
 }
 
+answers() {
+	"$vhxctl" stats "$tmp/c" >/dev/null 2>&1
+}
+
 serve() {
 	"$backend" --listen "unix:$tmp/s" --control "$tmp/c" --log-level error \
 		--device "blk,id=disk-of-mine,file=$tmp/img" &
 	pids+=($!)
-	local end=$((SECONDS + guard_s))
-	until "$vhxctl" stats "$tmp/c" >/dev/null 2>&1; do
-		[ $SECONDS -lt $end ] || { echo "the backend does not answer"; exit 1; }
-		sleep 0.1
-	done
+	until_true answers
 }
 
 truncate -s 8M "$tmp/img"

@@ -4,15 +4,8 @@
 # every message of the protocol; another one is made of a running backend.
 set -u
 backend=$1 load=$2 vhxctl=$3 session=$4 dissector=$5
-guard_s=60
-tmp=$(mktemp -d)
-pids=()
-cleanup() {
-	[ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null
-	wait
-	rm -rf "$tmp"
-}
-trap cleanup EXIT
+# shellcheck source=programs.sh
+. "$(dirname "$0")/programs.sh"
 command -v tshark >/dev/null || { echo "SKIP: package tshark is missing"; exit 77; }
 export HOME=$tmp LC_ALL=C.UTF-8
 
@@ -36,15 +29,6 @@ sound() {
 	local bad
 	bad=$(shark "$1" -Y 'vhx.malformed || vhx.unknown || _ws.malformed || _ws.lua.error || !vhx')
 	[ -z "$bad" ] || fail "not understood: $bad"
-}
-
-# until_true COMMAND...
-until_true() {
-	local end=$((SECONDS + guard_s))
-	until "$@"; do
-		[ $SECONDS -lt $end ] || fail "never: $*"
-		sleep 0.1
-	done
 }
 
 for snap in 0 100 4096; do
