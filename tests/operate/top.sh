@@ -45,8 +45,9 @@ truncate -s 8M "$tmp/img"
 serve
 "$load" --target "unix:$tmp/s" --depth 4 --run-ms 120000 >/dev/null 2>&1 &
 pids+=($!)
-tmux -S "$tmp/tmux" -f /dev/null new-session -d -x 120 -y 24 \
-	"'$vhxctl' top '$tmp/c'; echo ended \$?; cat" || exit 1
+# In the socket's folder: its whole name may be longer than a narrow screen, which cuts what stands behind it.
+tmux -S "$tmp/tmux" -f /dev/null new-session -d -x 120 -y 24 -c "$tmp" \
+	"'$(realpath "$vhxctl")' top c; echo ended \$?; cat" || exit 1
 until_screen '^vhx-backend [0-9.]+ +pid [0-9]+ +memory [0-9.]+[kM]? +wakes/request [0-9]+\.[0-9]+ +every 1 s +q quits'
 # id, type, state, rates, depth, latencies with units, no error
 until_screen '^disk-of-mine +blk +attached +[0-9.]+[kM]? +[0-9.]+[kM]? +[0-9.]+[kMG]? +[0-9]+( +[0-9.]+(us|ms|s)){3} +0$'
