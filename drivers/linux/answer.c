@@ -272,7 +272,7 @@ static int record_receive_locked(struct hmx_queue *q, struct hmx_rx *rx, const s
 	else
 		ret = answer_accept(q, u, &gap);
 	if (ret > 0 && record_copy(q, s, rx, u, gap))
-		hmx_queue_break(q, "a chain that changed under way");
+		hmx_queue_break(q, "a chain that is bad, or changed under way");
 	else if (ret > 0)
 		record_end(q, s, u);
 	spin_unlock_irq(hmx_queue_lock(q));
@@ -293,7 +293,7 @@ static int record_receive(struct hmx_queue *q, struct hmx_rx *rx, const struct h
 	err = record_copy(q, s, rx, u, gap);
 	spin_lock_irq(hmx_queue_lock(q));
 	if (err)
-		hmx_queue_break(q, "a chain that changed under way");
+		hmx_queue_break(q, "a chain that is bad, or changed under way");
 	else
 		record_end(q, s, u);
 	spin_unlock_irq(hmx_queue_lock(q));

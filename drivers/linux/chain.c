@@ -43,8 +43,9 @@ static int table_enter(const struct hmx_queue *q, struct hmx_position *p)
 	return 0;
 }
 
-/* 1: @seg is what is left of the descriptor at @p; 0: the chain has ended; -EINVAL: it is bad. */
-int hmx_chain_look(const struct hmx_queue *q, struct hmx_position *p, struct hmx_segment *seg)
+/* As hmx_chain_look(), but of the whole descriptor, and without a look at its address. */
+static int desc_look(const struct hmx_queue *q, struct hmx_position *p, struct hmx_segment *seg,
+		     u64 *addr)
 {
 	const struct vring_desc *d;
 	u16 flags;
@@ -57,33 +58,45 @@ int hmx_chain_look(const struct hmx_queue *q, struct hmx_position *p, struct hmx
 		return -EINVAL;
 	d = &p->table[p->at];
 	flags = ring16(d->flags);
+	*addr = ring64(d->addr);
 	seg->len = ring32(d->len);
 	if (flags & VRING_DESC_F_INDIRECT || p->off > seg->len)
 		return -EINVAL;
-	seg->addr = hmx_map_addr(q->dev, ring64(d->addr), seg->len);
-	if (!seg->addr)
-		return -EINVAL;
-	seg->addr += p->off;
-	seg->len -= p->off;
 	seg->write = flags & VRING_DESC_F_WRITE;
 	seg->more = flags & VRING_DESC_F_NEXT;
 	seg->next = ring16(d->next);
 	return 1;
 }
 
-/* @n bytes of @seg, which was looked at, are done. */
-void hmx_chain_advance(struct hmx_position *p, const struct hmx_segment *seg, u32 n)
+int hmx_chain_look(const struct hmx_queue *q, struct hmx_position *p, struct hmx_segment *seg)
 {
-	p->off += n;
-	if (n < seg->len)
-		return;
-	p->off = 0;
-	p->left--;
-	p->at = seg->next;
-	p->more = seg->more;
+	u64 addr;
+	int ret;
+
+	ret = desc_look(q, p, seg, &addr);
+	if (ret <= 0)
+		return ret;
+	seg->addr = hmx_map_addr(q->dev, addr, seg->len);
+	if (!seg->addr)
+		return -EINVAL;
+	seg->addr += p->off;
+	seg->len -= p->off;
+	return 1;
 }
 
-static int chain_add(struct hmx_chain *c, const struct hmx_segment *seg)
+static int chain_peek(const struct hmx_queue *q, struct hmx_chain *c, u64 addr, u32 len, u32 n)
+{
+	const void *bytes = hmx_map_addr(q->dev, addr, len);
+
+	if (!bytes)
+		return -EINVAL;
+	memcpy(c->peek + c->peek_len, bytes, n);
+	c->peek_len += n;
+	return 0;
+}
+
+static int chain_add(const struct hmx_queue *q, struct hmx_chain *c, const struct hmx_segment *seg,
+		     u64 addr)
 {
 	u32 n;
 
@@ -95,21 +108,23 @@ static int chain_add(struct hmx_chain *c, const struct hmx_segment *seg)
 	if (c->in_len || check_add_overflow(c->out_len, seg->len, &c->out_len))
 		return -EINVAL;
 	n = min_t(u32, seg->len, sizeof(c->peek) - c->peek_len);
-	memcpy(c->peek + c->peek_len, seg->addr, n);
-	c->peek_len += n;
-	return 0;
+	return n ? chain_peek(q, c, addr, seg->len, n) : 0;
 }
 
-/* 0, or -EINVAL. Looks at every descriptor of the chain, and at each address. */
+/*
+ * Addresses are dear beside everything else of a descriptor, and each is looked at when its bytes
+ * are: here only of what is peeked at.
+ */
 int hmx_chain_measure(const struct hmx_queue *q, u16 head, struct hmx_chain *c)
 {
 	struct hmx_position p = hmx_chain_start(q, head);
 	struct hmx_segment seg;
+	u64 addr;
 	int ret;
 
 	*c = (struct hmx_chain){ 0 };
-	while ((ret = hmx_chain_look(q, &p, &seg)) > 0) {
-		ret = chain_add(c, &seg);
+	while ((ret = desc_look(q, &p, &seg, &addr)) > 0) {
+		ret = chain_add(q, c, &seg, addr);
 		if (ret)
 			break;
 		hmx_chain_advance(&p, &seg, seg.len);
@@ -117,10 +132,6 @@ int hmx_chain_measure(const struct hmx_queue *q, u16 head, struct hmx_chain *c)
 	return ret;
 }
 
-/*
- * The next writable bytes at @p, @skip further on. 1, 0 or -EINVAL as hmx_chain_look(); @skip is
- * what could not be skipped yet.
- */
 int hmx_chain_in(const struct hmx_queue *q, struct hmx_position *p, u32 *skip,
 		 struct hmx_segment *seg)
 {

@@ -47,14 +47,27 @@ struct hmx_position hmx_chain_start(const struct hmx_queue *q, u16 head);
 /* 1: @seg is what is left of the descriptor at @p; 0: the chain has ended; -EINVAL: it is bad. */
 int hmx_chain_look(const struct hmx_queue *q, struct hmx_position *p, struct hmx_segment *seg);
 /* @n bytes of @seg, which was looked at, are done. */
-void hmx_chain_advance(struct hmx_position *p, const struct hmx_segment *seg, u32 n);
+static inline void hmx_chain_advance(struct hmx_position *p, const struct hmx_segment *seg, u32 n)
+{
+	p->off += n;
+	if (n < seg->len)
+		return;
+	p->off = 0;
+	p->left--;
+	p->at = seg->next;
+	p->more = seg->more;
+}
+
 /*
  * The next writable bytes at @p, @skip further on. 1, 0 or -EINVAL as hmx_chain_look(); @skip is
  * what could not be skipped yet.
  */
 int hmx_chain_in(const struct hmx_queue *q, struct hmx_position *p, u32 *skip,
 		 struct hmx_segment *seg);
-/* 0, or -EINVAL. Looks at every descriptor of the chain, and at each address. */
+/*
+ * 0, or -EINVAL. Looks at every descriptor of the chain, and at no address but those of what it
+ * peeks at.
+ */
 int hmx_chain_measure(const struct hmx_queue *q, u16 head, struct hmx_chain *c);
 
 #endif

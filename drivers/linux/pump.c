@@ -152,7 +152,7 @@ static u32 chain_append(struct hmx_queue *q, u32 len, u32 *cost)
 		u32 n, taken;
 
 		if (hmx_chain_look(q, &q->out_pos, &seg) <= 0 || seg.write) {
-			hmx_queue_break(q, "a chain that changed under way");
+			hmx_queue_break(q, "a chain that is bad, or changed under way");
 			break;
 		}
 		n = min(seg.len, len - done);
