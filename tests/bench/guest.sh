@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # guest.sh BUILD: in one guest under QEMU (software emulation), in one boot, the same image in memory: a disk over a
 # window of ivshmem against QEMU's own virtio-blk-pci, in alternating rounds of fio. Prints medians, ratios, and what
-# the driver counted per request. BENCH_ROUNDS (3), BENCH_SECONDS per job (2), BENCH_KERNEL (6.1), BENCH_SMP (1),
+# the driver counted per request. BENCH_ROUNDS (5), BENCH_SECONDS per job (4), BENCH_KERNEL (6.1), BENCH_SMP (1),
 # BENCH_POLL the backend's --poll-us (its own default for a window), BENCH_KEEP=FILE keeps the guest's lines,
 # BENCH_DRIVER a folder of other modules to measure.
 # Exit status: 0 measured, 77 something is missing, 1 failed.
@@ -14,7 +14,7 @@ export VHX_BUILD=$build VHX_KERNEL=${BENCH_KERNEL:-6.1} VHX_GUEST_PATIENCE=${VHX
 . "$here/../e2e/ivshmem.sh"
 need fio fio
 driver_modules=${BENCH_DRIVER:-$driver_modules}
-rounds=${BENCH_ROUNDS:-3} seconds=${BENCH_SECONDS:-2}
+rounds=${BENCH_ROUNDS:-5} seconds=${BENCH_SECONDS:-4}
 # Written, not sparse: holes would be read from nowhere.
 head -c 128M /dev/urandom >"$tmp/disk.img" || fail "no room for an image"
 cp "$tmp/disk.img" "$tmp/own.img" || fail "no room for a second image"
