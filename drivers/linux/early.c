@@ -154,34 +154,39 @@ static u32 stream_put(struct hmx_queue *q, const u8 *src, u32 len)
 	return done;
 }
 
-static void stream_copy(struct hmx_queue *q, u16 head)
+/* 0, or -EINVAL: the chain has a bad address. */
+static int stream_copy(struct hmx_queue *q, u16 head)
 {
 	struct hmx_position p = hmx_chain_start(q, head);
 	struct hmx_segment seg;
+	int ret;
 
-	while (hmx_chain_look(q, &p, &seg) > 0 && !seg.write) {
+	while ((ret = hmx_chain_look(q, &p, &seg)) > 0 && !seg.write) {
 		q->stats.dropped += seg.len - stream_put(q, seg.addr, seg.len);
 		hmx_chain_advance(&p, &seg, seg.len);
 	}
+	return min(ret, 0);
 }
 
-/* All of it, or nothing. */
-static void message_copy(struct hmx_queue *q, u16 head, const struct hmx_chain *c)
+/* All of it, or nothing. Returns as stream_copy(). */
+static int message_copy(struct hmx_queue *q, u16 head, const struct hmx_chain *c)
 {
 	struct hmx_position p = hmx_chain_start(q, head);
 	struct hmx_segment seg;
 	struct hmx_slot *s;
+	int ret;
 
 	s = c->out_len && c->out_len <= early_room(q->early) ? early_begin(q) : NULL;
 	if (!s) {
 		q->stats.dropped += c->out_len;
-		return;
+		return 0;
 	}
-	while (hmx_chain_look(q, &p, &seg) > 0 && !seg.write) {
+	while ((ret = hmx_chain_look(q, &p, &seg)) > 0 && !seg.write) {
 		early_put(q->early, seg.addr, seg.len);
 		s->out_len += seg.len;
 		hmx_chain_advance(&p, &seg, seg.len);
 	}
+	return min(ret, 0);
 }
 
 static int early_take_one(struct hmx_queue *q)
@@ -198,9 +203,11 @@ static int early_take_one(struct hmx_queue *q)
 	q->stats.chains++;
 	q->stats.bytes_out += c.out_len;
 	if (q->patience == HMX_PATIENCE_NONE)
-		message_copy(q, head, &c);
+		ret = message_copy(q, head, &c);
 	else
-		stream_copy(q, head);
+		ret = stream_copy(q, head);
+	if (ret)
+		return hmx_queue_break(q, "a bad chain of descriptors");
 	hmx_used_put(q, head, 0);
 	return 1;
 }
