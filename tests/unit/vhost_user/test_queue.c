@@ -259,6 +259,15 @@ static void used_are(struct guest *g, const uint16_t *ids, unsigned int cnt)
 	assert_int_equal(vhx_vdriver_get_used(&g->driver, &id, &len), 0);
 }
 
+/* A ring that runs and keeps what is in flight in a region of its own. */
+static void start_in_region(struct env *e, struct guest *g, struct region *r)
+{
+	guest_init(g, e, 0);
+	start(e, 0);
+	region_get(e, r);
+	enable(e);
+}
+
 static void test_crash_with_requests_in_flight(void **state)
 {
 	struct env *e = *state;
@@ -266,10 +275,7 @@ static void test_crash_with_requests_in_flight(void **state)
 	struct region r;
 	struct guest g;
 
-	guest_init(&g, e, 0);
-	start(e, 0);
-	region_get(e, &r);
-	enable(e);
+	start_in_region(e, &g, &r);
 	for (int i = 0; i < 6; i++)
 		ids[i] = guest_add(&g, BUFFER_AT + i * 0x1000u);
 	for (int i = 0; i < 5; i++)
@@ -301,10 +307,7 @@ static void test_crash_before_the_used_index_moved(void **state)
 	struct guest g;
 	uint16_t ids[2];
 
-	guest_init(&g, e, 0);
-	start(e, 0);
-	region_get(e, &r);
-	enable(e);
+	start_in_region(e, &g, &r);
 	for (int i = 0; i < 2; i++) {
 		ids[i] = guest_add(&g, BUFFER_AT);
 		pop_id(e);
@@ -322,10 +325,7 @@ static void test_crash_after_the_used_index_moved(void **state)
 	struct guest g;
 	uint16_t ids[4];
 
-	guest_init(&g, e, 0);
-	start(e, 0);
-	region_get(e, &r);
-	enable(e);
+	start_in_region(e, &g, &r);
 	for (int i = 0; i < 4; i++) {
 		ids[i] = guest_add(&g, BUFFER_AT);
 		pop_id(e);
@@ -347,10 +347,7 @@ static void test_crash_twice(void **state)
 	struct guest g;
 	uint16_t ids[3];
 
-	guest_init(&g, e, 0);
-	start(e, 0);
-	region_get(e, &r);
-	enable(e);
+	start_in_region(e, &g, &r);
 	for (int i = 0; i < 2; i++) {
 		ids[i] = guest_add(&g, BUFFER_AT);
 		pop_id(e);
@@ -398,10 +395,7 @@ static void test_stop_without_drain_is_resubmitted(void **state)
 	struct guest g;
 	uint16_t id;
 
-	guest_init(&g, e, 0);
-	start(e, 0);
-	region_get(e, &r);
-	enable(e);
+	start_in_region(e, &g, &r);
 	id = guest_add(&g, BUFFER_AT);
 	pop_id(e);
 	assert_int_equal(client_ack_state(e, VHX_VU_SET_VRING_ENABLE, 0, 0), 0);
@@ -430,10 +424,7 @@ static void test_given_back_requests_are_popped_again(void **state)
 	struct region r;
 	struct guest g;
 
-	guest_init(&g, e, 0);
-	start(e, 0);
-	region_get(e, &r);
-	enable(e);
+	start_in_region(e, &g, &r);
 	give_back_two(e, &g, ids);
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(client_base(e, 0), 1);
@@ -456,10 +447,7 @@ static void test_given_back_requests_are_popped_by_another_frontend(void **state
 	uint16_t ids[3];
 	struct guest g;
 
-	guest_init(&g, e, 0);
-	start(e, 0);
-	region_get(e, &r);
-	enable(e);
+	start_in_region(e, &g, &r);
 	give_back_two(e, &g, ids);
 	assert_int_equal(client_base(e, 0), 1);
 	env_reconnect(e);
@@ -482,10 +470,7 @@ static void test_given_back_requests_that_the_vmm_did_not_hear_of(void **state)
 	struct region r;
 	struct guest g;
 
-	guest_init(&g, e, 0);
-	start(e, 0);
-	region_get(e, &r);
-	enable(e);
+	start_in_region(e, &g, &r);
 	give_back_two(e, &g, ids);
 	successor_start(e, &r, 0, 3);
 	resubmitted(e, ids + 1, 2);
@@ -498,10 +483,7 @@ static void test_reset_forgets_what_was_in_flight(void **state)
 	struct region r;
 	struct guest g;
 
-	guest_init(&g, e, 0);
-	start(e, 0);
-	region_get(e, &r);
-	enable(e);
+	start_in_region(e, &g, &r);
 	guest_add(&g, BUFFER_AT);
 	pop_id(e);
 	assert_int_equal(client_ack(e, VHX_VU_RESET_DEVICE, NULL, 0, NULL, 0), 0);
@@ -567,10 +549,7 @@ static void test_forged_counters_stay_in_order(void **state)
 	struct guest g;
 	uint16_t ids[3];
 
-	guest_init(&g, e, 0);
-	start(e, 0);
-	region_get(e, &r);
-	enable(e);
+	start_in_region(e, &g, &r);
 	for (int i = 0; i < 2; i++) {
 		ids[i] = guest_add(&g, BUFFER_AT);
 		pop_id(e);
