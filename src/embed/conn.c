@@ -17,7 +17,6 @@
 
 #include "exchange/local.h"
 
-
 const char *vhx_version(void)
 {
 	return VHX_VERSION;

@@ -251,7 +251,6 @@ static void answers_forget(struct vhx_fqueue *q)
 	uint16_t id = q->group_first;
 
 	held_forget(q);
-
 	for (; q->group_cnt; q->group_cnt--) {
 		q->buffers[id].grouped = false;
 		id = q->buffers[id].group_next;

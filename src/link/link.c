@@ -506,11 +506,12 @@ int vhx_link_open(struct vhx_link *l, struct vhx_loop *loop, struct vhx_port *po
 		.port = port,
 		.inc = incarnation_new(),
 		.watch = { .fd = port->fd, .events = EPOLLIN, .ready = link_ready },
-		.hook = { .run = link_run, .prepare = link_prepare, .poll = link_poll,
-			  .poll_ns = port->ops->caps & VHX_PORT_WAKE_DEAR ? VHX_LINK_POLL_DEAR_NS : 0 },
+		.hook = { .run = link_run, .prepare = link_prepare, .poll = link_poll },
 		.hello_timer = { .expired = hello_expired },
 		.trace = &vhx_trace_none,
 	};
+	if (port->ops->caps & VHX_PORT_WAKE_DEAR)
+		l->hook.poll_ns = VHX_LINK_POLL_DEAR_NS;
 	vhx_link_turns_init(&l->turns);
 	vhx_list_init(&l->hook.node);
 	vhx_list_init(&l->hello_timer.node);

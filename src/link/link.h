@@ -32,8 +32,8 @@
 #define VHX_LINK_BURST 64
 /*
  * How long to look for a message before sleeping, where nobody said otherwise and a wake is dear: an exit of a
- * virtual machine under emulation, two wakes of processes, and on the way back an interrupt, some 100 us each
- * way, and as much again since such a guest is no faster between its requests.
+ * virtual machine and two wakes of processes. Measured with guests under emulation, which take 100 to 300 us for a
+ * request: with less, a backend sleeps between any two of them (docs/performance.md).
  */
 #define VHX_LINK_POLL_DEAR_NS 400000u
 /*
